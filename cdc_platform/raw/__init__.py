@@ -1,0 +1,1 @@
+"""raw of cdc-platform."""
