@@ -37,24 +37,23 @@ SOURCE_POSITION = "_cdc_source_position"
 BEFORE_PREFIX = "_cdc_before_"
 CONTROL_PREFIX = "_cdc_"
 
-#: What every base table carries beside the source's columns, in this order, before them.
-CONTROL_COLUMNS = pa.schema(
-    [
-        pa.field(OP, pa.string(), nullable=False),
-        pa.field(GENERATION, pa.int64(), nullable=False),
-        pa.field(POSITION, POSITION_TYPE, nullable=False),
-        pa.field(COMMITTED_AT, TIMESTAMP_TYPE),
-    ]
-)
-
+_CONTROL: list[pa.Field[Any]] = [
+    pa.field(OP, pa.string(), nullable=False),
+    pa.field(GENERATION, pa.int64(), nullable=False),
+    pa.field(POSITION, POSITION_TYPE, nullable=False),
+    pa.field(COMMITTED_AT, TIMESTAMP_TYPE),
+]
 _LINEAGE: list[pa.Field[Any]] = [
     pa.field(ROW, pa.int64(), nullable=False),
     pa.field(SOURCE_POSITION, pa.string()),
 ]
 
+#: What every base table carries beside the source's columns, in this order, before them.
+CONTROL_COLUMNS = pa.schema(_CONTROL)
+
 #: What every event of the normalised stream carries: the control columns, the 0-based row number in the
 #: raw file, and the source's own log position where the task writes it (AR_H_STREAM_POSITION, verbatim).
-EVENT_COLUMNS = pa.schema([*CONTROL_COLUMNS, *_LINEAGE])
+EVENT_COLUMNS = pa.schema([*_CONTROL, *_LINEAGE])
 
 
 class Op(StrEnum):
