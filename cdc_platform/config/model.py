@@ -6,111 +6,48 @@ the file is loaded (see :mod:`cdc_platform.config.load`) and held as ``SecretStr
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, date, datetime, timedelta
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from cdc_platform.config.base import Model, mistake
+from cdc_platform.config.raw_options import CsvOptions, FileFormat, RawOptions, WindowOptions
+from cdc_platform.config.tables import (
+    TRANSFORMS,
+    ColumnConfig,
+    DeleteMode,
+    Images,
+    NoKey,
+    TableConfig,
+    parse_partition_field,
+)
 from cdc_platform.naming import safe_name
 
-
-class Model(BaseModel):
-    """A frozen part of the configuration that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DeleteMode(StrEnum):
-    """What a delete does to the base row: remove it, or keep it with ``_cdc_op = 'D'``."""
-
-    HARD = "hard"
-    SOFT = "soft"
-
-
-class Images(StrEnum):
-    """Whether an update carries every column or only the changed ones (the others NULL)."""
-
-    FULL = "full"
-    PARTIAL = "partial"
-
-
-class NoKey(StrEnum):
-    """How a table without a merge key is kept: every row that ever came, or the multiset of live rows."""
-
-    APPEND = "append"
-    MULTISET = "multiset"
-
-
-class FileFormat(StrEnum):
-    """What the DMS S3 endpoint's ``DataFormat`` says."""
-
-    PARQUET = "parquet"
-    CSV = "csv"
-
-
-class CsvOptions(Model):
-    """The CSV settings of the DMS S3 endpoint, under DMS's own defaults."""
-
-    delimiter: str = Field(",", description="CsvDelimiter")
-    row_delimiter: str = Field("\n", description="CsvRowDelimiter")
-    null_value: str = Field("NULL", description="CsvNullValue; an unquoted empty field is NULL as well")
-    no_sup_value: str | None = Field(None, description="CsvNoSupValue: marks columns the log did not carry")
-    header: bool = Field(False, description="AddColumnName")
-    rfc4180: bool = Field(True, description="Rfc4180: quotes around fields that need them")
-
-
-class RawOptions(Model):
-    """Where DMS leaves the files of a source and how its S3 endpoint is set."""
-
-    location: str = Field(description="folder or s3://bucket/prefix that holds <schema>/<table>/")
-    format: FileFormat = FileFormat.PARQUET
-    timestamp_column: str | None = Field("dms_timestamp", description="TimestampColumnName, null when unset")
-    change_sequence_column: str | None = Field(
-        "cdc_change_seq", description="column filled with $AR_H_CHANGE_SEQ, null when the task writes none"
-    )
-    stream_position_column: str | None = Field(
-        "cdc_stream_position", description="column filled with $AR_H_STREAM_POSITION, null when none"
-    )
-    before_image_prefix: str | None = Field(
-        "BI_", description="column-prefix of add-before-image-columns, null when the task adds none"
-    )
-    include_op_for_full_load: bool = Field(False, description="IncludeOpForFullLoad")
-    cdc_inserts_only: bool = Field(False, description="CdcInsertsOnly")
-    date_partition_delimiter: Literal["slash", "dash", "underscore", "none"] | None = Field(
-        None, description="DatePartitionDelimiter when DatePartitionEnabled, else null"
-    )
-    csv: CsvOptions = CsvOptions()
-
-
-class WindowOptions(Model):
-    """How a source's raw files are cut into partitions."""
-
-    every: Literal["daily", "hourly"] = "daily"
-    start: date = Field(description="first window, UTC; files older than this are refused by name")
-
-    @property
-    def length(self) -> timedelta:
-        """The length of one window."""
-        return timedelta(days=1) if self.every == "daily" else timedelta(hours=1)
-
-    @property
-    def key_format(self) -> str:
-        """The strftime format of a partition key."""
-        return "%Y-%m-%d" if self.every == "daily" else "%Y-%m-%d-%H:%M"
-
-    def key_of(self, moment: datetime) -> str:
-        """Return the key of the window ``moment`` (tz-aware) falls into."""
-        utc = moment.astimezone(UTC)
-        floor = utc.replace(minute=0, second=0, microsecond=0)
-        return (floor if self.every == "hourly" else floor.replace(hour=0)).strftime(self.key_format)
-
-    def bounds(self, key: str) -> tuple[datetime, datetime]:
-        """Return the half-open interval of window ``key``."""
-        begin = datetime.strptime(key, self.key_format).replace(tzinfo=UTC)
-        return begin, begin + self.length
+__all__ = [
+    "TRANSFORMS",
+    "ColumnConfig",
+    "Connection",
+    "CsvOptions",
+    "DeleteMode",
+    "DmsOptions",
+    "EngineConfig",
+    "FileFormat",
+    "GlueCatalog",
+    "Images",
+    "LakeConfig",
+    "Model",
+    "NoKey",
+    "Notifications",
+    "PlatformConfig",
+    "RawOptions",
+    "SourceConfig",
+    "SqlCatalog",
+    "TableConfig",
+    "WindowOptions",
+    "parse_partition_field",
+]
 
 
 class Connection(Model):
@@ -127,7 +64,7 @@ class Connection(Model):
     @model_validator(mode="after")
     def _one_way(self) -> Connection:
         if self.dsn is None and not (self.host and self.database and self.user):
-            raise ValueError("give `dsn`, or `host`, `database` and `user`")
+            raise mistake("the connection is not complete", "give `dsn`, or `host`, `database` and `user`")
         return self
 
 
@@ -145,99 +82,23 @@ class DmsOptions(Model):
     service_access_role_arn: str | None = Field(None, description="role DMS uses to write the bucket")
 
 
-_TRANSFORM = re.compile(
-    r"^(?:(?P<name>[a-z]+)\(\s*(?:(?P<width>\d+)\s*,\s*)?(?P<column>[^)]+?)\s*\)|(?P<plain>[^()]+))$"
-)
-TRANSFORMS = ("identity", "year", "month", "day", "hour", "bucket", "truncate", "void")
+DUPLICATE_TABLE = "duplicate_table"
 
 
-class ColumnConfig(Model):
-    """A source column's name and type: needed for CSV without a header, an override otherwise."""
-
-    name: str
-    type: str = Field(description="an Iceberg type: int, long, decimal(p,s), timestamptz, string, …")
-    nullable: bool = True
-
-
-class TableConfig(Model):
-    """One source table and its base table."""
-
-    name: str = Field(description="schema.table as DMS names them in the raw folder")
-    id: str = Field("", description="safe name of the table in asset keys and the lake; default from `name`")
-    merge_key: tuple[str, ...] = Field((), description="columns that identify a row; empty: see `no_key`")
-    no_key: NoKey | None = Field(None, description="append or multiset, when there is no merge key")
-    partition_by: tuple[str, ...] = Field((), description="e.g. day(created_at), bucket(16, id), region")
-    active: bool = True
-    delete_mode: DeleteMode = DeleteMode.HARD
-    images: Images = Images.FULL
-    columns: tuple[ColumnConfig, ...] = ()
-    tombstone_horizon_days: int = Field(30, ge=1, description="how late an event may come after a delete")
-    owners: tuple[str, ...] = ()
-    raw: RawOptions | None = Field(None, description="overrides the source's raw options for this table")
-
-    @field_validator("name")
-    @classmethod
-    def _schema_dot_table(cls, name: str) -> str:
-        schema, dot, table = name.partition(".")
-        if not (schema and dot and table):
-            raise ValueError(f"{name!r} is not schema.table")
-        return name
-
-    @field_validator("partition_by")
-    @classmethod
-    def _known_transforms(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
-        for field in fields:
-            parse_partition_field(field)
-        return fields
-
-    @model_validator(mode="after")
-    def _complete(self) -> TableConfig:
-        if not self.id:
-            object.__setattr__(self, "id", safe_name(self.table_name))
-        if safe_name(self.id) != self.id:
-            raise ValueError(f"id {self.id!r} is not a safe name; {safe_name(self.id)!r} is")
-        if self.merge_key and self.no_key:
-            raise ValueError("`merge_key` and `no_key` exclude each other")
-        if self.active and not self.merge_key and not self.no_key:
-            raise ValueError("an active table needs `merge_key`, or `no_key: append` or `multiset`")
-        return self
-
-    @property
-    def schema_name(self) -> str:
-        """The source schema."""
-        return self.name.partition(".")[0]
-
-    @property
-    def table_name(self) -> str:
-        """The source table, without its schema."""
-        return self.name.partition(".")[2]
-
-    @property
-    def safe_key(self) -> tuple[str, ...]:
-        """The merge key under the names its columns have in events and in base."""
-        return tuple(safe_name(column) for column in self.merge_key)
-
-
-def parse_partition_field(text: str) -> tuple[str, int | None, str]:
-    """Return (transform, width, source column) of ``day(at)``, ``bucket(16, id)`` or a plain column.
-
-    Raises ValueError with the transforms there are.
-    """
-    found = _TRANSFORM.match(text.strip())
-    if found is None:
-        raise ValueError(
-            f"{text!r} is not a partition field; write column, day(column) or bucket(16, column)"
-        )
-    if found["plain"]:
-        return "identity", None, found["plain"].strip()
-    name, width = found["name"], found["width"]
-    if name not in TRANSFORMS:
-        raise ValueError(f"unknown transform {name!r} in {text!r}; there are {', '.join(TRANSFORMS)}")
-    if (name in ("bucket", "truncate")) != (width is not None):
-        raise ValueError(
-            f"{text!r}: bucket and truncate take a width first, as in bucket(16, id); others take none"
-        )
-    return name, int(width) if width else None, found["column"]
+def duplicate_tables(names_and_ids: Sequence[tuple[str, str]]) -> list[tuple[int, str, str]]:
+    """Return (index, what, mend) of every table whose name or id an earlier table of the source has."""
+    found: list[tuple[int, str, str]] = []
+    names: set[str] = set()
+    ids: dict[str, str] = {}
+    for index, (name, table_id) in enumerate(names_and_ids):
+        if name in names:
+            found.append((index, f"table {name!r} is listed twice", "remove one of the two"))
+        elif table_id in ids:
+            clash = f"tables {ids[table_id]!r} and {name!r} share the id {table_id!r}"
+            found.append((index, clash, "set another `id` on one of them"))
+        names.add(name)
+        ids.setdefault(table_id, name)
+    return found
 
 
 class SourceConfig(Model):
@@ -253,13 +114,8 @@ class SourceConfig(Model):
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> SourceConfig:
-        seen: dict[str, str] = {}
-        for table in self.tables:
-            if table.id in seen:
-                raise ValueError(
-                    f"tables {seen[table.id]!r} and {table.name!r} share id {table.id!r}; set another `id`"
-                )
-            seen[table.id] = table.name
+        for index, what, mend in duplicate_tables([(table.name, table.id) for table in self.tables]):
+            raise mistake(f"tables[{index}]: {what}", mend, kind=DUPLICATE_TABLE)
         return self
 
     def raw_of(self, table: TableConfig) -> RawOptions:
@@ -273,7 +129,7 @@ class SqlCatalog(Model):
     type: Literal["sql"] = "sql"
     name: str = "cdc"
     uri: str | None = Field(None, description="SQLAlchemy URL; default sqlite in the warehouse folder")
-    properties: dict[str, str] = {}
+    properties: dict[str, str] = Field(default_factory=dict)
 
 
 class GlueCatalog(Model):
@@ -281,7 +137,7 @@ class GlueCatalog(Model):
 
     type: Literal["glue"] = "glue"
     name: str = "cdc"
-    properties: dict[str, str] = {}
+    properties: dict[str, str] = Field(default_factory=dict)
 
 
 class LakeConfig(Model):
@@ -316,7 +172,7 @@ class PlatformConfig(Model):
     engine: EngineConfig = EngineConfig()
     state: str = Field(".cdc/state.sqlite", description="SQLite file or dynamodb://<table>")
     notifications: Notifications = Notifications()
-    sources: dict[str, SourceConfig] = {}
+    sources: dict[str, SourceConfig] = Field(default_factory=dict)
 
     #: The folder relative paths start from: that of cdc.yaml.
     base_folder: Path = Field(Path(), exclude=True)
@@ -326,7 +182,7 @@ class PlatformConfig(Model):
     def _safe_source_names(cls, sources: dict[str, SourceConfig]) -> dict[str, SourceConfig]:
         for name in sources:
             if safe_name(name) != name:
-                raise ValueError(f"source name {name!r} is not a safe name; {safe_name(name)!r} is")
+                raise mistake(f"source name {name!r} is not a safe name", f"write {safe_name(name)!r}")
         return sources
 
     def path_of(self, location: str) -> str:

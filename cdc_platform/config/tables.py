@@ -1,0 +1,135 @@
+"""One source table and its base table: name, key, partitioning, how deletes and images are taken."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from pydantic import Field, field_validator, model_validator
+
+from cdc_platform.config.base import Model, mistake
+from cdc_platform.config.raw_options import RawOptions
+from cdc_platform.naming import safe_name
+
+
+class DeleteMode(StrEnum):
+    """What a delete does to the base row: remove it, or keep it with ``_cdc_op = 'D'``."""
+
+    HARD = "hard"
+    SOFT = "soft"
+
+
+class Images(StrEnum):
+    """Whether an update carries every column or only the changed ones (the others NULL)."""
+
+    FULL = "full"
+    PARTIAL = "partial"
+
+
+class NoKey(StrEnum):
+    """How a table without a merge key is kept: every row that ever came, or the multiset of live rows."""
+
+    APPEND = "append"
+    MULTISET = "multiset"
+
+
+_TRANSFORM = re.compile(
+    r"^(?:(?P<name>[a-z]+)\(\s*(?:(?P<width>\d+)\s*,\s*)?(?P<column>[^)]+?)\s*\)|(?P<plain>[^()]+))$"
+)
+TRANSFORMS = ("identity", "year", "month", "day", "hour", "bucket", "truncate", "void")
+
+
+class ColumnConfig(Model):
+    """A source column's name and type: needed for CSV without a header, an override otherwise."""
+
+    name: str
+    type: str = Field(description="an Iceberg type: int, long, decimal(p,s), timestamptz, string, …")
+    nullable: bool = True
+
+
+class TableConfig(Model):
+    """One source table and its base table."""
+
+    name: str = Field(description="schema.table as DMS names them in the raw folder")
+    id: str = Field("", description="safe name of the table in asset keys and the lake; default from `name`")
+    merge_key: tuple[str, ...] = Field((), description="columns that identify a row; empty: see `no_key`")
+    no_key: NoKey | None = Field(None, description="append or multiset, when there is no merge key")
+    partition_by: tuple[str, ...] = Field((), description="e.g. day(created_at), bucket(16, id), region")
+    active: bool = True
+    delete_mode: DeleteMode = DeleteMode.HARD
+    images: Images = Images.FULL
+    columns: tuple[ColumnConfig, ...] = ()
+    tombstone_horizon_days: int = Field(30, ge=1, description="how late an event may come after a delete")
+    owners: tuple[str, ...] = ()
+    raw: RawOptions | None = Field(None, description="overrides the source's raw options for this table")
+
+    @field_validator("name")
+    @classmethod
+    def _schema_dot_table(cls, name: str) -> str:
+        schema, dot, table = name.partition(".")
+        if not (schema and dot and table):
+            raise mistake(f"{name!r} is not schema.table", "write it as DMS does, e.g. public.orders")
+        return name
+
+    @field_validator("partition_by")
+    @classmethod
+    def _known_transforms(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        for field in fields:
+            try:
+                parse_partition_field(field)
+            except ValueError as wrong:
+                what, _, mend = str(wrong).partition("; ")
+                raise mistake(what, mend) from wrong
+        return fields
+
+    @model_validator(mode="after")
+    def _complete(self) -> TableConfig:
+        if not self.id:
+            object.__setattr__(self, "id", safe_name(self.table_name))
+        if safe_name(self.id) != self.id:
+            raise mistake(f"id {self.id!r} is not a safe name", f"write {safe_name(self.id)!r}")
+        if self.merge_key and self.no_key:
+            raise mistake("`merge_key` and `no_key` exclude each other", "keep the one that is true")
+        if self.active and not self.merge_key and not self.no_key:
+            raise mistake(
+                "an active table needs a merge key",
+                "set `merge_key`, or `no_key: append` or `multiset`, or `active: false`",
+            )
+        return self
+
+    @property
+    def schema_name(self) -> str:
+        """The source schema."""
+        return self.name.partition(".")[0]
+
+    @property
+    def table_name(self) -> str:
+        """The source table, without its schema."""
+        return self.name.partition(".")[2]
+
+    @property
+    def safe_key(self) -> tuple[str, ...]:
+        """The merge key under the names its columns have in events and in base."""
+        return tuple(safe_name(column) for column in self.merge_key)
+
+
+def parse_partition_field(text: str) -> tuple[str, int | None, str]:
+    """Return (transform, width, source column) of ``day(at)``, ``bucket(16, id)`` or a plain column.
+
+    Raises ValueError with the transforms there are.
+    """
+    found = _TRANSFORM.match(text.strip())
+    if found is None:
+        raise ValueError(
+            f"{text!r} is not a partition field; write column, day(column) or bucket(16, column)"
+        )
+    if found["plain"]:
+        return "identity", None, found["plain"].strip()
+    name, width = found["name"], found["width"]
+    if name not in TRANSFORMS:
+        raise ValueError(f"unknown transform {name!r} in {text!r}; write one of {', '.join(TRANSFORMS)}")
+    if (name in ("bucket", "truncate")) != (width is not None):
+        raise ValueError(
+            f"{text!r}: bucket and truncate take a width first, as in bucket(16, id); others take none"
+        )
+    return name, int(width) if width else None, found["column"]

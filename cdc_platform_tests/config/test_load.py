@@ -1,0 +1,215 @@
+"""What a person sees when cdc.yaml is right, and when it is wrong."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from cdc_platform.config.load import load_config, parse_config
+from cdc_platform.config.model import DeleteMode, PlatformConfig, TableConfig
+from cdc_platform.errors import ConfigError
+
+RIGHT = """\
+version: 1
+lake:
+  warehouse: lake
+engine:
+  threads: ${CDC_TEST_THREADS:-3}
+sources:
+  retail:
+    raw: {location: raw/retail}
+    window: {every: daily, start: 2026-01-01}
+    connection:
+      dsn: ${CDC_RETAIL_DSN}
+    tables:
+      - name: public.product
+        merge_key: [product_id]
+        delete_mode: soft
+"""
+
+SIX_MISTAKES = """\
+version: 1
+engine:
+  type: sprak
+  memory_limit: lots
+sources:
+  retail:
+    raw: {location: raw/retail, fromat: csv}
+    window: {every: daily, start: 2026-13-01}
+    connection:
+      dsn: ${CDC_NOT_SET}
+    tables:
+      - name: public.product
+        merge_key: [product_id]
+      - name: public.product
+        merge_key: [product_id]
+"""
+
+
+def mistakes_of(text: str, environment: dict[str, str] | None = None) -> list[tuple[str, str, str]]:
+    with pytest.raises(ConfigError) as raised:
+        parse_config(text, environment=environment or {})
+    return raised.value.mistakes
+
+
+def right(**environment: str) -> PlatformConfig:
+    return parse_config(RIGHT, environment={"CDC_RETAIL_DSN": "host=h password=hunter2", **environment})
+
+
+def changed(old: str, new: str) -> str:
+    assert old in RIGHT
+    return RIGHT.replace(old, new)
+
+
+def test_a_right_file_becomes_the_model() -> None:
+    config = right()
+
+    table = TableConfig(name="public.product", merge_key=("product_id",), delete_mode=DeleteMode.SOFT)
+    assert (table,) == config.sources["retail"].tables
+    assert date(2026, 1, 1) == config.sources["retail"].window.start
+
+
+def test_six_mistakes_are_told_at_once_with_path_value_and_mend() -> None:
+    assert [
+        (path, what[: len(start)])
+        for (path, what, _), start in zip(
+            mistakes_of(SIX_MISTAKES),
+            [
+                "'sprak' is not one of the choices",
+                "'lots': string should match pattern",
+                "unknown key 'fromat'",
+                "'2026-13-01': input should be a valid date",
+                "environment variable CDC_NOT_SET is not set",
+                "table 'public.product' is listed twice",
+            ],
+            strict=True,
+        )
+    ] == [
+        ("engine.type (line 3)", "'sprak' is not one of the choices"),
+        ("engine.memory_limit (line 4)", "'lots': string should match pattern"),
+        ("sources.retail.raw.fromat (line 7)", "unknown key 'fromat'"),
+        ("sources.retail.window.start (line 8)", "'2026-13-01': input should be a valid date"),
+        ("sources.retail.connection.dsn (line 10)", "environment variable CDC_NOT_SET is not set"),
+        ("sources.retail.tables[1].name (line 14)", "table 'public.product' is listed twice"),
+    ]
+
+
+def test_every_mistake_has_a_mend() -> None:
+    assert [] == [path for path, _, mend in mistakes_of(SIX_MISTAKES) if not mend]
+
+
+def test_a_mistyped_key_gets_the_nearest_known_one() -> None:
+    assert [mistake for mistake in mistakes_of(SIX_MISTAKES) if "fromat" in mistake[0]] == [
+        ("sources.retail.raw.fromat (line 7)", "unknown key 'fromat'", "did you mean `format`?")
+    ]
+
+
+def test_a_mistyped_key_inside_a_union_is_named_without_the_union_s_tag() -> None:
+    text = changed("  warehouse: lake\n", "  warehouse: lake\n  catalog: {type: glue, naem: x}\n")
+
+    assert mistakes_of(text, {"CDC_RETAIL_DSN": "host=h"}) == [
+        ("lake.catalog.naem (line 4)", "unknown key 'naem'", "did you mean `name`?")
+    ]
+
+
+def test_a_choice_lists_what_may_be_written() -> None:
+    text = changed("delete_mode: soft", "delete_mode: sotf")
+
+    assert mistakes_of(text, {"CDC_RETAIL_DSN": "host=h"}) == [
+        (
+            "sources.retail.tables[0].delete_mode (line 15)",
+            "'sotf' is not one of the choices",
+            "write 'hard' or 'soft'",
+        )
+    ]
+
+
+def test_a_key_written_twice_is_a_mistake() -> None:
+    text = changed(
+        "        merge_key: [product_id]\n", "        merge_key: [product_id]\n        merge_key: [id]\n"
+    )
+
+    (path, what, _) = mistakes_of(text, {"CDC_RETAIL_DSN": "host=h"})[0]
+    assert "sources.retail.tables[0].merge_key (line 15)" == path
+    assert "written twice (lines 14 and 15)" in what
+
+
+def test_the_environment_wins_over_a_default() -> None:
+    assert (right().engine.threads, right(CDC_TEST_THREADS="5").engine.threads) == (3, 5)
+
+
+def test_a_doubled_dollar_stays_a_literal() -> None:
+    config = parse_config(changed("raw/retail", '"raw/$${NAME}"'), environment={"CDC_RETAIL_DSN": "host=h"})
+
+    assert "raw/${NAME}" == config.sources["retail"].raw.location
+
+
+def test_a_reference_that_is_not_closed_is_a_mistake() -> None:
+    text = changed("${CDC_RETAIL_DSN}", "${CDC_RETAIL_DSN")
+
+    assert ["sources.retail.connection.dsn (line 11)"] == [path for path, _, _ in mistakes_of(text)]
+
+
+def test_a_password_in_the_file_is_refused_and_not_repeated() -> None:
+    text = changed("${CDC_RETAIL_DSN}", "postgresql://etl:hunter2@db/shop")
+
+    with pytest.raises(ConfigError) as raised:
+        parse_config(text, environment={})
+    assert "hunter2" not in str(raised.value)
+    assert "${CDC_RETAIL_DSN}" in str(raised.value)
+
+
+def test_a_secret_from_the_environment_is_not_shown_in_a_mistake() -> None:
+    text = changed("      dsn: ${CDC_RETAIL_DSN}\n", "      host: h\n      port: ${CDC_PORT}\n")
+
+    with pytest.raises(ConfigError) as raised:
+        parse_config(text, environment={"CDC_PORT": "hunter2"})
+    assert "hunter2" not in str(raised.value)
+    assert "${CDC_PORT}: input should be a valid integer" in str(raised.value)
+
+
+def test_a_secret_is_not_shown_by_the_configuration_itself() -> None:
+    assert "hunter2" not in repr(right()) + str(right().model_dump())
+
+
+def test_an_active_table_without_a_key_is_told_what_it_can_be() -> None:
+    text = changed("        merge_key: [product_id]\n", "")
+
+    (mistake,) = mistakes_of(text, {"CDC_RETAIL_DSN": "host=h"})
+    assert "set `merge_key`, or `no_key: append` or `multiset`, or `active: false`" == mistake[2]
+
+
+def test_broken_yaml_is_located() -> None:
+    (mistake,) = mistakes_of("version: 1\nlake: {warehouse: [\n")
+
+    assert "line 3, column 1" == mistake[0]
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml.*\n.*there is no such file"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_relative_paths_start_from_the_file_s_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cdc.yaml").write_text(RIGHT)
+    monkeypatch.setenv("CDC_RETAIL_DSN", "host=h")
+
+    config = load_config(tmp_path / "cdc.yaml")
+
+    assert str(tmp_path.resolve() / "lake") == config.path_of(config.lake.warehouse)
+
+
+def test_the_configuration_s_folder_cannot_be_set_in_the_file() -> None:
+    mistakes = mistakes_of("base_folder: /etc\n" + RIGHT, {"CDC_RETAIL_DSN": "host=h"})
+
+    assert ["base_folder (line 1)"] == [path for path, _, _ in mistakes]
+
+
+def test_the_repository_s_own_configuration_is_right_without_any_environment() -> None:
+    file = Path(__file__).parents[2] / "cdc.yaml"
+
+    config = parse_config(file.read_text(), environment={})
+
+    assert ["product", "store", "productorder"] == [table.id for table in config.sources["retail"].tables]
