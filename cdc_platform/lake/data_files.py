@@ -1,0 +1,191 @@
+"""Data files and position-delete files: Parquet written with Iceberg field ids and full metrics.
+
+A stream of record batches, sorted by partition, becomes data files of about the table's target size, in
+bounded memory: one file is open at a time.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyiceberg.conversions import to_bytes
+from pyiceberg.io import FileIO
+from pyiceberg.io.pyarrow import (
+    compute_statistics_plan,
+    data_file_statistics_from_parquet_metadata,
+    parquet_path_to_id_mapping,
+    schema_to_pyarrow,
+)
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
+from pyiceberg.table.locations import LocationProvider
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.typedef import Record
+from pyiceberg.types import LongType, StringType
+
+#: Columns that carry a row's partition values through the sort are named by this and the field's number.
+PARTITION_PREFIX = "_cdc_partition_"
+
+#: Uncompressed Arrow bytes per byte of Parquet, to aim at the target file size while writing.
+_INFLATION = 4
+_TARGET_FILE_SIZE = "write.target-file-size-bytes"
+_DEFAULT_TARGET = 128 * 1024 * 1024
+_ROW_GROUP = 131_072
+
+_PATH_ID = 2147483546
+_POSITION_ID = 2147483545
+_DELETE_SCHEMA = pa.schema(
+    [
+        pa.field("file_path", pa.string(), nullable=False, metadata={"PARQUET:field_id": str(_PATH_ID)}),
+        pa.field("pos", pa.int64(), nullable=False, metadata={"PARQUET:field_id": str(_POSITION_ID)}),
+    ]
+)
+
+
+class DataFileWriter:
+    """Writes batches into data files of one table, a new file per partition and per target size."""
+
+    def __init__(self, metadata: TableMetadata, io: FileIO, locations: LocationProvider) -> None:
+        self._metadata = metadata
+        self._io = io
+        self._locations = locations
+        self._spec = metadata.spec()
+        self._schema = metadata.schema()
+        self._arrow = schema_to_pyarrow(self._schema)
+        self._statistics = compute_statistics_plan(self._schema, metadata.properties)
+        self._paths = parquet_path_to_id_mapping(self._schema)
+        self._target = int(metadata.properties.get(_TARGET_FILE_SIZE, _DEFAULT_TARGET)) * _INFLATION
+        self._uuid = uuid.uuid4()
+        self._open: _OpenFile | None = None
+        #: Every path this writer began, to remove when the commit certainly failed.
+        self.paths: list[str] = []
+
+    def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[DataFile]:
+        """Write all batches; rows of one partition must be adjacent. Yield each finished file."""
+        for batch in batches:
+            for values, rows in self._runs(batch):
+                if self._open is not None and (
+                    self._open.values != values or self._open.arrow_bytes >= self._target
+                ):
+                    yield self._finish()
+                if self._open is None:
+                    self._open = self._begin(values)
+                self._open.append(rows.cast(self._arrow))
+        if self._open is not None:
+            yield self._finish()
+
+    def _runs(self, batch: pa.RecordBatch) -> Iterator[tuple[tuple[Any, ...], pa.Table]]:
+        """Cut a batch where the partition changes."""
+        table = pa.Table.from_batches([batch])
+        names = [name for name in table.column_names if name.startswith(PARTITION_PREFIX)]
+        rows = table.drop_columns(names) if names else table
+        start = 0
+        for end in [*_boundaries(table.select(names)), len(table)] if len(table) else []:
+            values = tuple(table[name][start].as_py() for name in names)
+            yield values, rows.slice(start, end - start)
+            start = end
+
+    def _begin(self, values: tuple[Any, ...]) -> _OpenFile:
+        key = (
+            PartitionKey(
+                [
+                    PartitionFieldValue(field=field, value=value)
+                    for field, value in zip(self._spec.fields, values, strict=True)
+                ],
+                partition_spec=self._spec,
+                schema=self._schema,
+            )
+            if self._spec.fields
+            else None
+        )
+        name = f"{len(self.paths):05d}-{self._uuid}.parquet"
+        path = self._locations.new_data_location(name, key)
+        self.paths.append(path)
+        return _OpenFile(self._io, path, self._arrow, values, key.partition if key else Record())
+
+    def _finish(self) -> DataFile:
+        assert self._open is not None
+        file, self._open = self._open, None
+        footer, size = file.close()
+        statistics = data_file_statistics_from_parquet_metadata(footer, self._statistics, self._paths)
+        data_file = DataFile.from_args(
+            content=DataFileContent.DATA,
+            file_path=file.path,
+            file_format=FileFormat.PARQUET,
+            partition=file.partition,
+            file_size_in_bytes=size,
+            **statistics.to_serialized_dict(),
+        )
+        data_file.spec_id = self._spec.spec_id
+        return data_file
+
+
+class _OpenFile:
+    """A Parquet file being written."""
+
+    def __init__(
+        self, io: FileIO, path: str, schema: pa.Schema, values: tuple[Any, ...], partition: Record
+    ) -> None:
+        self.path = path
+        self.values = values
+        self.partition = partition
+        self.arrow_bytes = 0
+        self._io = io
+        self._stream = io.new_output(path).create(overwrite=True)
+        self._writer = pq.ParquetWriter(self._stream, schema, compression="zstd", store_decimal_as_integer=True)
+
+    def append(self, rows: pa.Table) -> None:
+        self._writer.write_table(rows, row_group_size=_ROW_GROUP)
+        self.arrow_bytes += rows.nbytes
+
+    def close(self) -> tuple[pq.FileMetaData, int]:
+        self._writer.close()
+        self._stream.close()
+        return self._writer.writer.metadata, len(self._io.new_input(self.path))
+
+
+def _boundaries(values: pa.Table) -> list[int]:
+    """Return the row numbers at which any column differs from the row before, NULLs being alike."""
+    changed: pa.ChunkedArray | pa.Array | None = None
+    for column in values.columns:
+        before, after = column.slice(0, max(len(column) - 1, 0)), column.slice(1)
+        unequal = pc.fill_null(pc.not_equal(before, after), False)
+        one_null = pc.not_equal(pc.is_null(before), pc.is_null(after))
+        differs = pc.or_(unequal, one_null)
+        changed = differs if changed is None else pc.or_(changed, differs)
+    if changed is None:
+        return []
+    if isinstance(changed, pa.ChunkedArray):
+        changed = changed.combine_chunks()
+    return [index + 1 for index in pc.indices_nonzero(changed).to_pylist()]
+
+
+def write_position_deletes(data_file: DataFile, positions: pa.Array, io: FileIO) -> DataFile:
+    """Write the delete file of one data file and return its entry; ``positions`` ascend, without repeats."""
+    path = f"{data_file.file_path.rpartition('/')[0]}/{uuid.uuid4()}-deletes.parquet"
+    rows = len(positions)
+    file_paths = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), rows), [data_file.file_path])
+    table = pa.Table.from_arrays([file_paths.cast(pa.string()), positions], schema=_DELETE_SCHEMA)
+    with io.new_output(path).create(overwrite=True) as stream:
+        pq.write_table(table, stream, compression="zstd")
+    bound = to_bytes(StringType(), data_file.file_path)
+    first, last = positions[0].as_py(), positions[-1].as_py()
+    delete_file = DataFile.from_args(
+        content=DataFileContent.POSITION_DELETES,
+        file_path=path,
+        file_format=FileFormat.PARQUET,
+        partition=data_file.partition,
+        record_count=rows,
+        file_size_in_bytes=len(io.new_input(path)),
+        value_counts={_PATH_ID: rows, _POSITION_ID: rows},
+        null_value_counts={_PATH_ID: 0, _POSITION_ID: 0},
+        lower_bounds={_PATH_ID: bound, _POSITION_ID: to_bytes(LongType(), first)},
+        upper_bounds={_PATH_ID: bound, _POSITION_ID: to_bytes(LongType(), last)},
+    )
+    delete_file.spec_id = data_file.spec_id
+    return delete_file

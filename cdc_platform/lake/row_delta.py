@@ -1,0 +1,268 @@
+"""One Iceberg snapshot that appends data files and adds position deletes: the write that pyiceberg 0.12 lacks.
+
+This is the only module that leans on how pyiceberg 0.12 works inside: :meth:`Transaction._apply`, and a
+manifest writer whose content is DELETES. The conformance tests read its result back through pyiceberg,
+DuckDB and Spark and so hold these names in place; pyiceberg is pinned to the minor version.
+
+The commit is optimistic: it asserts that the branch still ends at the snapshot the delta was planned on.
+Another writer's commit makes it :class:`StaleCommit` (nothing happened, the delta's own metadata files are
+removed); any other failure of the catalog is :class:`CommitOutcomeUnknown` (no file is removed: the
+snapshot may exist).
+"""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pyiceberg.exceptions import CommitFailedException, ValidationException
+from pyiceberg.io import FileIO
+from pyiceberg.manifest import (
+    DataFile,
+    DataFileContent,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestFile,
+    ManifestWriter,
+    ManifestWriterV2,
+    write_manifest,
+    write_manifest_list,
+)
+from pyiceberg.partitioning import PartitionSpec
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
+from pyiceberg.table.snapshots import Operation, Snapshot, Summary, update_snapshot_summaries
+from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId, SetSnapshotRefUpdate
+
+from cdc_platform.errors import CommitOutcomeUnknown, MergeError, StaleCommit
+
+#: Manifests of one kind and spec are rewritten into one when there are this many of them.
+MANIFESTS_BEFORE_REWRITE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class RowDelta:
+    """What one snapshot changes: files by their place in the table, never by predicate."""
+
+    appended: tuple[DataFile, ...] = ()
+    #: New position-delete files, each of one data file.
+    deletes: tuple[DataFile, ...] = ()
+    #: Paths of data files no row of which remains, and of delete files that are replaced or useless.
+    removed: frozenset[str] = frozenset()
+    #: Summary properties of ours.
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+class _DeleteManifestWriter(ManifestWriterV2):
+    """A v2 manifest of delete files."""
+
+    def content(self) -> ManifestContent:
+        return ManifestContent.DELETES
+
+    @property
+    def _meta(self) -> dict[str, str]:
+        return {**super()._meta, "content": "deletes"}
+
+
+def commit_row_delta(transaction: Transaction, table: Table, delta: RowDelta) -> int:
+    """Commit ``delta`` and whatever ``transaction`` already staged as one snapshot; return the snapshot's id.
+
+    Raises StaleCommit when the table moved since ``table`` was loaded, CommitOutcomeUnknown when the
+    catalog did not say.
+    """
+    where = ".".join(table.name())
+    if transaction.table_metadata.format_version != 2:
+        raise MergeError(
+            f"format version {transaction.table_metadata.format_version} cannot be merged into",
+            where=where,
+            mend="recreate the table as format version 2",
+        )
+    producer = _Snapshot(transaction, table, delta)
+    try:
+        snapshot = producer.write()
+    except BaseException:
+        producer.discard()
+        raise
+    _stage(transaction, snapshot)
+    try:
+        transaction.commit_transaction()
+    except (CommitFailedException, ValidationException) as e:
+        producer.discard()
+        raise StaleCommit(
+            "another writer committed first", where=where, mend="nothing: the merge plans again"
+        ) from e
+    except Exception as e:
+        raise CommitOutcomeUnknown(
+            f"the catalog did not say whether snapshot {snapshot.snapshot_id} was committed "
+            f"({type(e).__name__}: {e})",
+            where=where,
+            mend="the merge looks for its batch id before it acts; if this persists, check the catalog",
+        ) from e
+    return snapshot.snapshot_id
+
+
+def _stage(transaction: Transaction, snapshot: Snapshot) -> None:
+    """Add the snapshot and move the branch, asserting where the branch stood."""
+    transaction._apply(
+        (
+            AddSnapshotUpdate(snapshot=snapshot),
+            SetSnapshotRefUpdate(
+                snapshot_id=snapshot.snapshot_id,
+                parent_snapshot_id=snapshot.parent_snapshot_id,
+                ref_name=MAIN_BRANCH,
+                type=SnapshotRefType.BRANCH,
+            ),
+        ),
+        (AssertRefSnapshotId(snapshot_id=snapshot.parent_snapshot_id, ref=MAIN_BRANCH),),
+    )
+
+
+class _Snapshot:
+    """Writes the manifests and the manifest list of one row delta."""
+
+    def __init__(self, transaction: Transaction, table: Table, delta: RowDelta) -> None:
+        self._metadata = transaction.table_metadata
+        self._io: FileIO = table.io
+        self._locations = table.location_provider()
+        self._delta = delta
+        self._parent = self._metadata.snapshot_by_name(MAIN_BRANCH)
+        self._id = self._metadata.new_snapshot_id()
+        self._uuid = uuid.uuid4()
+        self._counter = itertools.count()
+        self._written: list[str] = []
+        self._removed: list[DataFile] = []
+
+    def write(self) -> Snapshot:
+        """Write all metadata files but the table's own and return the snapshot."""
+        manifests = [*self._added(), *self._kept()]
+        sequence_number = self._metadata.next_sequence_number()
+        path = self._new_path(f"snap-{self._id}-0-{self._uuid}.avro")
+        parent_id = self._parent.snapshot_id if self._parent else None
+        with write_manifest_list(
+            format_version=2,
+            output_file=self._io.new_output(path),
+            snapshot_id=self._id,
+            parent_snapshot_id=parent_id,
+            sequence_number=sequence_number,
+            avro_compression="gzip",
+        ) as writer:
+            writer.add_manifests(manifests)
+        return Snapshot(
+            snapshot_id=self._id,
+            parent_snapshot_id=parent_id,
+            manifest_list=path,
+            sequence_number=sequence_number,
+            summary=self._summary(),
+            schema_id=self._metadata.current_schema_id,
+        )
+
+    def discard(self) -> None:
+        """Remove what :meth:`write` wrote. Only for a snapshot that certainly does not exist."""
+        for path in self._written:
+            try:
+                self._io.delete(path)
+            except FileNotFoundError:
+                continue
+
+    def _new_path(self, name: str) -> str:
+        path = self._locations.new_metadata_location(name)
+        self._written.append(path)
+        return path
+
+    def _writer(self, content: ManifestContent, spec: PartitionSpec) -> ManifestWriter:
+        output = self._io.new_output(self._new_path(f"{self._uuid}-m{next(self._counter)}.avro"))
+        schema = self._metadata.schema()
+        if content == ManifestContent.DELETES:
+            return _DeleteManifestWriter(spec, schema, output, self._id, "gzip")
+        return write_manifest(2, spec, schema, output, self._id, "gzip")
+
+    def _added(self) -> Iterable[ManifestFile]:
+        groups: dict[tuple[ManifestContent, int], list[DataFile]] = defaultdict(list)
+        for file in self._delta.appended:
+            groups[ManifestContent.DATA, file.spec_id].append(file)
+        for file in self._delta.deletes:
+            groups[ManifestContent.DELETES, file.spec_id].append(file)
+        for (content, spec_id), files in groups.items():
+            with self._writer(content, self._metadata.specs()[spec_id]) as writer:
+                for file in files:
+                    writer.add(ManifestEntry.from_args(status=ManifestEntryStatus.ADDED, data_file=file))
+            yield writer.to_manifest_file()
+
+    def _kept(self) -> list[ManifestFile]:
+        """Return the parent's manifests, those that name a removed file written anew without it."""
+        if self._parent is None:
+            return []
+        live = [m for m in self._parent.manifests(self._io) if m.has_added_files() or m.has_existing_files()]
+        kept: list[ManifestFile] = []
+        groups: dict[tuple[ManifestContent, int], list[ManifestFile]] = defaultdict(list)
+        for manifest in live:
+            groups[manifest.content, manifest.partition_spec_id].append(manifest)
+        for (content, spec_id), manifests in groups.items():
+            kept += self._rewritten(content, self._metadata.specs()[spec_id], manifests)
+        missing = self._delta.removed - {file.file_path for file in self._removed}
+        if missing:
+            raise StaleCommit(f"{len(missing)} files to remove are not in the table: {sorted(missing)[0]}")
+        return kept
+
+    def _rewritten(
+        self, content: ManifestContent, spec: PartitionSpec, manifests: list[ManifestFile]
+    ) -> list[ManifestFile]:
+        """Keep the manifests that need no change; gather the entries of the others in one new manifest."""
+        gather_all = len(manifests) >= MANIFESTS_BEFORE_REWRITE
+        if not self._delta.removed and not gather_all:
+            return manifests
+        kept: list[ManifestFile] = []
+        gathered: list[tuple[ManifestEntry, bool]] = []
+        for manifest in manifests:
+            entries = manifest.fetch_manifest_entry(self._io, discard_deleted=True)
+            marked = [(entry, entry.data_file.file_path in self._delta.removed) for entry in entries]
+            if gather_all or any(gone for _, gone in marked):
+                gathered += marked
+            else:
+                kept.append(manifest)
+        if gathered:
+            with self._writer(content, spec) as writer:
+                for entry, gone in gathered:
+                    if gone:
+                        self._removed.append(entry.data_file)
+                        writer.delete(entry)
+                    else:
+                        writer.existing(entry)
+            kept.append(writer.to_manifest_file())
+        return kept
+
+    def _summary(self) -> Summary:
+        counts = _summary_counts(self._delta, self._removed)
+        operation = Operation.OVERWRITE if self._delta.deletes or self._removed else Operation.APPEND
+        parent = self._parent.summary if self._parent else None
+        return update_snapshot_summaries(
+            Summary(operation=operation, **counts, **dict(self._delta.properties)),
+            previous_summary=parent if parent is not None else None,
+        )
+
+
+def _summary_counts(delta: RowDelta, removed: list[DataFile]) -> dict[str, str]:
+    """Return the standard summary counts of a row delta; pyiceberg's collector knows nothing of delete files."""
+    gone_data = [file for file in removed if file.content == DataFileContent.DATA]
+    gone_deletes = [file for file in removed if file.content != DataFileContent.DATA]
+    partitions = {(f.spec_id, repr(f.partition)) for f in (*delta.appended, *delta.deletes, *removed)}
+    counts = {
+        "added-data-files": len(delta.appended),
+        "added-records": sum(file.record_count for file in delta.appended),
+        "added-files-size": sum(file.file_size_in_bytes for file in (*delta.appended, *delta.deletes)),
+        "deleted-data-files": len(gone_data),
+        "deleted-records": sum(file.record_count for file in gone_data),
+        "removed-files-size": sum(file.file_size_in_bytes for file in removed),
+        "added-delete-files": len(delta.deletes),
+        "added-position-delete-files": len(delta.deletes),
+        "added-position-deletes": sum(file.record_count for file in delta.deletes),
+        "removed-delete-files": len(gone_deletes),
+        "removed-position-delete-files": len(gone_deletes),
+        "removed-position-deletes": sum(file.record_count for file in gone_deletes),
+        "changed-partition-count": len(partitions),
+    }
+    return {name: str(count) for name, count in counts.items() if count}
