@@ -2,6 +2,7 @@
 
     CdcError
     ├── ConfigError(ValueError)             cdc.yaml is wrong; carries every mistake found
+    ├── StorageUnavailable     (retryable)  a folder or bucket cannot be reached, or refuses the call
     ├── RawFileError
     │   ├── UnknownRawFileName              a name DMS does not write
     │   ├── UnreadableRawFile               truncated, wrong magic, wrong columns
@@ -75,6 +76,12 @@ class ConfigError(CdcError, ValueError):
         count = len(mistakes)
         head = f"{file} has {count} mistake{'s' if count != 1 else ''}:"
         super().__init__("\n".join([head, *lines]))
+
+
+class StorageUnavailable(CdcError):
+    """A folder or bucket cannot be reached, or refuses the call."""
+
+    retryable = True
 
 
 class RawFileError(CdcError):
