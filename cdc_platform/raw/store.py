@@ -1,0 +1,172 @@
+"""The raw location of a source: listing what DMS left there and opening one file of it.
+
+A listing is in ascending order of keys, recursive, all pages, and leaves out what is not a raw file: hidden
+and temporary names (``.…``, ``_tmp…``, also of folders), folder markers, and DMS's own control folders
+(``awsdms_…``, ``s3_validation_failures``). A file is opened as the version that was listed: when it has gone
+or was replaced since, RawFileVanished is raised and nothing is read. Files are never written here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from cdc_platform.config.model import PlatformConfig, RawOptions
+from cdc_platform.errors import RawFileVanished, StorageUnavailable, UnreadableRawFile
+from cdc_platform.raw.files import RawFile
+from cdc_platform.raw.folders import sorted_entries, walk_sorted
+
+_CONTROL_FOLDERS = ("awsdms_", "s3_validation_failures")
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """What lies directly below a prefix: names of folders (no slash) and the files."""
+
+    folders: tuple[str, ...]
+    files: tuple[RawFile, ...]
+
+
+class RawStore(Protocol):
+    """Read access to a raw location. Raises StorageUnavailable when it cannot be reached."""
+
+    @property
+    def location(self) -> str:
+        """The folder or ``s3://`` URL."""
+        ...
+
+    def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[RawFile]:
+        """Yield the files whose keys start with ``prefix``, ascending, after ``start_after``.
+
+        ``list("public/orders/")`` reads no other table's folder.
+        """
+        ...
+
+    def children(self, prefix: str = "") -> Children:
+        """Return what lies directly below ``prefix`` ('' or ending with ``/``), without going deeper."""
+        ...
+
+    def open(self, file: RawFile) -> pa.NativeFile:
+        """Open ``file`` as it was listed. Raises RawFileVanished, or UnreadableRawFile when refused."""
+        ...
+
+
+def open_raw_store(config: PlatformConfig, raw: RawOptions) -> RawStore:
+    """Return the store of ``raw.location``; a relative folder starts at the configuration's folder."""
+    location = config.path_of(raw.location)
+    if location.startswith("s3://"):
+        from cdc_platform.raw.s3_store import S3RawStore
+
+        return S3RawStore(location)
+    return FolderRawStore(location.removeprefix("file://"))
+
+
+def is_raw_object(key: str) -> bool:
+    """Return whether ``key`` can be a raw file: no marker, nothing hidden, temporary or of DMS's control."""
+    if key.endswith(("/", "_$folder$")):
+        return False
+    return not any(part.startswith((".", "_tmp", *_CONTROL_FOLDERS)) for part in key.split("/"))
+
+
+def vanished(file: RawFile, location: str) -> RawFileVanished:
+    """Return the error for a file that is not there any more as it was listed."""
+    return RawFileVanished(
+        "the file was listed and has gone or was replaced since",
+        where=f"{location.rstrip('/')}/{file.key}",
+        mend="take in again; if it was deleted before it was merged (a truncated or reloaded table does "
+        "that), reload the table",
+    )
+
+
+def refused(file: RawFile, location: str, reason: str) -> UnreadableRawFile:
+    """Return the error for one object that may not be read."""
+    return UnreadableRawFile(
+        f"reading the file is refused: {reason}",
+        where=f"{location.rstrip('/')}/{file.key}",
+        mend="grant read access to the object (and use of its KMS key), then release it from quarantine",
+    )
+
+
+class FolderRawStore:
+    """Raw files in a folder. A version is the file's mtime, size and inode."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self._root = Path(folder)
+
+    def __repr__(self) -> str:
+        return f"FolderRawStore({str(self._root)!r})"
+
+    @property
+    def location(self) -> str:
+        return str(self._root)
+
+    def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[RawFile]:
+        self._check_root()
+        with self._storage_errors():
+            for key, entry in walk_sorted(self._root, prefix, start_after or ""):
+                file = _listed(key, entry) if is_raw_object(key) else None
+                if file is not None:
+                    yield file
+
+    def children(self, prefix: str = "") -> Children:
+        self._check_root()
+        with self._storage_errors():
+            entries = sorted_entries(self._root / prefix, prefix)
+            folders = [key.removesuffix("/") for key, _ in entries if key.endswith("/")]
+            found = [_listed(key, entry) for key, entry in entries if is_raw_object(key)]
+        return Children(
+            tuple(key.removeprefix(prefix) for key in folders if is_raw_object(key)),
+            tuple(file for file in found if file is not None),
+        )
+
+    def open(self, file: RawFile) -> pa.NativeFile:
+        path = self._root / file.key
+        try:
+            stream = pa.OSFile(str(path), "rb")
+            if _etag(path.stat()) == file.etag:
+                return stream
+            stream.close()
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except PermissionError as error:
+            raise refused(file, self.location, "permission denied") from error
+        raise vanished(file, self.location)
+
+    def _check_root(self) -> None:
+        if not self._root.is_dir():
+            raise StorageUnavailable(
+                "the raw folder does not exist",
+                where=str(self._root),
+                mend="correct `raw.location` in cdc.yaml, mount the folder, or create it empty",
+            )
+
+    @contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageUnavailable(
+                f"the raw folder cannot be listed: {error.strerror or error}",
+                where=str(error.filename or self._root),
+                mend="let this user read the folder and everything below it",
+            ) from error
+
+
+def _etag(stat: os.stat_result) -> str:
+    return f"{stat.st_mtime_ns:x}-{stat.st_size:x}-{stat.st_ino:x}"
+
+
+def _listed(key: str, entry: os.DirEntry[str]) -> RawFile | None:
+    try:
+        stat = entry.stat()
+    except FileNotFoundError:
+        return None  # gone between the listing and the look: as if it had not been listed
+    modified = datetime.fromtimestamp(stat.st_mtime_ns // 1000 / 1_000_000, UTC)
+    return RawFile(key, stat.st_size, _etag(stat), modified)
