@@ -1,0 +1,211 @@
+"""Which full load a raw file belongs to: load sets open generations, change files follow them.
+
+A *load set* is the LOAD files of a table written by one load. Its *generation* is the time its first file was
+written, in milliseconds since the epoch; later changes belong to it until the next load set opens.
+
+The assignment is a function of every version of every LOAD file ever seen, in any order: versions are put in
+the order they were written (time, counter, key) and a new set opens
+
+* for certain, when the current set already holds that counter of that segment in another version: DMS wrote
+  the name again;
+* by inference, when the counter falls below the segment's last one: a load counts from 1 upwards. Times that
+  were lost by copying a folder look the same, so nothing is ever removed on account of an inferred boundary
+  until DMS's statistics or a person confirm the load.
+
+Change files older than the first load set belong to it as well: a task that loads and then captures writes
+none before, and a copied folder (whose LOAD files are as young as the copy) must not lose its changes.
+Once a set has a generation it keeps it, whatever is found later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import groupby
+
+#: The generation of changes of a table that was never loaded.
+NEVER_LOADED = 0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LoadFile:
+    """One version of a LOAD file, in the order versions were written."""
+
+    written_at: datetime
+    counter: int
+    key: str
+    segment: str
+    etag: str
+
+    @property
+    def version(self) -> tuple[str, str]:
+        """What tells this version from any other: (key, etag)."""
+        return self.key, self.etag
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSet:
+    """The files of one load. ``inferred``: its boundary to the set before is a guess, see the module."""
+
+    generation: int
+    files: tuple[LoadFile, ...]
+    inferred: bool = False
+    #: DMS's statistics or a person said that the load is complete.
+    confirmed: bool = False
+
+    @property
+    def last_written_at(self) -> datetime:
+        """When the last file of the set was written."""
+        return max(file.written_at for file in self.files)
+
+    def holes(self) -> tuple[str, ...]:
+        """Return what is missing by the counters, as ``segment:counter`` in hexadecimal."""
+        by_segment = groupby(sorted(self.files, key=lambda f: f.segment), key=lambda f: f.segment)
+        found: list[str] = []
+        for segment, files in by_segment:
+            counters = {file.counter for file in files}
+            missing = set(range(1, max(counters))) - counters
+            found.extend(f"{segment}:{counter:08X}" for counter in sorted(missing))
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSets:
+    """The load sets of a table, oldest first."""
+
+    sets: tuple[LoadSet, ...] = ()
+
+    def generation_of(self, file_time: datetime) -> int:
+        """Return the generation of a change file written at ``file_time``."""
+        if not self.sets:
+            return NEVER_LOADED
+        moment = milliseconds(file_time)
+        opened = [one.generation for one in self.sets if one.generation <= moment]
+        return opened[-1] if opened else self.sets[0].generation
+
+    def generation_of_load(self, key: str, etag: str) -> int | None:
+        """Return the generation of a LOAD file version; None when it is not known."""
+        for one in self.sets:
+            if any(file.version == (key, etag) for file in one.files):
+                return one.generation
+        return None
+
+    def newest(self) -> LoadSet | None:
+        """Return the newest load set."""
+        return self.sets[-1] if self.sets else None
+
+    def is_complete(self, load_set: LoadSet, newest_change_at: datetime | None) -> bool:
+        """Return whether every file of ``load_set`` is known to be there.
+
+        A load is complete when it was confirmed, or when a change file was written after its last file
+        (changes of a table are only written after its load) and neither a counter is missing nor its
+        boundary a guess.
+        """
+        if load_set.holes():
+            return False
+        if load_set.confirmed:
+            return True
+        follows = newest_change_at is not None and newest_change_at > load_set.last_written_at
+        return follows and not load_set.inferred
+
+    def confirmed(self, generation: int) -> LoadSets:
+        """Return these sets with the one of ``generation`` confirmed as complete."""
+        sets = (replace(s, confirmed=s.confirmed or s.generation == generation) for s in self.sets)
+        return LoadSets(tuple(sets))
+
+    def to_json(self) -> bytes:
+        """Return the stored form."""
+        sets = [
+            {
+                "generation": one.generation,
+                "inferred": one.inferred,
+                "confirmed": one.confirmed,
+                "files": [
+                    {
+                        "key": file.key,
+                        "etag": file.etag,
+                        "segment": file.segment,
+                        "counter": file.counter,
+                        "written_at": file.written_at.isoformat(),
+                    }
+                    for file in one.files
+                ],
+            }
+            for one in self.sets
+        ]
+        return json.dumps({"version": 1, "sets": sets}, indent=1).encode()
+
+    @staticmethod
+    def from_json(data: bytes) -> LoadSets:
+        """Return the sets that :meth:`to_json` wrote."""
+        return LoadSets(
+            tuple(
+                LoadSet(
+                    one["generation"],
+                    tuple(
+                        LoadFile(
+                            datetime.fromisoformat(file["written_at"]),
+                            file["counter"],
+                            file["key"],
+                            file["segment"],
+                            file["etag"],
+                        )
+                        for file in one["files"]
+                    ),
+                    one["inferred"],
+                    one["confirmed"],
+                )
+                for one in json.loads(data)["sets"]
+            )
+        )
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return ``moment`` in whole milliseconds since the epoch."""
+    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000 + 1e-6)
+
+
+def assign_generations(files: Iterable[LoadFile], known: LoadSets = LoadSets()) -> LoadSets:  # noqa: B008
+    """Group every known and given version of a table's LOAD files into load sets.
+
+    ``known`` are the sets assigned before; their generations and confirmations are kept.
+    """
+    versions: dict[tuple[str, str], LoadFile] = {}
+    for file in (*(f for one in known.sets for f in one.files), *files):
+        versions.setdefault(file.version, file)
+    kept = {file.version: one for one in known.sets for file in one.files}
+    sets: list[LoadSet] = []
+    for members, inferred in _cut(sorted(versions.values())):
+        sets.append(_numbered(members, inferred, kept, taken={one.generation for one in sets}))
+    return LoadSets(tuple(sorted(sets, key=lambda one: one.generation)))
+
+
+def _cut(ordered: list[LoadFile]) -> list[tuple[list[LoadFile], bool]]:
+    """Cut files in the order of writing into sets, each with whether its boundary is a guess."""
+    cut: list[tuple[list[LoadFile], bool]] = []
+    last: dict[str, int] = {}
+    seen: set[tuple[str, int]] = set()
+    for file in ordered:
+        again = (file.segment, file.counter) in seen
+        if not cut or again or file.counter < last.get(file.segment, 0):
+            cut.append(([], bool(cut) and not again))
+            last, seen = {}, set()
+        cut[-1][0].append(file)
+        last[file.segment] = file.counter
+        seen.add((file.segment, file.counter))
+    return cut
+
+
+def _numbered(
+    members: list[LoadFile], inferred: bool, kept: Mapping[tuple[str, str], LoadSet], taken: set[int]
+) -> LoadSet:
+    """Give a set the generation one of its files already had, else the time of its first file."""
+    before = [kept[file.version] for file in members if file.version in kept]
+    free = [one for one in before if one.generation not in taken]
+    generation = free[0].generation if free else milliseconds(members[0].written_at)
+    while generation in taken:
+        generation += 1
+    confirmed = any(one.confirmed for one in free if one.generation == generation)
+    return LoadSet(generation, tuple(members), inferred, confirmed)

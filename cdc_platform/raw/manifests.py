@@ -1,0 +1,171 @@
+"""Window manifests: which raw files were accepted into a window of a table.
+
+A manifest is one JSON object, ``windows/<window>.json`` in the table's object store; ``loads.json`` beside it
+holds the table's load sets. Both only ever grow, and are written by compare-and-swap, so any number of
+sensors and backfills may take in at once. The generation of a file is not stored: it follows from the load
+sets, which may learn of an older file later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from cdc_platform.raw.files import AcceptedFile, FileKind, RawFile
+from cdc_platform.raw.load_sets import LoadFile, LoadSets, assign_generations
+from cdc_platform.raw.objects import ObjectStore
+
+WINDOWS = "windows/"
+LOADS = "loads.json"
+
+
+@dataclass(frozen=True, slots=True)
+class WindowManifest:
+    """The files accepted into one window of a table, in the order of their keys.
+
+    Two versions of a key may be there; ``replaced`` holds the (key, etag) of those that a newer one of the
+    same key has overwritten and that can no longer be read.
+    """
+
+    source: str
+    table_id: str
+    window: str
+    files: tuple[AcceptedFile, ...] = ()
+    replaced: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def readable(self) -> tuple[AcceptedFile, ...]:
+        """The files that were not overwritten since."""
+        return tuple(f for f in self.files if (f.file.key, f.file.etag) not in self.replaced)
+
+
+def window_key(window: str) -> str:
+    """Return the object key of a window's manifest (a partition key may hold ``:``)."""
+    return f"{WINDOWS}{window.replace(':', '_')}.json"
+
+
+def read_load_sets(objects: ObjectStore) -> LoadSets:
+    """Return the load sets of a table; none before its first LOAD file."""
+    data = objects.get(LOADS)
+    return LoadSets.from_json(data) if data else LoadSets()
+
+
+def add_load_files(objects: ObjectStore, files: Iterable[LoadFile]) -> LoadSets:
+    """Record LOAD file versions and return the load sets that result."""
+    new = tuple(files)
+    return _change_load_sets(objects, lambda sets: assign_generations(new, sets))
+
+
+def confirm_load(objects: ObjectStore, generation: int) -> LoadSets:
+    """Record that the load of ``generation`` is complete, as DMS's statistics or a person said."""
+    return _change_load_sets(objects, lambda sets: sets.confirmed(generation))
+
+
+def _change_load_sets(objects: ObjectStore, change: Callable[[LoadSets], LoadSets]) -> LoadSets:
+    while True:
+        stored = objects.read(LOADS)
+        before = LoadSets.from_json(stored.data) if stored else LoadSets()
+        after = change(before)
+        if after == before:
+            return after
+        if objects.replace(LOADS, after.to_json(), stored.version if stored else None):
+            return after
+
+
+def windows_of(objects: ObjectStore) -> Iterator[str]:
+    """Yield the windows that have a manifest, oldest first."""
+    for key in objects.list(WINDOWS):
+        data = objects.get(key)
+        if data is not None:
+            yield json.loads(data)["window"]
+
+
+def read_manifest(
+    objects: ObjectStore, source: str, table_id: str, window: str, load_sets: LoadSets | None = None
+) -> WindowManifest:
+    """Return the manifest of a window; an empty one when nothing was accepted yet."""
+    data = objects.get(window_key(window))
+    if data is None:
+        return WindowManifest(source, table_id, window)
+    return _parse(data, load_sets if load_sets is not None else read_load_sets(objects))
+
+
+def accept(
+    objects: ObjectStore,
+    source: str,
+    table_id: str,
+    window: str,
+    files: Iterable[AcceptedFile],
+    load_sets: LoadSets,
+) -> tuple[AcceptedFile, ...]:
+    """Add ``files`` to the window's manifest and return those it did not hold yet."""
+    offered = tuple(files)
+    while True:
+        stored = objects.read(window_key(window))
+        empty = WindowManifest(source, table_id, window)
+        before = _parse(stored.data, load_sets) if stored else empty
+        known = {(f.file.key, f.file.etag) for f in before.files}
+        new = tuple(f for f in offered if (f.file.key, f.file.etag) not in known)
+        if not new:
+            return ()
+        overwritten = {f.file.key for f in new}
+        replaced = {(f.file.key, f.file.etag) for f in before.files if f.file.key in overwritten}
+        after = replace(
+            before,
+            files=tuple(sorted((*before.files, *new), key=lambda f: (f.file.key, f.file.last_modified))),
+            replaced=before.replaced | replaced,
+        )
+        if objects.replace(window_key(window), _bytes(after), stored.version if stored else None):
+            return new
+
+
+def mark_replaced(
+    objects: ObjectStore, source: str, table_id: str, window: str, versions: set[tuple[str, str]]
+) -> None:
+    """Record that versions of this window were overwritten by a file of another window."""
+    while True:
+        stored = objects.read(window_key(window))
+        if stored is None:
+            return
+        before = _parse(stored.data, LoadSets())
+        after = replace(before, replaced=before.replaced | versions)
+        if after == before or objects.replace(window_key(window), _bytes(after), stored.version):
+            return
+
+
+def _bytes(manifest: WindowManifest) -> bytes:
+    files = [
+        {
+            "key": one.file.key,
+            "size": one.file.size,
+            "etag": one.file.etag,
+            "last_modified": one.file.last_modified.isoformat(),
+            "kind": one.kind.value,
+            "file_time": one.file_time.isoformat(),
+            "replaced": (one.file.key, one.file.etag) in manifest.replaced,
+        }
+        for one in manifest.files
+    ]
+    head = {"version": 1, "source": manifest.source, "table": manifest.table_id, "window": manifest.window}
+    return json.dumps({**head, "files": files}, indent=1).encode()
+
+
+def _parse(data: bytes, load_sets: LoadSets) -> WindowManifest:
+    stored = json.loads(data)
+    files: list[AcceptedFile] = []
+    replaced: set[tuple[str, str]] = set()
+    for one in stored["files"]:
+        modified = datetime.fromisoformat(one["last_modified"])
+        file = RawFile(one["key"], one["size"], one["etag"], modified)
+        kind = FileKind(one["kind"])
+        file_time = datetime.fromisoformat(one["file_time"])
+        loaded = load_sets.generation_of_load(file.key, file.etag) if kind is FileKind.LOAD else None
+        generation = loaded if loaded is not None else load_sets.generation_of(file_time)
+        files.append(AcceptedFile(file, kind, file_time, stored["window"], generation))
+        if one["replaced"]:
+            replaced.add((file.key, file.etag))
+    return WindowManifest(
+        stored["source"], stored["table"], stored["window"], tuple(files), frozenset(replaced)
+    )
