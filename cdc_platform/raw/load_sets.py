@@ -167,7 +167,7 @@ def milliseconds(moment: datetime) -> int:
     return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000 + 1e-6)
 
 
-def assign_generations(files: Iterable[LoadFile], known: LoadSets = LoadSets()) -> LoadSets:  # noqa: B008
+def assign_generations(files: Iterable[LoadFile], known: LoadSets = LoadSets()) -> LoadSets:
     """Group every known and given version of a table's LOAD files into load sets.
 
     ``known`` are the sets assigned before; their generations and confirmations are kept.
