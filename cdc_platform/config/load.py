@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path as FilePath
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from cdc_platform.config.document import Document, Mistake, Path, path_text, read_document
@@ -68,7 +68,23 @@ def parse_config(
         raise ConfigError(
             file, sorted(set(mistakes), key=lambda mistake: (_line(mistake), mistakes.index(mistake)))
         )
-    return config
+    return _with_dsn_files(config)
+
+
+def _with_dsn_files(config: PlatformConfig) -> PlatformConfig:
+    """Fill each ``dsn`` that a file holds: the code location also loads while its services are down."""
+    sources = dict(config.sources)
+    for name, source in sources.items():
+        connection = source.connection
+        if connection is None or connection.dsn is not None or connection.dsn_file is None:
+            continue
+        file = FilePath(config.path_of(connection.dsn_file))
+        # Without the file, a server socket of its name: whoever connects is told which file is missing, and
+        # never reaches the database that libpq's own defaults would pick.
+        dsn = file.read_text().strip() if file.is_file() else f"host='{file}'"
+        filled = connection.model_copy(update={"dsn": SecretStr(dsn)})
+        sources[name] = source.model_copy(update={"connection": filled})
+    return config.model_copy(update={"sources": sources})
 
 
 def _line(mistake: Mistake) -> int:

@@ -41,6 +41,7 @@ __all__ = [
     "NoKey",
     "Notifications",
     "PlatformConfig",
+    "PreparedOptions",
     "RawOptions",
     "SourceConfig",
     "SqlCatalog",
@@ -54,6 +55,7 @@ class Connection(Model):
     """How reconciliation and discovery reach the source database."""
 
     dsn: SecretStr | None = Field(None, description="a libpq URL or keyword string; give this or the parts")
+    dsn_file: str | None = Field(None, description="a file that holds the dsn; read when cdc.yaml is loaded")
     host: str | None = None
     port: int = Field(5432, ge=1, le=65535)
     database: str | None = None
@@ -63,8 +65,9 @@ class Connection(Model):
 
     @model_validator(mode="after")
     def _one_way(self) -> Connection:
-        if self.dsn is None and not (self.host and self.database and self.user):
-            raise mistake("the connection is not complete", "give `dsn`, or `host`, `database` and `user`")
+        if self.dsn is None and self.dsn_file is None and not (self.host and self.database and self.user):
+            mend = "give `dsn`, `dsn_file`, or `host`, `database` and `user`"
+            raise mistake("the connection is not complete", mend)
         return self
 
 
@@ -164,6 +167,14 @@ class Notifications(Model):
     webhook_url: SecretStr | None = None
 
 
+class PreparedOptions(Model):
+    """The dbt project that makes the prepared layer from base tables."""
+
+    project: str = Field(description="folder of the dbt project; its manifest is in target/")
+    database: str = Field(".cdc/prepared.duckdb", description="DuckDB file the prepared models go to")
+    memory_limit: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s*(MB|GB|MiB|GiB)$")
+
+
 class PlatformConfig(Model):
     """The whole of ``cdc.yaml``."""
 
@@ -172,6 +183,7 @@ class PlatformConfig(Model):
     engine: EngineConfig = EngineConfig()
     state: str = Field(".cdc/state.sqlite", description="SQLite file or dynamodb://<table>")
     notifications: Notifications = Notifications()
+    prepared: PreparedOptions | None = None
     sources: dict[str, SourceConfig] = Field(default_factory=dict)
 
     #: The folder relative paths start from: that of cdc.yaml.

@@ -9,7 +9,8 @@ import pytest
 
 from cdc_platform.config.load import load_config, parse_config
 from cdc_platform.config.model import DeleteMode, PlatformConfig, TableConfig
-from cdc_platform.errors import ConfigError
+from cdc_platform.errors import ConfigError, SourceUnavailable
+from cdc_platform.reconcile.postgres import connect
 
 RIGHT = """\
 version: 1
@@ -213,3 +214,23 @@ def test_the_repository_s_own_configuration_is_right_without_any_environment() -
     config = parse_config(file.read_text(), environment={})
 
     assert ["product", "store", "productorder"] == [table.id for table in config.sources["retail"].tables]
+
+
+def test_a_dsn_file_is_read_when_the_configuration_is(tmp_path: Path) -> None:
+    (tmp_path / "retail.dsn").write_text("host=h password=hunter2\n")
+    text = changed("dsn: ${CDC_RETAIL_DSN}", "dsn_file: retail.dsn")
+
+    connection = parse_config(text, base_folder=tmp_path, environment={}).sources["retail"].connection
+
+    assert connection is not None
+    assert connection.dsn is not None
+    assert "host=h password=hunter2" == connection.dsn.get_secret_value()
+
+
+def test_a_missing_dsn_file_is_named_by_whoever_connects(tmp_path: Path) -> None:
+    text = changed("dsn: ${CDC_RETAIL_DSN}", "dsn_file: retail.dsn")
+    connection = parse_config(text, base_folder=tmp_path, environment={}).sources["retail"].connection
+    assert connection is not None
+
+    with pytest.raises(SourceUnavailable, match=str(tmp_path / "retail.dsn")):
+        connect(connection)
