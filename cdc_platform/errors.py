@@ -21,6 +21,8 @@
     ├── JobError
     │   ├── JobFailed
     │   └── JobTimedOut          (retryable)
+    ├── StateError                          the control state cannot be read or written
+    │   └── StateConflict        (retryable)  another writer changed it first
     └── LocalServiceError                   the laptop stand-ins cannot start or answer
 
 Whether to try again is a property of the error (``retryable``), never of the caller. Messages never
@@ -162,6 +164,16 @@ class JobFailed(JobError):
 
 class JobTimedOut(JobError):
     """The job did not end in time."""
+
+    retryable = True
+
+
+class StateError(CdcError):
+    """The control state cannot be read or written."""
+
+
+class StateConflict(StateError):
+    """Another writer changed the entry first; read it again before acting."""
 
     retryable = True
 
