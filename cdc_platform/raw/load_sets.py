@@ -96,7 +96,7 @@ class LoadSets:
         """Return the newest load set."""
         return self.sets[-1] if self.sets else None
 
-    def is_complete(self, load_set: LoadSet, newest_change_at: datetime | None) -> bool:
+    def is_complete(self, load_set: LoadSet, *, followed_by_change: bool) -> bool:
         """Return whether every file of ``load_set`` is known to be there.
 
         A load is complete when it was confirmed, or when a change file was written after its last file
@@ -105,10 +105,7 @@ class LoadSets:
         """
         if load_set.holes():
             return False
-        if load_set.confirmed:
-            return True
-        follows = newest_change_at is not None and newest_change_at > load_set.last_written_at
-        return follows and not load_set.inferred
+        return load_set.confirmed or (followed_by_change and not load_set.inferred)
 
     def confirmed(self, generation: int) -> LoadSets:
         """Return these sets with the one of ``generation`` confirmed as complete."""

@@ -1,0 +1,237 @@
+"""The platform's operations, as the command line and the Dagster shell both call them.
+
+:class:`Platform` is an opened ``cdc.yaml``. ``take_in`` records what DMS left, ``merge_table`` brings
+accepted files into a base table, ``reconcile`` compares. Each may be repeated, in any order, by any number of
+processes: what is recorded with the data decides what is still to do, never the caller's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cdc_platform.config.load import load_config
+from cdc_platform.config.model import PlatformConfig, SourceConfig, TableConfig
+from cdc_platform.errors import CdcError, ConfigError
+from cdc_platform.lake import quarantine
+from cdc_platform.lake.applied import AppliedRecord, read_applied
+from cdc_platform.lake.catalog import Lake, open_lake
+from cdc_platform.raw import intake
+from cdc_platform.raw.files import AcceptedFile, FileKind
+from cdc_platform.raw.intake import IntakeResult, RefusedFile
+from cdc_platform.raw.load_sets import LoadSet, LoadSets
+from cdc_platform.raw.manifests import (
+    WindowManifest,
+    confirm_load,
+    read_load_sets,
+    read_manifest,
+    windows_of,
+)
+from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.raw.store import RawStore, open_raw_store
+
+if TYPE_CHECKING:
+    from cdc_platform.formats.dms_reader import EventFile
+    from cdc_platform.lake.result import MergeResult
+    from cdc_platform.reconcile.verdict import Reconciliation
+
+__all__ = ["IntakeResult", "Platform", "complete_load", "merge_table", "reconcile", "take_in"]
+
+
+class Platform:
+    """An opened configuration: the lake, the raw locations and the small objects beside the tables."""
+
+    def __init__(self, config: PlatformConfig) -> None:
+        self.config = config
+        self._stores: dict[str, RawStore] = {}
+
+    @classmethod
+    def open(cls, path: str | Path) -> Platform:
+        """Read ``cdc.yaml`` at ``path``. Raises ConfigError with every mistake in it."""
+        return cls(load_config(path))
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The catalog, opened on first use."""
+        return open_lake(self.config)
+
+    def source(self, name: str) -> SourceConfig:
+        """Return a source's configuration. Raises ConfigError naming those there are."""
+        if name not in self.config.sources:
+            there = ", ".join(self.config.sources) or "none"
+            raise ConfigError("cdc.yaml", [("sources", f"there is no source {name!r}", f"sources: {there}")])
+        return self.config.sources[name]
+
+    def table(self, source: str, table_id: str) -> TableConfig:
+        """Return a table's configuration. Raises ConfigError naming those there are."""
+        tables = {table.id: table for table in self.source(source).tables}
+        if table_id not in tables:
+            mend = f"tables: {', '.join(tables) or 'none'}"
+            path = f"sources.{source}.tables"
+            raise ConfigError("cdc.yaml", [(path, f"there is no table {table_id!r}", mend)])
+        return tables[table_id]
+
+    def tables(self, sources: Collection[str] | None = None) -> Iterator[tuple[str, TableConfig]]:
+        """Yield (source name, table) of every active table."""
+        for name, source in self.config.sources.items():
+            if sources is None or name in sources:
+                yield from ((name, table) for table in source.tables if table.active)
+
+    def raw_store(self, source: str, table_id: str | None = None) -> RawStore:
+        """Return the raw location of a source, or of one of its tables that has its own."""
+        config = self.source(source)
+        raw = config.raw if table_id is None else config.raw_of(self.table(source, table_id))
+        if raw.location not in self._stores:
+            self._stores[raw.location] = open_raw_store(self.config, raw)
+        return self._stores[raw.location]
+
+    def objects(self, source: str, table_id: str) -> ObjectStore:
+        """Return the store of a table's manifests, quarantine and reports."""
+        return self.lake.objects(source, table_id)
+
+    def load_sets(self, source: str, table_id: str) -> LoadSets:
+        """Return the full loads known of a table."""
+        return read_load_sets(self.objects(source, table_id))
+
+    def windows(self, source: str, table_id: str) -> tuple[str, ...]:
+        """Return the windows that have accepted files, oldest first."""
+        return tuple(windows_of(self.objects(source, table_id)))
+
+    def manifest(self, source: str, table_id: str, window: str) -> WindowManifest:
+        """Return what was accepted into a window."""
+        return read_manifest(self.objects(source, table_id), source, table_id, window)
+
+    def applied(self, source: str, table_id: str) -> AppliedRecord:
+        """Return what the base table has applied."""
+        return read_applied(self.lake.load(source, table_id), self.objects(source, table_id))
+
+    def event_file(self, source: str, table_id: str, accepted: AcceptedFile) -> EventFile:
+        """Open an accepted file as a normalised event stream."""
+        from cdc_platform.formats.dms_reader import open_event_file
+
+        table = self.table(source, table_id)
+        raw = self.source(source).raw_of(table)
+        return open_event_file(self.raw_store(source, table_id), raw, table, accepted)
+
+    def captured_position(self, source: str) -> str | None:
+        """Return the log position up to which a source's changes are in raw files; None when unknown."""
+        from cdc_platform.replication import captured_position, dms_client, task_identifier
+
+        try:
+            return captured_position(dms_client(self.config, source), task_identifier(self.config, source))
+        except CdcError:
+            # the verdict then says what could not be decided, and why
+            return None
+
+
+def take_in(
+    platform: Platform,
+    source: str,
+    tables: Collection[str] | None = None,
+    windows: Collection[str] | None = None,
+    *,
+    full: bool = True,
+) -> IntakeResult:
+    """Record the files DMS left for ``tables`` (ids; None: every active one), and quarantine odd names.
+
+    ``full=False`` leaves out change files some days older than the newest known: for frequent calls.
+    """
+    result = intake.take_in(
+        source,
+        platform.source(source),
+        store_of=lambda table: platform.raw_store(source, table.id),
+        objects_of=lambda table_id: platform.objects(source, table_id),
+        tables=tables,
+        windows=windows,
+        full=full,
+    )
+    for refused in result.refused:
+        _quarantine_name(platform, source, refused)
+    return result
+
+
+def merge_table(
+    platform: Platform, source: str, table_id: str, windows: Sequence[str] | None = None
+) -> MergeResult:
+    """Merge accepted files of ``windows`` (None: all) that base has not applied, in one snapshot.
+
+    Files whose generation changed since they were applied (a full load became known later) are applied
+    again with them, whatever their window.
+    """
+    from cdc_platform.lake.inputs import MergeInput
+    from cdc_platform.lake.merge import merge
+
+    objects = platform.objects(source, table_id)
+    table, sets = platform.table(source, table_id), read_load_sets(objects)
+    applied = platform.applied(source, table_id)
+    wanted = None if windows is None else set(windows)
+    files = [
+        one
+        for window in windows_of(objects)
+        for one in read_manifest(objects, source, table_id, window, sets).readable
+        if wanted is None or window in wanted or applied.is_outdated(one)
+    ]
+    inputs = [MergeInput(one, partial(platform.event_file, source, table_id, one)) for one in files]
+    complete = _completed_generation(objects, sets, applied, files, source, table_id)
+    return merge(platform.lake, source, table, inputs, completed_generation=complete)
+
+
+def complete_load(platform: Platform, source: str, table_id: str) -> int:
+    """Declare the newest full load of a table complete, and return its generation.
+
+    The next merge removes the rows it does not contain. Raises ConfigError when there is nothing to declare.
+    """
+    newest = platform.load_sets(source, table_id).newest()
+    where = f"{source}/{table_id}"
+    if newest is None:
+        raise ConfigError(where, [(where, "no full load was taken in", "run a full load, then `cdc apply`")])
+    if newest.holes():
+        missing = ", ".join(newest.holes())
+        raise ConfigError(where, [(where, f"LOAD files are missing: {missing}", "reload the table")])
+    confirm_load(platform.objects(source, table_id), newest.generation)
+    return newest.generation
+
+
+def reconcile(platform: Platform, source: str, table_id: str, window: str) -> Reconciliation:
+    """Compare a window: raw files against base, and the source database against base."""
+    from cdc_platform.reconcile.window import reconcile_window
+
+    return reconcile_window(platform, source, table_id, window)
+
+
+def _is_followed_by_change(
+    objects: ObjectStore, sets: LoadSets, source: str, table_id: str, load_set: LoadSet
+) -> bool:
+    return any(
+        one.kind is FileKind.CHANGES and one.file_time > load_set.last_written_at
+        for window in reversed(tuple(windows_of(objects)))
+        for one in read_manifest(objects, source, table_id, window, sets).files
+    )
+
+
+def _completed_generation(
+    objects: ObjectStore,
+    sets: LoadSets,
+    applied: AppliedRecord,
+    files: Collection[AcceptedFile],
+    source: str,
+    table_id: str,
+) -> int | None:
+    """Return the newest generation whose load is complete with all its files applied or in the batch."""
+    here = {(one.file.key, one.file.etag) for one in files}
+    for load_set in reversed(sets.sets):
+        followed = _is_followed_by_change(objects, sets, source, table_id, load_set)
+        if not sets.is_complete(load_set, followed_by_change=followed):
+            continue
+        if all(f.version in here or applied.holds(*f.version, load_set.generation) for f in load_set.files):
+            return load_set.generation
+    return None
+
+
+def _quarantine_name(platform: Platform, source: str, refused: RefusedFile) -> None:
+    window = platform.source(source).window.key_of(refused.file.last_modified)
+    accepted = AcceptedFile(refused.file, FileKind.CHANGES, refused.file.last_modified, window, 0)
+    item = quarantine.item_of(accepted, None, reason=refused.error.what, mend=refused.error.mend)
+    quarantine.record(platform.objects(source, refused.table_id), [item])
