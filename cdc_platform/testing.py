@@ -11,7 +11,8 @@ and, where the test cares, the columns the task adds, under the names the :class
 
 What an event does not say is filled in as a task would: the commit time is the file's time, change
 sequences ascend within the file and with its time, a before image (when any event of the file has one) is
-NULL on inserts and the row's own value elsewhere. Files appear complete, by a rename. Each writer returns the key.
+NULL on inserts and the row's own value elsewhere. Files appear complete, by a rename.
+Each writer returns the key.
 """
 
 from __future__ import annotations
