@@ -31,13 +31,15 @@ from cdc_platform.raw.manifests import (
 )
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.store import RawStore, open_raw_store
+from cdc_platform.window_checks import CheckOutcome
 
 if TYPE_CHECKING:
     from cdc_platform.formats.dms_reader import EventFile
     from cdc_platform.lake.result import MergeResult
     from cdc_platform.reconcile.verdict import Reconciliation
+    from cdc_platform.replication import TableStatistics
 
-__all__ = ["IntakeResult", "Platform", "complete_load", "merge_table", "reconcile", "take_in"]
+__all__ = ["CheckOutcome", "IntakeResult", "Platform", "complete_load", "merge_table", "reconcile", "take_in"]
 
 
 class Platform:
@@ -124,6 +126,16 @@ class Platform:
         except CdcError:
             # the verdict then says what could not be decided, and why
             return None
+
+    def table_statistics(self, source: str, table_id: str) -> TableStatistics | None:
+        """Return DMS's statistics of a table; None when its task has none. Raises ReplicationError."""
+        from cdc_platform.replication import dms_client, table_statistics, task_identifier
+
+        table = self.table(source, table_id)
+        client, task = dms_client(self.config, source), task_identifier(self.config, source)
+        wanted = (table.schema_name, table.table_name)
+        there = {(one.schema_name, one.table_name): one for one in table_statistics(client, task)}
+        return there.get(wanted)
 
 
 def take_in(
