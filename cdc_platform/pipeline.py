@@ -31,6 +31,7 @@ from cdc_platform.raw.manifests import (
 )
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.store import RawStore, open_raw_store
+from cdc_platform.table_status import TableStatus, status
 from cdc_platform.window_checks import CheckOutcome
 
 if TYPE_CHECKING:
@@ -39,7 +40,17 @@ if TYPE_CHECKING:
     from cdc_platform.reconcile.verdict import Reconciliation
     from cdc_platform.replication import TableStatistics
 
-__all__ = ["CheckOutcome", "IntakeResult", "Platform", "complete_load", "merge_table", "reconcile", "take_in"]
+__all__ = [
+    "CheckOutcome",
+    "IntakeResult",
+    "Platform",
+    "TableStatus",
+    "complete_load",
+    "merge_table",
+    "reconcile",
+    "status",
+    "take_in",
+]
 
 
 class Platform:

@@ -57,8 +57,8 @@ def count_ops(file: EventFile) -> OpCounts:
             str(one["values"]): int(one["counts"])
             for one in pc.value_counts(batch.events.column(OP)).to_pylist()
         }
-        by_op = (tally.get(op, 0) for op in "LIUD")
-        total += OpCounts(*by_op, rejected=len(batch.rejected))
+        loads, inserts, updates, deletes = (tally.get(op, 0) for op in "LIUD")
+        total += OpCounts(loads, inserts, updates, deletes, len(batch.rejected))
     return total
 
 

@@ -1,0 +1,93 @@
+"""Where every table stands: what was taken in, what is in base, what the last verdict was."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cdc_platform.config.model import TableConfig
+from cdc_platform.lake.quarantine import QuarantineState, items_in
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+    from cdc_platform.pipeline import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatus:
+    """One table. ``lag_seconds`` is how old the newest change in base is; None before the first change.
+
+    ``verdict`` is that of the newest window that was reconciled, ``verdict_window`` which one that is.
+    """
+
+    source: str
+    table_id: str
+    rows: int | None
+    snapshot_id: str | None
+    last_window: str | None
+    pending_files: int
+    watermark: datetime | None
+    lag_seconds: float | None
+    quarantined_files: int
+    quarantined_rows: int
+    verdict: str | None
+    verdict_window: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a form that goes into JSON."""
+        moment = self.watermark.isoformat() if self.watermark else None
+        return {**asdict(self), "watermark": moment}
+
+
+def status(platform: Platform, sources: Collection[str] | None = None) -> Iterator[TableStatus]:
+    """Yield the status of every active table, sources in the order of ``cdc.yaml``."""
+    from cdc_platform.reconcile.results import latest_verdicts
+
+    verdicts = latest_verdicts(platform.lake)
+    for source, table in platform.tables(sources):
+        windows = verdicts.get((source, table.id), {})
+        newest = max(windows, default=None)
+        yield _status(platform, source, table, newest, windows[newest] if newest else None)
+
+
+def _status(
+    platform: Platform, source: str, table: TableConfig, verdict_window: str | None, verdict: str | None
+) -> TableStatus:
+    base = platform.lake.load(source, table.id)
+    applied = platform.applied(source, table.id)
+    windows = platform.windows(source, table.id)
+    pending = sum(
+        not applied.holds(one.file.key, one.file.etag, one.generation)
+        for window in windows
+        for one in platform.manifest(source, table.id, window).readable
+    )
+    items = items_in(platform.objects(source, table.id), QuarantineState.OPEN)
+    files = sum(item.row is None for item in items)
+    snapshot = base.current_snapshot() if base is not None else None
+    lag = (datetime.now(UTC) - applied.watermark).total_seconds() if applied.watermark else None
+    return TableStatus(
+        source=source,
+        table_id=table.id,
+        rows=live_rows(base) if base is not None else None,
+        snapshot_id=str(snapshot.snapshot_id) if snapshot else None,
+        last_window=windows[-1] if windows else None,
+        pending_files=pending,
+        watermark=applied.watermark,
+        lag_seconds=lag,
+        quarantined_files=files,
+        quarantined_rows=len(items) - files,
+        verdict=verdict,
+        verdict_window=verdict_window,
+    )
+
+
+def live_rows(table: Table) -> int:
+    """Return how many rows a base table has, from its newest snapshot's summary."""
+    snapshot = table.current_snapshot()
+    if snapshot is None or snapshot.summary is None:
+        return 0
+    totals = snapshot.summary.additional_properties
+    return int(totals.get("total-records", 0)) - int(totals.get("total-position-deletes", 0))
