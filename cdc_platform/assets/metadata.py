@@ -1,0 +1,223 @@
+"""What the Dagster UI shows of a result: numbers it can plot, tables a person reads, text for large numbers.
+
+Snapshot ids are text: they exceed what a browser shows exactly.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from cdc_platform.reconcile.verdict import Comparison, Discrepancy, Reconciliation
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+    from cdc_platform.lake.result import MergeResult
+    from cdc_platform.raw.manifests import WindowManifest
+
+#: How many rows of a table the UI is given; the report and the lake hold all.
+SHOWN_ROWS = 20
+
+#: Metadata entry of a raw window that tells whether its manifest changed since.
+FINGERPRINT = "files_fingerprint"
+
+Metadata = Mapping[str, Any]
+
+
+def table_value(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue | None:
+    """Return ``rows`` as a table; None when there are none, for Dagster cannot show an empty one."""
+    records = [dg.TableRecord(dict(row)) for row in rows]
+    return dg.MetadataValue.table(records) if records else None
+
+
+def without_none(values: Metadata) -> dict[str, Any]:
+    """Return the entries that say something."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def fingerprint(manifest: "WindowManifest") -> str:
+    """Return a text that changes whenever a file, its version or its generation in the manifest does."""
+    versions = sorted((one.file.key, one.file.etag, one.generation) for one in manifest.files)
+    replaced = sorted(manifest.replaced)
+    return hashlib.sha256(repr((versions, replaced)).encode()).hexdigest()[:16]
+
+
+def raw_metadata(manifest: "WindowManifest") -> dict[str, Any]:
+    """Return what a raw window shows: how many files of which kind, and the newest of them."""
+    newest = sorted(manifest.files, key=lambda one: one.file.last_modified, reverse=True)
+    kinds = Counter(one.kind.value for one in manifest.files)
+    rows = [
+        {
+            "file": one.file.key,
+            "kind": one.kind.value,
+            "bytes": one.file.size,
+            "file time": _moment(one.file_time),
+            "written": _moment(one.file.last_modified),
+            "generation": str(one.generation),
+        }
+        for one in newest[:SHOWN_ROWS]
+    ]
+    return without_none(
+        {
+            "files": len(manifest.files),
+            "load_files": kinds["load"],
+            "change_files": kinds["changes"],
+            "bytes": sum(one.file.size for one in manifest.files),
+            "newest_file_time": dg.MetadataValue.timestamp(max(one.file_time for one in newest))
+            if newest
+            else None,
+            "newest_files": table_value(rows),
+            FINGERPRINT: fingerprint(manifest),
+        }
+    )
+
+
+def merge_metadata(result: "MergeResult", table: "Table | None") -> dict[str, Any]:
+    """Return what a merge shows: what came by op, what became of it, and the table it left behind."""
+    counts = result.counts
+    ops = {"load": counts.loads, "insert": counts.inserts, "update": counts.updates, "delete": counts.deletes}
+    effects = {
+        name: value
+        for name, value in counts.as_dict().items()
+        if name not in ("loads", *(f"{o}s" for o in ops))
+    }
+    waiting = [
+        {"file": one.key, "row": one.row, "reason": one.reason, "mend": one.mend}
+        for one in result.quarantined
+    ]
+    return without_none(
+        {
+            "events": counts.events,
+            "files_applied": len(result.files_applied),
+            "files_already_applied": result.files_skipped,
+            "files_waiting_in_quarantine": result.files_waiting,
+            "quarantined": len(result.quarantined),
+            "newly_quarantined": table_value(waiting[:SHOWN_ROWS]),
+            "ops": table_value({"op": op, "events": count} for op, count in ops.items()),
+            "effects": table_value(
+                {"effect": name.replace("_", " "), "count": n} for name, n in effects.items() if n
+            ),
+            "snapshot_id": str(result.snapshot_id) if result.snapshot_id is not None else None,
+            "batch_id": result.batch_id,
+            "attempts": result.attempts,
+            "watermark": dg.MetadataValue.timestamp(result.watermark) if result.watermark else None,
+            "generation_completed": str(result.generation_completed) if result.generation_completed else None,
+            "timings": table_value(
+                {"step": step, "seconds": round(s, 3)} for step, s in result.seconds.items()
+            ),
+            **(table_metadata(table) if table is not None else {}),
+        }
+    )
+
+
+def table_metadata(table: "Table") -> dict[str, Any]:
+    """Return what the UI knows of any table: its columns, its rows, where it is."""
+    columns = [
+        dg.TableColumn(
+            name=field.name,
+            type=str(field.field_type),
+            description=field.doc,
+            constraints=dg.TableColumnConstraints(nullable=not field.required),
+        )
+        for field in table.schema().fields
+    ]
+    snapshot = table.current_snapshot()
+    summary = snapshot.summary if snapshot else None
+    rows = None
+    if summary is not None and summary["total-records"] is not None:
+        # deletes of base tables are position deletes, each of one row of its own
+        rows = int(summary["total-records"]) - int(summary["total-position-deletes"] or 0)
+    return without_none(
+        {
+            "dagster/column_schema": dg.TableSchema(columns=columns),
+            "dagster/row_count": rows,
+            "dagster/uri": table.location(),
+            "metadata_location": table.metadata_location,
+        }
+    )
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _json(values: object) -> str:
+    return json.dumps(values, ensure_ascii=False, default=str)
+
+
+def _discrepancy_row(discrepancy: Discrepancy) -> dict[str, str]:
+    def shown(row: Mapping[str, Any] | None) -> str:
+        if row is None:
+            return "no row"
+        picked = {c: row.get(c) for c in discrepancy.columns} if discrepancy.columns else row
+        return _json(picked)
+
+    expected, actual = discrepancy.witnesses
+    return {
+        "key": _json(discrepancy.key),
+        "what": discrepancy.kind.value,
+        "verdict": discrepancy.verdict.value,
+        "columns": ", ".join(discrepancy.columns),
+        "first witness": f"{expected}: {shown(discrepancy.expected)}",
+        "second witness": f"{actual}: {shown(discrepancy.actual)}",
+        "reason": discrepancy.reason,
+    }
+
+
+def comparison_metadata(comparison: Comparison) -> dict[str, Any]:
+    """Return what a claim's check shows: counts, the first discrepancies, what was left out and why."""
+    tally = comparison.tally
+    rows = [_discrepancy_row(one) for one in comparison.discrepancies[:SHOWN_ROWS]]
+    excluded = [{"column": one.column, "reason": one.reason} for one in comparison.excluded]
+    snapshot = comparison.snapshot_id
+    return without_none(
+        {
+            "verdict": comparison.verdict.value,
+            "keys_compared": tally.compared,
+            "keys_matched": tally.matched,
+            "keys_superseded": tally.superseded,
+            "keys_different": tally.different,
+            "keys_in_flight": tally.in_flight,
+            "keys_unverified": tally.unverified,
+            "discrepancies": table_value(rows),
+            "columns_not_compared": table_value(excluded),
+            "columns_compared": ", ".join(comparison.columns) or None,
+            "snapshot_id": str(snapshot) if snapshot is not None else None,
+            "source_position": comparison.source_position,
+            "notes": "\n".join(comparison.notes) or None,
+            "seconds": round(comparison.seconds, 3),
+        }
+    )
+
+
+def reconciliation_metadata(outcome: Reconciliation) -> dict[str, Any]:
+    """Return what a reconciliation's materialization shows: the verdict in words, one line per comparison."""
+    lines = [
+        {
+            "comparison": one.name,
+            "verdict": one.verdict.value,
+            "keys": one.tally.compared,
+            "matched": one.tally.matched,
+            "superseded": one.tally.superseded,
+            "different": one.tally.different,
+            "in flight": one.tally.in_flight,
+            "unverified": one.tally.unverified,
+            "reason": one.reason,
+        }
+        for one in outcome.comparisons
+    ]
+    return without_none(
+        {
+            "verdict": outcome.verdict.value,
+            "summary": dg.MetadataValue.md(outcome.sentence),
+            "comparisons": table_value(lines),
+            "discrepancies": sum(one.discrepancies_total for one in outcome.comparisons),
+            "run": outcome.run_id,
+            "seconds": round(outcome.seconds, 3),
+        }
+    )

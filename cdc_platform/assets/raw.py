@@ -1,0 +1,66 @@
+"""Raw assets: the files DMS left for a table, window by window.
+
+The file sensor reports a window when it accepted new files for it. Materializing a window by hand or in a
+backfill does the same work in a run: it lists the window again and accepts what is there.
+"""
+
+import dagster as dg
+
+from cdc_platform.assets.checks import FILES_ARE_READABLE, RAW_CHECKS, build_window_checks
+from cdc_platform.assets.conditions import when_dependency_moved
+from cdc_platform.assets.keys import has_replication, owners_of, raw_key, tags_of
+from cdc_platform.assets.metadata import raw_metadata
+from cdc_platform.assets.outcome import dagster_outcome
+from cdc_platform.config.model import PlatformConfig, SourceConfig, TableConfig
+from cdc_platform.resources import PlatformResource
+
+
+def build_raw_asset(
+    *, config: PlatformConfig, source: str, table: TableConfig, partitions: dg.PartitionsDefinition
+) -> dg.AssetsDefinition:
+    """Return ``raw/<source>/<table>``; it has no condition of its own, files come when they come."""
+    settings = config.sources[source]
+    raw_options = settings.raw_of(table)
+    location = config.path_of(raw_options.location)
+
+    @dg.asset(
+        key=raw_key(source, table.id),
+        partitions_def=partitions,
+        group_name=source,
+        kinds={"dms", raw_options.format.value},
+        owners=owners_of(settings, table),
+        tags=tags_of(source, table),
+        metadata={"dagster/uri": f"{location}/{table.schema_name}/{table.table_name}/"},
+        description=f"Files of {table.name} that DMS left, by the time in their names.",
+    )
+    def raw(context: dg.AssetExecutionContext, platform: PlatformResource) -> dg.MaterializeResult[None]:
+        from cdc_platform.pipeline import take_in
+
+        window = context.partition_key
+        with dagster_outcome(context):
+            opened = platform.open()
+            taken = take_in(opened, source, tables=[table.id], windows=[window])
+            metadata = raw_metadata(opened.manifest(source, table.id, window))
+        context.log.info(f"{taken.files} new files of {taken.listed} listed")
+        return dg.MaterializeResult(metadata=metadata)
+
+    return raw
+
+
+def build_raw_checks(
+    *, source: str, config: SourceConfig, table: TableConfig, partitions: dg.PartitionsDefinition
+) -> dg.AssetChecksDefinition:
+    """Return the checks of a table's raw files.
+
+    A window the sensor reported has no run to ride along with, so these have a condition of their own; the
+    daemon puts them into the run that merges the window.
+    """
+    there = RAW_CHECKS if has_replication(config) else {FILES_ARE_READABLE: RAW_CHECKS[FILES_ARE_READABLE]}
+    return build_window_checks(
+        source=source,
+        table_id=table.id,
+        asset=raw_key(source, table.id),
+        partitions=partitions,
+        checks=there,
+        condition=when_dependency_moved(),
+    )

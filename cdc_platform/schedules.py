@@ -1,0 +1,39 @@
+"""Schedules: each closed window of a source is reconciled once more, when nothing can be in flight any more.
+
+Reconciliation follows every merge by itself. What this adds is a verdict on windows as they were when they
+closed, also where the last merge of a window left changes in flight.
+"""
+
+import dagster as dg
+
+from cdc_platform.assets.keys import active_tables, reconciliation_key
+from cdc_platform.config.model import SourceConfig
+
+#: After the window's end: DMS has flushed and the daemon has merged by then.
+CRON = {"daily": "30 0 * * *", "hourly": "20 * * * *"}
+
+
+def build_reconciliation_schedule(*, source: str, config: SourceConfig) -> dg.ScheduleDefinition:
+    """Return the schedule ``<source>_closed_windows``; one job for all tables of the source."""
+    keys = [reconciliation_key(source, table.id) for table in active_tables(config)]
+    job = dg.define_asset_job(
+        f"reconcile_{source}",
+        selection=dg.AssetSelection.assets(*keys),
+        description=f"Compares one window of every table of {source}.",
+    )
+
+    @dg.schedule(
+        name=f"{source}_closed_windows",
+        job=job,
+        cron_schedule=CRON[config.window.every],
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Reconciles the window of {source} that closed last.",
+    )
+    def closed_windows(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        window = config.window.key_of(context.scheduled_execution_time - config.window.length)
+        if config.window.bounds(window)[0].date() < config.window.start:
+            return dg.SkipReason(f"{window} is before the first window, {config.window.start}")
+        return dg.RunRequest(run_key=window, partition_key=window)
+
+    return closed_windows
