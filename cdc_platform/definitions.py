@@ -66,6 +66,7 @@ def source_definitions(config: PlatformConfig, source: str) -> dg.Definitions:
                 f"{source}_automation",
                 dg.AssetSelection.groups(source),
                 f"Merges and reconciles the windows of {source} that moved.",
+                tables=len(active_tables(settings)),
             ),
         ],
     )

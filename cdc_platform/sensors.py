@@ -170,13 +170,16 @@ def write_cursor(next_table: str | None) -> str:
 
 
 def build_automation_sensor(
-    name: str, selection: dg.AssetSelection, description: str
+    name: str, selection: dg.AssetSelection, description: str, *, tables: int = 0
 ) -> dg.AutomationConditionSensorDefinition:
-    """Return a sensor that evaluates the conditions of ``selection``; Dagster's own starts switched off."""
+    """Return a sensor that evaluates the conditions of ``selection``; Dagster's own starts switched off.
+
+    An evaluation takes some 20 ms a table, so many tables are looked at less often.
+    """
     return dg.AutomationConditionSensorDefinition(
         name,
         target=selection,
         description=description,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=10,
+        minimum_interval_seconds=max(10, tables // 20),
     )
