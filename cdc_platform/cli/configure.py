@@ -1,0 +1,122 @@
+"""``cdc check-config`` and ``cdc schema``: is cdc.yaml right, and what may stand in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cdc_platform.cli.exits import ExitCode
+from cdc_platform.cli.output import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    print_json,
+    print_table,
+    stderr,
+    stdout,
+)
+from cdc_platform.errors import CdcError, ConfigError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    panel = "Configuration"
+    app.command("check-config", rich_help_panel=panel)(check_config)
+    app.command("schema", rich_help_panel=panel)(schema)
+    app.command("prepare-manifest", rich_help_panel=panel)(prepare_manifest)
+
+
+def check_config(
+    config: ConfigOption = DEFAULT_CONFIG,
+    reach: Annotated[
+        bool, typer.Option("--reach", help="Also reach the raw locations, the catalog and the sources.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check cdc.yaml: every mistake at once, with its path, value and mend.
+
+    Exit code 2 when there is a mistake; with --reach 3 when something configured does not answer.
+
+    [bold]Examples[/bold]
+
+      cdc check-config
+
+      cdc check-config -c production.yaml --reach
+    """
+    from cdc_platform.config.load import load_config
+
+    try:
+        loaded = load_config(config)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        named = [{"path": path, "what": what, "mend": mend} for path, what, mend in error.mistakes]
+        print_json({"file": str(config), "mistakes": named})
+        raise typer.Exit(ExitCode.USAGE) from error
+    tables = [
+        (name, table.name, table.id, ", ".join(table.merge_key) or table.no_key, table.active)
+        for name, source in loaded.sources.items()
+        for table in source.tables
+    ]
+    faults = _faults(config) if reach else {}
+    if as_json:
+        print_json({"file": str(config), "mistakes": [], "tables": len(tables), "faults": faults})
+    else:
+        stdout().print(f"{config} is right", style="green", highlight=False)
+        print_table("", ["source", "table", "id", "merge key", "active"], tables)
+    for what, fault in faults.items():
+        stderr().print(f"{what}: {fault}", style="red", highlight=False, markup=False)
+    if faults:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def schema() -> None:
+    """Print the JSON Schema of cdc.yaml, for editors.
+
+    [bold]Example[/bold]
+
+      cdc schema > cdc.schema.json     and in cdc.yaml:  # yaml-language-server: $schema=cdc.schema.json
+    """
+    from cdc_platform.config.load import config_schema
+
+    print_json(config_schema())
+
+
+def prepare_manifest(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Make the manifest of the dbt project, which Dagster loads; needed once at deployment.
+
+    [bold]Example[/bold]
+
+      cdc prepare-manifest
+    """
+    from cdc_platform.config.load import load_config
+    from cdc_platform.prepared import build_manifest
+
+    stdout().print(str(build_manifest(load_config(config))), highlight=False)
+
+
+def _faults(config: Path) -> dict[str, str]:
+    """Return what does not answer: raw locations, the catalog, the source databases."""
+    from cdc_platform.cli.selection import open_platform
+    from cdc_platform.reconcile.postgres import connect
+
+    platform = open_platform(config)
+    faults: dict[str, str] = {}
+    try:
+        platform.lake.catalog.list_namespaces()
+    except CdcError as error:
+        faults["lake"] = str(error)
+    for name, source in platform.config.sources.items():
+        try:
+            platform.raw_store(name).children()
+        except CdcError as error:
+            faults[f"{name}: raw"] = str(error)
+        if source.connection is None or source.engine != "postgresql":
+            continue
+        try:
+            connect(source.connection).close()
+        except CdcError as error:
+            faults[f"{name}: connection"] = str(error)
+    return faults

@@ -1,0 +1,143 @@
+"""What every command prints with: tables and progress for people, JSON for machines, on the right stream.
+
+Results go to stdout, everything about the way there to stderr, so that ``--json`` can be piped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option("--config", "-c", envvar="CDC_CONFIG", help="The configuration file.", show_default=True),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+SourceOption = Annotated[str | None, typer.Option("--source", "-s", help="Only this source.")]
+TableOption = Annotated[
+    list[str] | None, typer.Option("--table", "-t", help="Only this table id; may be given several times.")
+]
+WindowOption = Annotated[
+    list[str] | None,
+    typer.Option("--window", "-w", help="Only this window, e.g. 2026-01-31; may be given several times."),
+]
+
+DEFAULT_CONFIG = Path("cdc.yaml")
+COLOURS = {
+    "MATCH": "green",
+    "DIFFERENT": "bold red",
+    "ERROR": "bold red",
+    "IN_FLIGHT": "yellow",
+    "UNVERIFIED": "yellow",
+}
+
+
+def stdout() -> Console:
+    """Return the console for results."""
+    return Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
+
+
+def stderr() -> Console:
+    """Return the console for progress and remarks."""
+    return Console(file=sys.stderr, soft_wrap=not sys.stderr.isatty())
+
+
+def print_json(value: object) -> None:
+    """Print ``value`` as JSON; dataclasses, times, decimals and enums become what JSON has."""
+    print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def plain(value: object) -> Any:
+    """Return ``value`` made of what JSON has.
+
+    >>> plain({"at": Decimal("1.50"), "tables": ("a",)})
+    {'at': '1.50', 'tables': ['a']}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows for people: numbers to the right, verdicts in colour."""
+    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for at, name in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[at], (int, float, Decimal, type(None))) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(value) for value in row))
+    stdout().print(table)
+
+
+def cell(value: object) -> Text:
+    """Return a table cell: thousands separated, nothing for None, a verdict in its colour."""
+    if value is None:
+        return Text("–", style="dim")
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    if isinstance(value, int):
+        return Text(f"{value:,}")
+    text = str(value.value) if isinstance(value, Enum) else str(value)
+    return Text(text, style=COLOURS.get(text, ""))
+
+
+@contextmanager
+def progress(description: str, total: int | None) -> Iterator[_Steps]:
+    """Show a bar on stderr while the ``with`` runs; only on a terminal."""
+    console = stderr()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield _Steps(bar, bar.add_task(description, total=total))
+
+
+class _Steps:
+    """The steps of one progress bar."""
+
+    def __init__(self, bar: Progress, task: Any) -> None:
+        self._bar, self._task = bar, task
+
+    def begin(self, what: str) -> None:
+        """Say what is being worked on."""
+        self._bar.update(self._task, description=what)
+
+    def done(self, steps: int = 1) -> None:
+        """Move the bar on."""
+        self._bar.advance(self._task, steps)

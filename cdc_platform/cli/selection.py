@@ -1,0 +1,62 @@
+"""Which tables and windows a command works on, from its options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cdc_platform.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cdc_platform.config.model import TableConfig
+    from cdc_platform.pipeline import Platform
+
+
+def open_platform(config: Path) -> Platform:
+    """Open the platform of ``cdc.yaml`` at ``config``. Raises ConfigError."""
+    from cdc_platform.pipeline import Platform
+
+    return Platform.open(config)
+
+
+def chosen_tables(
+    platform: Platform, source: str | None, table_ids: Iterable[str] | None
+) -> list[tuple[str, TableConfig]]:
+    """Return (source, table) of the active tables the options name; all of them without options.
+
+    Raises ConfigError for a source or table that is not there, or is not active.
+    """
+    if source is not None:
+        platform.source(source)
+    wanted = set(table_ids or ())
+    tables = list(platform.tables(None if source is None else {source}))
+    unknown = wanted - {table.id for _, table in tables}
+    if unknown:
+        there = ", ".join(sorted({table.id for _, table in tables})) or "none"
+        mistakes = [("--table", f"there is no active table {name!r}", f"active: {there}") for name in unknown]
+        raise ConfigError(str(platform.config.base_folder / "cdc.yaml"), sorted(mistakes))
+    return [(name, table) for name, table in tables if not wanted or table.id in wanted]
+
+
+def by_source(tables: Iterable[tuple[str, TableConfig]]) -> dict[str, list[TableConfig]]:
+    """Return the tables grouped by source, in order."""
+    grouped: dict[str, list[TableConfig]] = {}
+    for source, table in tables:
+        grouped.setdefault(source, []).append(table)
+    return grouped
+
+
+def check_windows(platform: Platform, source: str, windows: Iterable[str] | None) -> list[str] | None:
+    """Return ``windows`` when each is a window key of the source. Raises ConfigError naming the form."""
+    if windows is None:
+        return None
+    options = platform.source(source).window
+    for window in windows:
+        try:
+            options.bounds(window)
+        except ValueError as error:
+            form = "2026-01-31" if options.every == "daily" else "2026-01-31-13:00"
+            what = f"{window!r} is not a window of {source}"
+            raise ConfigError("cdc", [("--window", what, f"write it as {form}")]) from error
+    return list(windows)

@@ -1,0 +1,68 @@
+"""``cdc status``: where every table stands."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import typer
+
+from cdc_platform.cli.exits import ExitCode
+from cdc_platform.cli.output import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    SourceOption,
+    print_json,
+    print_table,
+)
+from cdc_platform.cli.selection import open_platform
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("status", rich_help_panel="Main job")(status)
+
+
+def status(
+    config: ConfigOption = DEFAULT_CONFIG, source: SourceOption = None, as_json: JsonOption = False
+) -> None:
+    """Show where every table stands: last window, lag, rows, verdict, quarantine.
+
+    Reads no data. Exit code 1 when something is quarantined or the last verdict is DIFFERENT.
+
+    [bold]Examples[/bold]
+
+      cdc status
+
+      cdc status --json | jq '.[] | select(.pending_files > 0)'
+    """
+    from cdc_platform.pipeline import status as table_statuses
+
+    platform = open_platform(config)
+    if source is not None:
+        platform.source(source)
+    statuses = list(table_statuses(platform, None if source is None else {source}))
+    if as_json:
+        print_json([one.as_dict() for one in statuses])
+    else:
+        rows = [
+            (
+                f"{one.source}/{one.table_id}",
+                one.rows,
+                one.last_window,
+                one.pending_files,
+                _age(one.lag_seconds),
+                one.verdict,
+                one.verdict_window,
+                one.quarantined_files + one.quarantined_rows,
+            )
+            for one in statuses
+        ]
+        columns = ["table", "rows", "last window", "pending files", "newest change"]
+        print_table("", [*columns, "verdict", "of window", "quarantined"], rows)
+    if any(one.quarantined_files or one.quarantined_rows or one.verdict == "DIFFERENT" for one in statuses):
+        raise typer.Exit(ExitCode.FOUND)
+
+
+def _age(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{timedelta(seconds=round(seconds))} ago"
