@@ -1,0 +1,67 @@
+"""The base witness: the rows base holds, in one pinned snapshot, for the keys of a window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from cdc_platform.events import CONTROL_COLUMNS, GENERATION, OP, POSITION
+from cdc_platform.naming import quoted
+
+
+@dataclass(frozen=True, slots=True)
+class BaseView:
+    """One snapshot of a base table as SQL can read it.
+
+    ``relation`` is a FROM item that yields the rows with their control columns; None when the table has no
+    snapshot yet. ``tombstones`` is a FROM item of key columns, ``generation`` and ``position``;
+    None when there are none. ``completed_generation`` is the last full load known to be whole.
+    """
+
+    relation: str | None
+    schema: pa.Schema
+    snapshot_id: int | None
+    tombstones: str | None = None
+    completed_generation: int | None = None
+    soft_deletes: bool = False
+    partial_images: bool = False
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The source columns base holds."""
+        return pa.schema([column for column in self.schema if column.name not in CONTROL_COLUMNS.names])
+
+    @property
+    def live_condition(self) -> str:
+        """The SQL condition on ``b`` that a row is not a remembered delete."""
+        return f"b.{OP} <> 'D'" if self.soft_deletes else "true"
+
+
+def load_base_rows(connection: duckdb.DuckDBPyConnection, view: BaseView, key: tuple[str, ...]) -> None:
+    """Make ``base_rows`` and ``tombstones`` for the rows of the temporary table ``keys``.
+
+    Every row of a key is taken, also a second one that should not be there.
+    """
+    names = [column.name for column in view.columns]
+    same_key = " AND ".join(f"b.{quoted(column)} = k.{quoted(column)}" for column in key)
+    wanted = ", ".join(f"b.{quoted(name)}" for name in [OP, GENERATION, POSITION, *names])
+    if view.relation is None:
+        fields = [
+            pa.field("key_id", pa.int64()),
+            *(CONTROL_COLUMNS.field(n) for n in (OP, GENERATION, POSITION)),
+        ]
+        connection.register("no_rows", pa.schema([*fields, *view.columns]).empty_table())
+        rows = "SELECT * FROM no_rows"
+    else:
+        rows = f"SELECT k.key_id, {wanted} FROM {view.relation} b JOIN keys k ON {same_key}"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE base_rows AS {rows}")
+    tombstones = (
+        f"""SELECT key_id, place.generation AS generation, place.position AS position FROM (
+                SELECT k.key_id, max({{generation: b.generation, position: b.position}}) AS place
+                FROM {view.tombstones} b JOIN keys k ON {same_key} GROUP BY k.key_id)"""
+        if view.tombstones
+        else "SELECT 0::BIGINT AS key_id, 0::BIGINT AS generation, 0::DECIMAL(38,0) AS position WHERE false"
+    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE tombstones AS {tombstones}")

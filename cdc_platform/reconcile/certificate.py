@@ -1,0 +1,77 @@
+"""The certificate of a reconciliation: what exactly was compared with what, for a machine to check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from cdc_platform.reconcile.typed import TYPE_RULES_VERSION
+from cdc_platform.reconcile.verdict import Comparison, Verdict
+
+CERTIFICATE_VERSION = 1
+
+#: What a comparison of one window cannot see, whatever its verdict.
+NOT_COVERED = (
+    "Rows whose key no raw file of this window mentions were not read: a change that capture lost entirely, "
+    "or a row someone wrote into base under another key, shows in a reconciliation of the whole table.",
+    "Superseded keys were not compared here: the window of their later event compares them.",
+)
+
+
+def certificate(
+    *,
+    run_id: str,
+    source: str,
+    table: str,
+    window: str,
+    bounds: tuple[datetime, datetime],
+    merge_key: Sequence[str],
+    verdict: Verdict,
+    comparisons: Sequence[Comparison],
+    started_at: datetime,
+) -> dict[str, Any]:
+    """Return the certificate as JSON can hold it."""
+    positions = [c.source_position for c in comparisons if c.source_position]
+    snapshots = [c.snapshot_id for c in comparisons if c.snapshot_id is not None]
+    return {
+        "certificate_version": CERTIFICATE_VERSION,
+        "run_id": run_id,
+        "source": source,
+        "table": table,
+        "window": {"key": window, "from": bounds[0].isoformat(), "before": bounds[1].isoformat()},
+        "merge_key": list(merge_key),
+        "verdict": verdict.value,
+        "started_at": started_at.isoformat(),
+        "source_position": positions[0] if positions else None,
+        # As text: beyond 2⁵³ a JSON reader may round a number.
+        "snapshot_id": str(snapshots[0]) if snapshots else None,
+        "type_rules_version": TYPE_RULES_VERSION,
+        "engine": f"duckdb {duckdb.__version__}",
+        "comparisons": [_comparison(comparison) for comparison in comparisons],
+        "not_covered": list(NOT_COVERED),
+    }
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "name": comparison.name,
+        "verdict": comparison.verdict.value,
+        "reason": comparison.reason,
+        "method": comparison.method,
+        "columns": [
+            {"name": column, "rule": comparison.rules.get(column, "equal by value")}
+            for column in comparison.columns
+        ],
+        "excluded": [asdict(excluded) for excluded in comparison.excluded],
+        "rows": dict(comparison.rows),
+        "keys": asdict(comparison.tally),
+        "discrepancies": comparison.discrepancies_total,
+        "notes": list(comparison.notes),
+        "source_position": comparison.source_position,
+        "snapshot_id": None if comparison.snapshot_id is None else str(comparison.snapshot_id),
+        "seconds": comparison.seconds,
+    }

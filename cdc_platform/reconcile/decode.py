@@ -1,0 +1,56 @@
+"""Rows off PostgreSQL's binary protocol → typed Arrow columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cdc_platform.reconcile.sources import KEY_NUMBER, ColumnPlan, Decoding
+
+# From 1970-01-01 to PostgreSQL's epoch, 2000-01-01.
+_EPOCH_DAYS = 10_957
+_EPOCH_MICROSECONDS = _EPOCH_DAYS * 86_400_000_000
+
+_INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
+
+#: Numerics without a decimal form; DMS has no value for them, so base holds NULL.
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+
+
+def decode_columns(rows: Sequence[tuple[Any, ...]], plans: Sequence[ColumnPlan]) -> pa.Table:
+    """Return KEY_NUMBER (from 0) and one typed column per plan. Infinite dates become DuckDB's infinity."""
+    columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * (len(plans) + 1)
+    numbers = pc.subtract(pa.array(columns[0], pa.int64()), 1)
+    arrays = [
+        decode(pa.array(values, plan.wire), plan) for values, plan in zip(columns[1:], plans, strict=True)
+    ]
+    return pa.Table.from_arrays([numbers, *arrays], names=[KEY_NUMBER, *(plan.column for plan in plans)])
+
+
+def decode(values: pa.Array[Any], plan: ColumnPlan) -> pa.Array[Any]:
+    """Return the typed values of one column."""
+    match plan.decoding:
+        case Decoding.DECIMAL_TEXT:
+            odd = pc.is_in(values, value_set=pa.array(NOT_FINITE))
+            finite = pc.if_else(odd, pa.scalar(None, pa.string()), values)
+            return cast("pa.Array[Any]", finite.cast(plan.arrow))
+        case Decoding.EPOCH_2000_DAYS:
+            return _shift(values, _EPOCH_DAYS, _INT32_MAX).cast(pa.int32()).cast(plan.arrow)
+        case Decoding.EPOCH_2000_MICROSECONDS:
+            return _shift(values, _EPOCH_MICROSECONDS, _INT64_MAX).cast(plan.arrow)
+        case _:
+            return values if values.type == plan.arrow else values.cast(plan.arrow)
+
+
+def _shift(values: pa.Array[Any], offset: int, infinity: int) -> pa.Array[Any]:
+    """Move to the Unix epoch, keeping both infinities; what no longer fits is as good as infinite."""
+    wide = values.cast(pa.int64())
+    highest = infinity - offset if infinity == _INT64_MAX else infinity
+    upper = pc.greater_equal(wide, pa.scalar(highest, pa.int64()))
+    lower = pc.less_equal(wide, pa.scalar(-infinity, pa.int64()))
+    inside = pc.if_else(pc.or_(upper, lower), 0, wide)
+    moved: pa.Array[Any] = pc.add(inside, offset)
+    return cast("pa.Array[Any]", pc.if_else(upper, infinity, pc.if_else(lower, -infinity, moved)))

@@ -1,0 +1,73 @@
+"""SQL that folds a window's events to the last one per key, as the merge rule says and apart from it.
+
+* an insert, update or row of a load puts its image under its key; a delete takes the key away;
+* an update whose before image has another key takes the old key away and puts the new one, at one position;
+* two updates of one transaction that swap two keys keep both rows, each at the later position;
+* the highest ``(generation, position)`` of a key decides. Events of a generation older than the last
+  complete load do not count.
+"""
+
+from __future__ import annotations
+
+from cdc_platform.events import before_name
+from cdc_platform.naming import quoted
+
+
+def fold_statements(key: tuple[str, ...], columns: tuple[str, ...], completed: int) -> list[str]:
+    """Return the statements that make ``effects``, ``keys`` and ``last_effects`` from ``raw_events``."""
+    k = [quoted(column) for column in key]
+    b = [quoted(before_name(column)) for column in key]
+    has_key = " AND ".join(f"{name} IS NOT NULL" for name in k)
+    moved = (
+        "_cdc_op = 'U' AND "
+        + " AND ".join(f"{name} IS NOT NULL" for name in b)
+        + " AND ("
+        + " OR ".join(f"{old} <> {new}" for old, new in zip(b, k, strict=True))
+        + ")"
+    )
+    keys = ", ".join(k)
+    old_keys = ", ".join(f"{old} AS {new}" for old, new in zip(b, k, strict=True))
+    at = "_cdc_generation AS generation, _cdc_position AS position"
+    same_key = " AND ".join(f"e.{name} = k.{name}" for name in k)
+    return [
+        _swaps(key, columns, moved),
+        f"""CREATE OR REPLACE TEMP TABLE effects AS
+            SELECT rowid AS event, applied, {at}, _cdc_op = 'D' AS deletes, {keys}
+            FROM raw_events WHERE {has_key}
+            UNION ALL
+            SELECT coalesce(s.first, e.event), applied, generation, position, s.first IS NULL, {keys}
+            FROM (SELECT rowid AS event, applied, {at}, {old_keys} FROM raw_events
+                  WHERE {has_key} AND {moved}) e
+            LEFT JOIN swaps s ON s.second = e.event""",
+        f"""CREATE OR REPLACE TEMP TABLE keys AS
+            SELECT row_number() OVER (ORDER BY {keys}) AS key_id, *
+            FROM (SELECT DISTINCT {keys} FROM effects)""",
+        f"""CREATE OR REPLACE TEMP TABLE last_effects AS
+            SELECT key_id, event, generation, position, deletes FROM (
+                SELECT k.key_id, e.event, e.generation, e.position, e.deletes,
+                       rank() OVER (PARTITION BY k.key_id
+                                    ORDER BY e.generation DESC, e.position DESC) AS place
+                FROM effects e JOIN keys k ON {same_key}
+                WHERE e.applied AND e.generation >= {completed})
+            WHERE place = 1""",
+        f"""CREATE OR REPLACE TEMP TABLE pending_keys AS
+            SELECT DISTINCT k.key_id FROM effects e JOIN keys k ON {same_key} WHERE NOT e.applied""",
+    ]
+
+
+def _swaps(key: tuple[str, ...], columns: tuple[str, ...], moved: str) -> str:
+    """Return the SQL for pairs of updates a→b then b→a of one transaction whose other columns differ."""
+    crossed = " AND ".join(
+        f"x.{quoted(before_name(c))} = y.{quoted(c)} AND x.{quoted(c)} = y.{quoted(before_name(c))}"
+        for c in key
+    )
+    others = [f"x.{quoted(c)} IS DISTINCT FROM y.{quoted(c)}" for c in columns if c not in key]
+    changed = " OR ".join(others) or "false"
+    moves = f"(SELECT rowid AS event, * FROM raw_events WHERE applied AND {moved})"
+    return f"""CREATE OR REPLACE TEMP TABLE swaps AS
+        SELECT max(x.event) AS first, y.event AS second
+        FROM {moves} x JOIN {moves} y
+          ON x.file = y.file AND x._cdc_committed_at = y._cdc_committed_at
+         AND x._cdc_generation = y._cdc_generation AND x._cdc_position < y._cdc_position AND {crossed}
+        WHERE {changed}
+        GROUP BY y.event"""

@@ -1,0 +1,41 @@
+"""What stands against MATCH beside differing keys: raw rows of the window that nothing could compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cdc_platform.reconcile.verdict import Verdict
+from cdc_platform.reconcile.window_events import WindowEvents
+
+
+def open_points(events: WindowEvents, unaccepted: Sequence[str]) -> list[tuple[Verdict, str]]:
+    """Return what stands against MATCH beside differing keys: (the verdict it forces, a sentence)."""
+    points: list[tuple[Verdict, str]] = []
+    if events.unreadable:
+        key, why = events.unreadable[0]
+        points.append(
+            (Verdict.UNVERIFIED, f"{_files(events.unreadable)} can no longer be read, first {key}: {why}")
+        )
+    if events.quarantined_files:
+        points.append((Verdict.UNVERIFIED, f"{_files(events.quarantined_files)} in quarantine"))
+    held = events.held_rows + events.rejected_rows
+    if held:
+        points.append((Verdict.UNVERIFIED, f"{held} row{_s(held)} of applied files in quarantine"))
+    if events.keyless_rows:
+        count_ = f"{events.keyless_rows} row{_s(events.keyless_rows)}"
+        points.append(
+            (Verdict.UNVERIFIED, f"{count_} without a merge key, neither applied nor in quarantine")
+        )
+    if events.pending_files:
+        points.append((Verdict.IN_FLIGHT, f"{_files(events.pending_files)} accepted and not yet applied"))
+    if unaccepted:
+        points.append((Verdict.IN_FLIGHT, f"{_files(unaccepted)} in raw and not yet accepted"))
+    return points
+
+
+def _files(names: Sequence[object]) -> str:
+    return f"{len(names)} file{_s(len(names))}"
+
+
+def _s(number: int) -> str:
+    return "" if number == 1 else "s"

@@ -1,0 +1,245 @@
+"""PostgreSQL as a source: one read-only snapshot, its log position, and the rows of given keys.
+
+Values travel in PostgreSQL's binary protocol and become typed Arrow columns: integers, floats, dates and
+times as their bits, decimals through their exact digits. The session's settings are pinned inside the
+transaction and read back, so that no pooler or role setting can change what a value looks like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+from psycopg.types.numeric import Int4BinaryLoader, Int8BinaryLoader
+
+from cdc_platform.config.model import Connection
+from cdc_platform.errors import SourceUnavailable, redact
+from cdc_platform.reconcile.decode import decode_columns
+from cdc_platform.reconcile.lsn import format_lsn, parse_lsn
+from cdc_platform.reconcile.postgres_catalog import describe_table
+from cdc_platform.reconcile.postgres_types import plan_column
+from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceTable
+from cdc_platform.reconcile.verdict import Excluded
+
+CONNECT_TIMEOUT_SECONDS = 10
+STATEMENT_TIMEOUT_MILLISECONDS = 60_000
+
+#: What the session must be set to; compared with SHOW before any row is read.
+PINNED_SETTINGS = {
+    "application_name": "cdc-platform reconciliation",
+    "bytea_output": "hex",
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, MDY",
+    "extra_float_digits": "3",
+    "IntervalStyle": "postgres",
+    "row_security": "off",
+    "TimeZone": "UTC",
+}
+
+# 24 and 40: the headers of a log page and of a segment's first page.
+_PAGE_HEADERS = (24, 40)
+
+
+def connect(connection: Connection) -> psycopg.Connection[tuple[Any, ...]]:
+    """Connect as ``cdc.yaml`` says. Raises SourceUnavailable with the server's reason, never a secret."""
+    settings: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
+    if connection.dsn is None:
+        settings |= {
+            "host": connection.host,
+            "port": connection.port,
+            "dbname": connection.database,
+            "user": connection.user,
+            "password": connection.password.get_secret_value() if connection.password else None,
+            "sslmode": connection.sslmode,
+        }
+    dsn = connection.dsn.get_secret_value() if connection.dsn else ""
+    try:
+        return psycopg.connect(dsn, autocommit=False, **{k: v for k, v in settings.items() if v is not None})
+    except psycopg.Error as error:
+        raise unavailable(error, "cannot connect to the source") from None
+
+
+def unavailable(error: psycopg.Error, doing: str) -> SourceUnavailable:
+    """Translate a driver error; the mend follows from what the server said."""
+    said = redact(" ".join(str(error).split()))
+    match error:
+        case psycopg.errors.InsufficientPrivilege():
+            mend = "grant the reconciliation user SELECT on the columns, and BYPASSRLS if rows are hidden"
+        case psycopg.errors.QueryCanceled():
+            mend = "the statement timed out: reconcile when the source is quieter, or index the merge key"
+        case psycopg.OperationalError():
+            mend = "check `connection` of the source in cdc.yaml, and that the database answers"
+        case _:
+            mend = "check the table's merge key and columns against the source"
+    return SourceUnavailable(f"{doing}: {said}", mend=mend)
+
+
+class PostgresSnapshot:
+    """A REPEATABLE READ transaction. Every change visible in it is at or before ``position``."""
+
+    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], position: str) -> None:
+        self._connection = connection
+        self.position = position
+
+    def rows_of(self, keys: pa.Table, plan: ReadPlan) -> pa.Table:
+        """Return the rows of ``keys``, numbered by the key they answer to."""
+        arrays = [keys.column(i).to_pylist() for i in range(len(plan.key))]
+        wanted = plan.columns
+        try:
+            with self._connection.cursor(binary=True) as cursor:
+                # Dates and times arrive as the integers they are: PostgreSQL's range exceeds Python's.
+                cursor.adapters.register_loader("date", Int4BinaryLoader)
+                for name in ("time", "timestamp", "timestamptz"):
+                    cursor.adapters.register_loader(name, Int8BinaryLoader)
+                cursor.execute(_rows_query(plan), [*arrays])
+                rows = cursor.fetchall()
+        except psycopg.Error as error:
+            raise unavailable(error, f"cannot read {plan.table.label}") from None
+        return decode_columns(rows, wanted)
+
+
+def _rows_query(plan: ReadPlan) -> sql.Composed:
+    """Return the query that joins typed key arrays with the table; only named columns are selected."""
+    arrays = sql.SQL(", ").join(sql.SQL("%s::" + _array_cast(plan.table, column)) for column in plan.key)
+    names = sql.SQL(", ").join(sql.Identifier(f"k{i}") for i in range(len(plan.key)))
+    matches = sql.SQL(" AND ").join(
+        sql.SQL("t.{} = k.{}").format(sql.Identifier(column.source_column), sql.Identifier(f"k{i}"))
+        for i, column in enumerate(plan.key)
+    )
+    # The expressions come from the type table of this package, over quoted identifiers.
+    selected = sql.SQL(", ").join(sql.SQL(c.select.replace("%", "%%")) for c in plan.columns)
+    return sql.SQL("SELECT k.n, {} FROM unnest({}) WITH ORDINALITY AS k({}, n) JOIN {} t ON {}").format(
+        selected, arrays, names, sql.Identifier(plan.table.schema, plan.table.name), matches
+    )
+
+
+def _array_cast(table: SourceTable, column: ColumnPlan) -> Any:
+    declared = next(c.declared_type for c in table.columns if c.name == column.source_column)
+    return f"{declared.replace('%', '%%')}[]"
+
+
+class PostgresReader:
+    """Reads one PostgreSQL database for reconciliation; it never writes, nor locks more than a reader."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._settings = connection
+
+    def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
+        """Return how to read the columns that both the table and base have."""
+        with connect(self._settings) as connection:
+            described = describe(connection, schema, table)
+        return plan_table(described, key, base_columns)
+
+    def position(self) -> str:
+        """Return the source's log position now."""
+        with connect(self._settings) as connection:
+            return _position(connection)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[PostgresSnapshot]:
+        """Open a read-only REPEATABLE READ transaction with pinned, verified settings."""
+        with connect(self._settings) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            with connection.transaction():
+                pin_settings(connection)
+                yield PostgresSnapshot(connection, _position(connection))
+
+
+def describe(connection: psycopg.Connection[tuple[Any, ...]], schema: str, table: str) -> SourceTable:
+    """Describe the table, or raise SourceUnavailable: it is missing, or would hide columns or rows."""
+    try:
+        described = describe_table(connection, schema, table)
+    except psycopg.Error as error:
+        raise unavailable(error, f"cannot describe {schema}.{table}") from None
+    if described is None:
+        raise SourceUnavailable(
+            "the source has no such table, or its schema is closed to the reconciliation user",
+            where=f"{schema}.{table}",
+            mend="check `name` in cdc.yaml (case counts), and grant USAGE on the schema",
+        )
+    if described.hides_rows:
+        raise SourceUnavailable(
+            "row-level security hides rows from the reconciliation user",
+            where=described.label,
+            mend="give the user BYPASSRLS, or a policy that shows every row and turn row security off for it",
+        )
+    return described
+
+
+def plan_table(table: SourceTable, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
+    """Match the source's columns with base's by safe name; what cannot be compared is listed."""
+    by_name = {column.safe_name: column for column in table.columns}
+    plans: dict[str, ColumnPlan] = {}
+    excluded: list[Excluded] = []
+    for field in base_columns:
+        column = by_name.get(field.name)
+        if column is None:
+            excluded.append(
+                Excluded(field.name, "in base and not in the source: dropped there, or added by DMS")
+            )
+            continue
+        if not column.readable:
+            raise SourceUnavailable(
+                f"column {column.name!r} may not be read by the reconciliation user",
+                where=table.label,
+                mend=f'GRANT SELECT ("{column.name}") ON {table.label} to it',
+            )
+        planned = plan_column(column, field.type)
+        if isinstance(planned, Excluded):
+            excluded.append(planned)
+        else:
+            plans[field.name] = planned
+    missing = [column.safe_name for column in table.columns if column.safe_name not in base_columns.names]
+    excluded += [
+        Excluded(name, "in the source and not in base: no change has carried it yet") for name in missing
+    ]
+    unread = [column for column in key if column not in plans]
+    if unread:
+        raise SourceUnavailable(
+            f"merge key column {unread[0]!r} cannot be compared with the source",
+            where=table.label,
+            mend="name the source's key columns in `merge_key`, and declare their types in `columns`",
+        )
+    return ReadPlan(table, tuple(plans[column] for column in key), tuple(plans.values()), tuple(excluded))
+
+
+def pin_settings(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """Pin the settings for this transaction and prove they hold."""
+    pins = PINNED_SETTINGS | {"statement_timeout": f"{STATEMENT_TIMEOUT_MILLISECONDS}ms"}
+    try:
+        for name, value in pins.items():
+            connection.execute(sql.SQL("SET LOCAL {} TO {}").format(sql.Identifier(name), sql.Literal(value)))
+        for name, value in PINNED_SETTINGS.items():
+            row = connection.execute(sql.SQL("SHOW {}").format(sql.Identifier(name))).fetchone()
+            if row is None or row[0] != value:
+                raise SourceUnavailable(
+                    f"setting {name} is {row[0] if row else None!r} though {value!r} was asked for",
+                    mend="connect to the database itself; a pooler between drops session settings",
+                )
+    except psycopg.Error as error:
+        raise unavailable(error, "cannot pin the session's settings") from None
+
+
+def _position(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
+    """Return a log position no visible change lies beyond.
+
+    The insert position, not the write position: a commit that does not wait for the disk is visible before it
+    is written. Where it stands just behind a page header it is set back, since nothing lies between.
+    """
+    try:
+        row = connection.execute(
+            "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() "
+            "ELSE pg_current_wal_insert_lsn() END::text, current_setting('wal_block_size')::int"
+        ).fetchone()
+    except psycopg.Error as error:
+        raise unavailable(error, "cannot read the source's log position") from None
+    position = parse_lsn(row[0]) if row else None
+    if row is None or position is None:
+        raise SourceUnavailable("the source tells no log position", mend="reconcile against the primary")
+    into_page = position % row[1]
+    return format_lsn(position - into_page if into_page in _PAGE_HEADERS else position)

@@ -1,0 +1,83 @@
+"""What PostgreSQL's catalog says of a table: columns, their types, primary key, row security."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from cdc_platform.naming import safe_name
+from cdc_platform.reconcile.sources import SourceColumn, SourceTable
+
+_TABLE = """
+    SELECT c.oid, row_security_active(c.oid)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+      AND has_schema_privilege(n.oid, 'USAGE')"""
+
+_COLUMNS = """
+    WITH RECURSIVE below(attnum, type, typmod) AS (
+        SELECT attnum, atttypid, atttypmod FROM pg_catalog.pg_attribute
+        WHERE attrelid = %(table)s AND attnum > 0 AND NOT attisdropped
+        UNION ALL
+        SELECT b.attnum, t.typbasetype, CASE WHEN b.typmod = -1 THEN t.typtypmod ELSE b.typmod END
+        FROM below b JOIN pg_catalog.pg_type t ON t.oid = b.type WHERE t.typtype = 'd')
+    SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), t.typname, t.typcategory, b.typmod,
+           NOT a.attnotnull, has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+    FROM pg_catalog.pg_attribute a
+    JOIN below b ON b.attnum = a.attnum
+    JOIN pg_catalog.pg_type t ON t.oid = b.type AND t.typtype <> 'd'
+    WHERE a.attrelid = %(table)s
+    ORDER BY a.attnum"""
+
+_PRIMARY_KEY = """
+    SELECT a.attname
+    FROM pg_catalog.pg_index i
+    CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place)
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    WHERE i.indrelid = %s AND i.indisprimary
+    ORDER BY k.place"""
+
+
+def describe_table(
+    connection: psycopg.Connection[tuple[Any, ...]], schema: str, table: str
+) -> SourceTable | None:
+    """Return the table's columns and primary key; None when there is no such table. Raises psycopg.Error."""
+    found = connection.execute(_TABLE, [schema, table]).fetchone()
+    if found is None:
+        return None
+    oid, hides_rows = found
+    columns = connection.execute(_COLUMNS, {"table": oid}).fetchall()
+    key = connection.execute(_PRIMARY_KEY, [oid]).fetchall()
+    return SourceTable(
+        schema=schema,
+        name=table,
+        columns=tuple(_column(row) for row in columns),
+        primary_key=tuple(name for (name,) in key),
+        hides_rows=bool(hides_rows),
+    )
+
+
+def _column(row: tuple[Any, ...]) -> SourceColumn:
+    name, declared, type_name, category, typmod, nullable, readable = row
+    precision, scale = _numeric_shape(typmod) if type_name == "numeric" else (None, None)
+    return SourceColumn(
+        name=name,
+        safe_name=safe_name(name),
+        declared_type=declared,
+        base_type=type_name,
+        category=category,
+        precision=precision,
+        scale=scale,
+        nullable=bool(nullable),
+        readable=bool(readable),
+    )
+
+
+def _numeric_shape(typmod: int) -> tuple[int | None, int | None]:
+    """Return (precision, scale) packed in a numeric's type modifier; the scale is 11 bits, signed."""
+    if typmod < 4:
+        return None, None
+    packed = typmod - 4
+    scale = packed & 0x7FF
+    return packed >> 16, scale - 0x800 if scale & 0x400 else scale

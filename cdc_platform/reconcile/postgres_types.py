@@ -1,0 +1,177 @@
+"""PostgreSQL types beside base types: one table of how DMS converts, and so how the two compare.
+
+A pair that is not in the table is not compared and listed as excluded; a pair that DMS converts with a change
+is compared under a named rule, which the certificate repeats. Any change here is a new TYPE_RULES_VERSION.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from cdc_platform.naming import quoted
+from cdc_platform.reconcile.sources import ColumnPlan, Decoding, SourceColumn
+from cdc_platform.reconcile.typed import common_type
+from cdc_platform.reconcile.verdict import Excluded
+
+_INTEGERS = {"int2": pa.int16(), "int4": pa.int32(), "int8": pa.int64(), "oid": pa.int64()}
+_FLOATS = {"float4": pa.float32(), "float8": pa.float64()}
+_TEXTS = {"text", "varchar", "name", "citext", "xml", "unknown"}
+# Types with a typed form of their own: as text in base their value could not be told from its spelling.
+_NEEDS_TYPE = {*_INTEGERS, *_FLOATS, "date", "timestamp", "timestamptz", "time", "bytea", "money"}
+_UTC = pa.timestamp("us", tz="UTC")
+
+RULE_BOOLEAN_TEXT = "boolean travels as the text 'true' or 'false'"
+RULE_AS_TEXT = "travels as PostgreSQL's own text of the value"
+RULE_CHAR = "char(n): pad spaces at the end are not part of the value"
+RULE_NUMERIC_ROUNDED = "numeric without precision is rounded to the {} decimals DMS gives it"
+RULE_NUMERIC_TEXT = "numeric wider than 38 digits travels as text"
+RULE_UTC = "timestamp without time zone is taken as UTC"
+RULE_UTC_WALL = "timestamp with time zone is taken as UTC wall time"
+RULE_MONEY = "money travels as decimal"
+RULE_FINITE = "NaN and infinities have no decimal form and count as NULL"
+RULE_CLAMPED = "infinite dates are clamped: any date beyond the years 1 to 9999 stands for them"
+
+
+def iceberg_type(column: SourceColumn) -> str:
+    """Return the Iceberg type DMS's conversion of ``column`` fits into, as ``columns`` in cdc.yaml has it."""
+    match column.base_type:
+        case "bool":
+            return "boolean"
+        case "int2" | "int4":
+            return "int"
+        case "int8" | "oid":
+            return "long"
+        case "float4":
+            return "float"
+        case "float8":
+            return "double"
+        case "numeric" if column.precision is None:
+            return "decimal(28,6)"
+        case "numeric" if _fits_decimal(column):
+            return f"decimal({column.precision},{column.scale or 0})"
+        case "money":
+            return "decimal(38,4)"
+        case "date" | "time":
+            return column.base_type
+        case "timestamp" | "timestamptz":
+            return "timestamptz"
+        case "bytea":
+            return "binary"
+        case _:
+            return "string"
+
+
+def _fits_decimal(column: SourceColumn) -> bool:
+    """Return whether a numeric with a precision has at most 38 digits, none of them beyond its scale."""
+    return (
+        column.precision is not None
+        and column.precision <= 38
+        and 0 <= (column.scale or 0) <= column.precision
+    )
+
+
+def plan_column(column: SourceColumn, base_type: pa.DataType) -> ColumnPlan | Excluded:
+    """Return how ``column`` is read to be compared with a base column of ``base_type``."""
+    planned = _planned(column, base_type)
+    if planned is None:
+        return Excluded(
+            column.safe_name,
+            f"{column.declared_type} in the source and {base_type} in base: no rule compares them by value; "
+            "declare the column's type in `columns`",
+        )
+    return planned
+
+
+def _planned(column: SourceColumn, base: pa.DataType) -> ColumnPlan | None:
+    if pa.types.is_string(base) or pa.types.is_large_string(base):
+        return _as_text(column)
+    if column.base_type == "bool":
+        return _plan(column, "{}", pa.bool_()) if pa.types.is_boolean(base) else None
+    if column.base_type in _INTEGERS:
+        cast = "{}::int8" if column.base_type == "oid" else "{}"
+        return _by_value(_plan(column, cast, _INTEGERS[column.base_type]), base)
+    if column.base_type in _FLOATS:
+        return _plan(column, "{}", _FLOATS[column.base_type]) if pa.types.is_floating(base) else None
+    if column.base_type in ("numeric", "money"):
+        return _numeric(column, base)
+    return _temporal_or_bytes(column, base)
+
+
+def _as_text(column: SourceColumn) -> ColumnPlan | None:
+    if column.base_type in _TEXTS:
+        return _plan(column, "{}::text", pa.string())
+    if column.base_type == "bpchar":
+        return _plan(column, "{}::text", pa.string(), base="rtrim({}, ' ')", rule=RULE_CHAR)
+    if column.base_type == "bool":
+        return _plan(column, "{}::text", pa.string(), rule=RULE_BOOLEAN_TEXT)
+    if column.base_type == "numeric":
+        wide = column.precision is not None and column.precision > 38
+        return _plan(column, "{}::text", pa.string(), rule=RULE_NUMERIC_TEXT) if wide else None
+    if column.base_type in _NEEDS_TYPE:
+        return None
+    return _plan(column, "{}::text", pa.string(), rule=RULE_AS_TEXT)
+
+
+def _numeric(column: SourceColumn, base: pa.DataType) -> ColumnPlan | None:
+    if column.base_type == "money":
+        plan = _plan(column, "{}::numeric::text", pa.decimal128(38, 4), rule=RULE_MONEY)
+    elif column.precision is None:
+        if not isinstance(base, pa.Decimal128Type):
+            return None
+        # All 38 digits, so that a source value too large for base is read and found different.
+        shape = pa.decimal128(38, base.scale)
+        rule = f"{RULE_NUMERIC_ROUNDED.format(base.scale)}; {RULE_FINITE}"
+        plan = _plan(column, f"round({{}}, {base.scale})::text", shape, rule=rule)
+    elif not _fits_decimal(column):
+        return None
+    else:
+        shape = pa.decimal128(column.precision, column.scale or 0)
+        plan = _plan(column, "{}::text", shape, rule=RULE_FINITE)
+    return _by_value(plan, base)
+
+
+def _temporal_or_bytes(column: SourceColumn, base: pa.DataType) -> ColumnPlan | None:
+    kind = column.base_type
+    if kind == "bytea" and (pa.types.is_binary(base) or pa.types.is_large_binary(base)):
+        return _plan(column, "{}", pa.binary())
+    if kind == "uuid" and pa.types.is_fixed_size_binary(base):
+        return _plan(column, "uuid_send({})", pa.binary())
+    if kind == "date" and pa.types.is_date32(base):
+        return _plan(column, "{}", pa.date32(), rule=RULE_CLAMPED)
+    if kind == "time" and pa.types.is_time64(base):
+        return _plan(column, "{}", pa.time64("us"))
+    if kind in ("timestamp", "timestamptz") and isinstance(base, pa.TimestampType):
+        zoned = base.tz is not None
+        shift = None if zoned == (kind == "timestamptz") else (RULE_UTC if zoned else RULE_UTC_WALL)
+        rule = "; ".join(filter(None, [shift, RULE_CLAMPED]))
+        return _plan(column, "{}", _UTC if zoned else pa.timestamp("us"), rule=rule)
+    return None
+
+
+def _by_value(plan: ColumnPlan, base: pa.DataType) -> ColumnPlan | None:
+    return None if common_type(plan.arrow, base) is None else plan
+
+
+def _plan(
+    column: SourceColumn, select: str, arrow: pa.DataType, *, base: str = "{}", rule: str | None = None
+) -> ColumnPlan:
+    wire, decoding = arrow, Decoding.AS_IS
+    if pa.types.is_decimal(arrow):
+        wire, decoding = pa.string(), Decoding.DECIMAL_TEXT
+    elif pa.types.is_date(arrow):
+        wire, decoding = pa.int32(), Decoding.EPOCH_2000_DAYS
+    elif pa.types.is_timestamp(arrow):
+        wire, decoding = pa.int64(), Decoding.EPOCH_2000_MICROSECONDS
+    elif pa.types.is_time(arrow):
+        wire = pa.int64()
+    return ColumnPlan(
+        column=column.safe_name,
+        source_column=column.name,
+        declared_type=column.declared_type,
+        select=select.format(f"t.{quoted(column.name)}"),
+        wire=wire,
+        arrow=arrow,
+        decoding=decoding,
+        base=base,
+        rule=rule,
+    )

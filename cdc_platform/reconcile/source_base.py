@@ -1,0 +1,236 @@
+"""Source against base: for every key changed in the window, is base's row the one the source has now?
+
+The source is read once, in one consistent snapshot, and only for those keys. Both rows are compared typed,
+under the conversion rules of the source's type table where DMS converts; each rule used is named.
+What differs is judged by log position (see ``in_flight``) and, before it is called different, read once more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+
+import duckdb
+import pyarrow as pa
+
+from cdc_platform.naming import quoted
+from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
+from cdc_platform.reconcile.samples import Sampling, fetch_discrepancies
+from cdc_platform.reconcile.source_rows import load_source_rows
+from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceReader
+from cdc_platform.reconcile.typed import differs_sql
+from cdc_platform.reconcile.verdict import (
+    SOURCE_MATCHES_BASE,
+    Comparison,
+    Kind,
+    Tally,
+    Verdict,
+    combine,
+)
+from cdc_platform.reconcile.window_events import count
+
+METHOD = "keys of the window re-read in one source snapshot, typed and exact under the named rules"
+
+
+class Outcome(IntEnum):
+    """How a key stands between source and base."""
+
+    EQUAL = 0
+    MISSING = 1
+    UNEXPECTED = 2
+    CHANGED = 3
+    DUPLICATE = 4
+    AMBIGUOUS = 5
+
+
+_FOUND = {
+    Outcome.MISSING: (Kind.MISSING, "the source has this row and base lacks it"),
+    Outcome.UNEXPECTED: (Kind.UNEXPECTED, "base has this row and the source has not"),
+    Outcome.CHANGED: (Kind.CHANGED, "the rows differ"),
+    Outcome.DUPLICATE: (Kind.DUPLICATE, "base holds more than one row of this key"),
+    Outcome.AMBIGUOUS: (
+        Kind.DUPLICATE,
+        "the source holds more than one row of this key: it does not identify a row",
+    ),
+}
+
+#: Added to the outcome for the sample: the key is on its way, or its source row moved while it was read.
+_AWAITED, _MOVED = 100, 200
+
+
+def compare_source_base(
+    connection: duckdb.DuckDBPyConnection,
+    reader: SourceReader,
+    plan: ReadPlan,
+    view: BaseView,
+    *,
+    observe: Callable[[], Capture],
+    open_points: Sequence[tuple[Verdict, str]] = (),
+) -> Comparison:
+    """Compare the keys of the temporary table ``keys`` and return what was found.
+
+    ``observe`` is called after the source was read: it asks how far capture has come, then makes the
+    temporary table ``awaited`` of the keys changed by files the pinned snapshot has not applied. Raises
+    SourceUnavailable.
+    """
+    started = time.monotonic()
+    with reader.snapshot() as snapshot:
+        load_source_rows(connection, snapshot, plan, into="source_rows", keys="SELECT * FROM keys")
+        position = snapshot.position
+    judgement = judge_difference(position, observe())
+    connection.execute(_outcomes_sql(plan, view))
+    _confirm(connection, reader, plan, judgement)
+    tally = _tally(connection, judgement)
+    return Comparison(
+        name=SOURCE_MATCHES_BASE,
+        verdict=combine([tally.verdict, *(verdict for verdict, _ in open_points)]),
+        reason=_reason(tally, judgement, [text for _, text in open_points]),
+        tally=tally,
+        discrepancies=fetch_discrepancies(connection, _sampling(plan, view), _kinds(judgement)),
+        discrepancies_total=count(connection, "SELECT count(*) FROM source_outcomes WHERE outcome > 0"),
+        excluded=plan.excluded,
+        columns=tuple(column.column for column in plan.columns),
+        rules={column.column: column.rule for column in plan.columns if column.rule},
+        rows={
+            "source rows": count(connection, "SELECT count(*) FROM source_rows"),
+            "base rows": count(connection, f"SELECT count(*) FROM base_rows b WHERE {view.live_condition}"),
+        },
+        source_position=position,
+        snapshot_id=view.snapshot_id,
+        method=METHOD,
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def _outcomes_sql(plan: ReadPlan, view: BaseView) -> str:
+    changed = " OR ".join(_differs(column, view) for column in plan.columns) or "false"
+    own_key = " AND ".join(
+        f"s.{quoted(column.column)} = {column.base.format('k.' + quoted(column.column))}"
+        for column in plan.key
+    )
+    return f"""CREATE OR REPLACE TEMP TABLE source_outcomes AS
+        WITH of_source AS (
+            SELECT k.key_id, min(s.rowid) AS source_row, count(*) AS n
+            FROM source_rows s JOIN keys k ON k.key_id = s.key_id AND {own_key} GROUP BY k.key_id),
+        of_base AS (
+            SELECT key_id, min(rowid) AS base_row, count(*) AS n FROM base_rows b
+            WHERE {view.live_condition} GROUP BY key_id)
+        SELECT k.key_id, os.source_row, ob.base_row, a.key_id IS NOT NULL AS awaited, false AS moved, CASE
+                WHEN os.n > 1 THEN {Outcome.AMBIGUOUS:d}
+                WHEN ob.n > 1 THEN {Outcome.DUPLICATE:d}
+                WHEN os.n IS NULL AND ob.n IS NULL THEN {Outcome.EQUAL:d}
+                WHEN ob.n IS NULL THEN {Outcome.MISSING:d}
+                WHEN os.n IS NULL THEN {Outcome.UNEXPECTED:d}
+                WHEN {changed} THEN {Outcome.CHANGED:d}
+                ELSE {Outcome.EQUAL:d} END AS outcome
+        FROM keys k
+        LEFT JOIN of_source os ON os.key_id = k.key_id
+        LEFT JOIN of_base ob ON ob.key_id = k.key_id
+        LEFT JOIN source_rows s ON s.rowid = os.source_row
+        LEFT JOIN base_rows b ON b.rowid = ob.base_row
+        LEFT JOIN awaited a ON a.key_id = k.key_id"""
+
+
+def _differs(column: ColumnPlan, view: BaseView) -> str:
+    """Return the SQL condition that source and base differ in ``column`` under its rule."""
+    left, right = f"s.{quoted(column.column)}", column.base.format(f"b.{quoted(column.column)}")
+    differs = differs_sql(left, right)
+    if not (pa.types.is_timestamp(column.arrow) or pa.types.is_date(column.arrow)):
+        return f"({differs})"
+    return f"""CASE WHEN {left} = 'infinity' THEN coalesce({right} < '9999-12-31', true)
+                    WHEN {left} = '-infinity' THEN coalesce({right} > '0001-01-02', true)
+                    ELSE {differs} END"""
+
+
+def _confirm(
+    connection: duckdb.DuckDBPyConnection, reader: SourceReader, plan: ReadPlan, judgement: Judgement
+) -> None:
+    """Read what is about to be called different once more; a row that moved meanwhile is in flight.
+
+    A commit can reach capture before it becomes visible to us: then base is ahead of what was read.
+    """
+    suspects = "SELECT key_id FROM source_outcomes WHERE outcome > 0 AND NOT awaited"
+    if judgement.verdict is not Verdict.DIFFERENT or not count(
+        connection, f"SELECT count(*) FROM ({suspects})"
+    ):
+        return
+    with reader.snapshot() as snapshot:
+        keys = f"SELECT * FROM keys WHERE key_id IN ({suspects})"
+        load_source_rows(connection, snapshot, plan, into="source_again", keys=keys)
+    first = f"SELECT * FROM source_rows WHERE key_id IN ({suspects})"
+    connection.execute(
+        f"""UPDATE source_outcomes SET moved = true WHERE key_id IN (
+                SELECT key_id FROM (({first} EXCEPT ALL FROM source_again)
+                                    UNION ALL (FROM source_again EXCEPT ALL {first})))"""
+    )
+
+
+def _tally(connection: duckdb.DuckDBPyConnection, judgement: Judgement) -> Tally:
+    row = connection.execute(
+        """SELECT count(*), count(*) FILTER (outcome = 0 AND NOT awaited),
+                  count(*) FILTER (awaited OR moved),
+                  count(*) FILTER (outcome > 0 AND NOT awaited AND NOT moved)
+           FROM source_outcomes"""
+    ).fetchone()
+    compared, matched, in_flight, differing = row or (0, 0, 0, 0)
+    by_verdict = {
+        Verdict.DIFFERENT: 0,
+        Verdict.IN_FLIGHT: 0,
+        Verdict.UNVERIFIED: 0,
+        judgement.verdict: differing,
+    }
+    return Tally(
+        compared=compared,
+        matched=matched,
+        different=by_verdict[Verdict.DIFFERENT],
+        in_flight=by_verdict[Verdict.IN_FLIGHT] + in_flight,
+        unverified=by_verdict[Verdict.UNVERIFIED],
+    )
+
+
+def _kinds(judgement: Judgement) -> dict[int, tuple[Kind, Verdict, str]]:
+    kinds = {}
+    for outcome, (kind, what) in _FOUND.items():
+        kinds[int(outcome)] = (kind, judgement.verdict, f"{what}; {judgement.reason}")
+        awaited = f"{what}; a file not applied yet changes this key"
+        kinds[outcome + _AWAITED] = (kind, Verdict.IN_FLIGHT, awaited)
+        kinds[outcome + _MOVED] = (
+            kind,
+            Verdict.IN_FLIGHT,
+            f"{what}; the source row changed while it was compared",
+        )
+    return kinds
+
+
+def _sampling(plan: ReadPlan, view: BaseView) -> Sampling:
+    return Sampling(
+        key=tuple(column.column for column in plan.key),
+        columns=tuple(column.column for column in plan.columns),
+        left=tuple(f"s.{quoted(column.column)}" for column in plan.columns),
+        right=tuple(f"b.{quoted(column.column)}" for column in plan.columns),
+        differs=tuple(_differs(column, view) for column in plan.columns),
+        pairs=f"""SELECT key_id, source_row, base_row, '' AS reason, outcome
+                      + CASE WHEN awaited THEN {_AWAITED} WHEN moved THEN {_MOVED} ELSE 0 END AS outcome
+                  FROM source_outcomes WHERE outcome > 0""",
+        joins="""JOIN keys k ON k.key_id = o.key_id
+            LEFT JOIN source_rows s ON s.rowid = o.source_row
+            LEFT JOIN base_rows b ON b.rowid = o.base_row""",
+        left_present="o.source_row IS NOT NULL",
+        right_present="o.base_row IS NOT NULL",
+        witnesses=("source", "base"),
+    )
+
+
+def _reason(tally: Tally, judgement: Judgement, open_points: Sequence[str]) -> str:
+    if not tally.compared and not open_points:
+        return "no key was changed in this window, so nothing was read from the source"
+    parts = [f"{tally.matched:,} of {tally.compared:,} keys changed in the window are equal in the source"]
+    if tally.different:
+        parts.append(f"{tally.different:,} differ")
+    if tally.in_flight:
+        parts.append(f"{tally.in_flight:,} in flight")
+    if tally.unverified:
+        parts.append(f"{tally.unverified:,} differ and could not be decided: {judgement.reason}")
+    return "; ".join([*parts, *open_points])

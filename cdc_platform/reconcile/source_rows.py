@@ -1,0 +1,55 @@
+"""Brings the source's rows of many keys into DuckDB, in chunks sized by how long the source takes."""
+
+from __future__ import annotations
+
+import time
+
+import duckdb
+import pyarrow as pa
+
+from cdc_platform.naming import quoted
+from cdc_platform.reconcile.sources import KEY_NUMBER, ReadPlan, SourceSnapshot
+
+_FIRST_CHUNK = 1_000
+_LARGEST_CHUNK = 20_000
+_SMALLEST_CHUNK = 50
+
+#: A chunk that takes longer is too large for the source, one beyond so many bytes for us.
+_TARGET_SECONDS = 0.5
+_TARGET_BYTES = 32 << 20
+
+
+def load_source_rows(
+    connection: duckdb.DuckDBPyConnection, snapshot: SourceSnapshot, plan: ReadPlan, *, into: str, keys: str
+) -> None:
+    """Make the temporary table ``into`` (key_id, then the columns of ``plan``) for the keys SQL yields."""
+    shape = pa.schema([pa.field("key_id", pa.int64()), *(pa.field(c.column, c.arrow) for c in plan.columns)])
+    connection.register("shape", shape.empty_table())
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT * FROM shape")
+    connection.unregister("shape")
+    names = ", ".join(quoted(column.column) for column in plan.key)
+    size, after = _FIRST_CHUNK, 0
+    while True:
+        chunk = connection.execute(
+            f"SELECT key_id, {names} FROM ({keys}) WHERE key_id > {after} ORDER BY key_id LIMIT {size}"
+        ).to_arrow_table()
+        if chunk.num_rows == 0:
+            return
+        started = time.monotonic()
+        rows = snapshot.rows_of(chunk.drop_columns(["key_id"]), plan)
+        seconds = time.monotonic() - started
+        key_ids = chunk.column("key_id").take(rows.column(KEY_NUMBER))
+        found = rows.drop_columns([KEY_NUMBER]).add_column(0, "key_id", key_ids)
+        connection.register("found", found)
+        connection.execute(f"INSERT INTO {into} SELECT * FROM found")
+        connection.unregister("found")
+        after = int(chunk.column("key_id")[-1].as_py())
+        size = _next_size(size, seconds, found.nbytes)
+
+
+def _next_size(size: int, seconds: float, size_bytes: int) -> int:
+    """Double a chunk that was quick and small, halve one that was slow or large."""
+    load = max(seconds / _TARGET_SECONDS, size_bytes / _TARGET_BYTES)
+    if load > 1:
+        return max(_SMALLEST_CHUNK, size // 2)
+    return min(_LARGEST_CHUNK, size * 2) if load < 0.5 else size

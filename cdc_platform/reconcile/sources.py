@@ -1,0 +1,115 @@
+"""What reconciliation asks of a source database, whichever engine it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import pyarrow as pa
+
+from cdc_platform.reconcile.verdict import Excluded
+
+#: Column of ``rows_of``: which of the keys asked for the row was found under.
+KEY_NUMBER = "_key_number"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceColumn:
+    """A column of the source table. ``base_type`` is the type below any domain; precision for numerics."""
+
+    name: str
+    safe_name: str
+    declared_type: str
+    base_type: str
+    category: str = ""
+    precision: int | None = None
+    scale: int | None = None
+    nullable: bool = True
+    readable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """A source table as its catalog describes it."""
+
+    schema: str
+    name: str
+    columns: tuple[SourceColumn, ...]
+    primary_key: tuple[str, ...]
+    hides_rows: bool = False
+
+    @property
+    def label(self) -> str:
+        """Return schema.table for messages."""
+        return f"{self.schema}.{self.name}"
+
+
+class Decoding(StrEnum):
+    """How a value off the wire becomes a typed one."""
+
+    AS_IS = "as-is"
+    DECIMAL_TEXT = "decimal-text"
+    EPOCH_2000_DAYS = "days-since-2000"
+    EPOCH_2000_MICROSECONDS = "microseconds-since-2000"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnPlan:
+    """How one column is read and compared.
+
+    ``select`` is the source's SQL expression, ``base`` the SQL template (over ``{}``) applied to the base
+    value, ``rule`` the conversion rule both are compared under; None when they are compared as they are.
+    """
+
+    column: str
+    source_column: str
+    declared_type: str
+    select: str
+    wire: pa.DataType
+    arrow: pa.DataType
+    decoding: Decoding = Decoding.AS_IS
+    base: str = "{}"
+    rule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """What of a table is read, and what is not compared and why."""
+
+    table: SourceTable
+    key: tuple[ColumnPlan, ...]
+    columns: tuple[ColumnPlan, ...]
+    excluded: tuple[Excluded, ...]
+
+
+class SourceSnapshot(Protocol):
+    """One consistent view of the source. Every change visible in it is at or before ``position``."""
+
+    @property
+    def position(self) -> str: ...
+
+    def rows_of(self, keys: pa.Table, plan: ReadPlan) -> pa.Table:
+        """Return the rows of ``keys`` (columns as ``plan.key``, in order): KEY_NUMBER, then the columns."""
+        ...
+
+
+class SourceReader(Protocol):
+    """Reads a source database without changing it.
+
+    Every method raises SourceUnavailable when the source cannot be reached, refuses, or would hide rows.
+    """
+
+    def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
+        """Return how to read the columns base holds; raises when a key column cannot be compared."""
+        ...
+
+    def snapshot(self) -> AbstractContextManager[SourceSnapshot]:
+        """Open one consistent, read-only view."""
+        ...
+
+    def position(self) -> str:
+        """Return the source's log position now."""
+        ...

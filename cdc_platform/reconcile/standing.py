@@ -1,0 +1,89 @@
+"""Where each accepted file stands on its way to base, as of one pinned snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from cdc_platform.lake.applied import AppliedRecord
+from cdc_platform.lake.quarantine import QuarantineItem, QuarantineState
+from cdc_platform.raw.files import AcceptedFile
+from cdc_platform.raw.manifests import WindowManifest
+from cdc_platform.reconcile.window_events import Events, Standing, WindowFile
+
+Version = tuple[str, str]
+
+#: A released row waits for the next merge just as an open one waits for a person.
+_HELD = (QuarantineState.OPEN, QuarantineState.RELEASED)
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """The quarantine of a table by file version: whole files by state, rows held and rows given up."""
+
+    files: Mapping[Version, QuarantineState]
+    held_rows: Mapping[Version, frozenset[int]]
+    discarded_rows: Mapping[Version, frozenset[int]]
+
+
+def quarantined(items: Iterable[QuarantineItem]) -> Quarantined:
+    """Sort a table's quarantine by file version."""
+    files: dict[Version, QuarantineState] = {}
+    held: dict[Version, set[int]] = {}
+    discarded: dict[Version, set[int]] = {}
+    for item in items:
+        version = (item.key, item.etag)
+        if item.row is None:
+            files[version] = item.state
+        elif item.state in _HELD:
+            held.setdefault(version, set()).add(item.row)
+        elif item.state is QuarantineState.DISCARDED:
+            discarded.setdefault(version, set()).add(item.row)
+    return Quarantined(
+        files,
+        {version: frozenset(rows) for version, rows in held.items()},
+        {version: frozenset(rows) for version, rows in discarded.items()},
+    )
+
+
+def standing_of(file: AcceptedFile, record: AppliedRecord, quarantine: Quarantined) -> Standing:
+    """Return where ``file`` stands. One applied under another generation waits to be applied again."""
+    version = (file.file.key, file.file.etag)
+    if record.holds(*version, file.generation):
+        return Standing.APPLIED
+    match quarantine.files.get(version):
+        case QuarantineState.OPEN:
+            return Standing.QUARANTINED
+        case QuarantineState.DISCARDED:
+            return Standing.DISCARDED
+        case _:
+            return Standing.PENDING
+
+
+def window_files(
+    manifest: WindowManifest,
+    record: AppliedRecord,
+    quarantine: Quarantined,
+    open_file: Callable[[AcceptedFile], Events],
+) -> list[WindowFile]:
+    """Return the files of a window with where they stand.
+
+    A version that a newer file of the same key has overwritten is left out when its generation is superseded;
+    else it stays and opening it fails, which the comparison reports.
+    """
+    files = []
+    for file in manifest.files:
+        version = (file.file.key, file.file.etag)
+        if version in manifest.replaced and file.generation < record.generation_complete:
+            continue
+        files.append(
+            WindowFile(
+                accepted=file,
+                standing=standing_of(file, record, quarantine),
+                open=partial(open_file, file),
+                held_rows=quarantine.held_rows.get(version, frozenset()),
+                discarded_rows=quarantine.discarded_rows.get(version, frozenset()),
+            )
+        )
+    return files
