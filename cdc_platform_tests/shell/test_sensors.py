@@ -138,7 +138,7 @@ def test_one_table_in_trouble_fails_the_tick_and_holds_back_no_other(
     shop.config_path.write_text(text.replace("{name: public.customers, merge_key: [id]}", elsewhere))
     shop.change("orders", day(3), {"id": 1})
 
-    with pytest.raises(dg.Failure, match="customers failed: .*elsewhere.*does not exist"):
+    with pytest.raises(dg.Failure, match=r"customers failed: .*elsewhere.*does not exist"):
         tick(shop, stored_instance)
 
     told = stored_instance.get_materialized_partitions(dg.AssetKey(["raw", "shop", "orders"]))
