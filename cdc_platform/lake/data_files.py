@@ -137,7 +137,9 @@ class _OpenFile:
         self.arrow_bytes = 0
         self._io = io
         self._stream = io.new_output(path).create(overwrite=True)
-        self._writer = pq.ParquetWriter(self._stream, schema, compression="zstd", store_decimal_as_integer=True)
+        self._writer = pq.ParquetWriter(
+            self._stream, schema, compression="zstd", store_decimal_as_integer=True
+        )
 
     def append(self, rows: pa.Table) -> None:
         self._writer.write_table(rows, row_group_size=_ROW_GROUP)
@@ -169,7 +171,9 @@ def write_position_deletes(data_file: DataFile, positions: pa.Array, io: FileIO)
     """Write the delete file of one data file and return its entry; ``positions`` ascend, without repeats."""
     path = f"{data_file.file_path.rpartition('/')[0]}/{uuid.uuid4()}-deletes.parquet"
     rows = len(positions)
-    file_paths = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), rows), [data_file.file_path])
+    file_paths = pa.DictionaryArray.from_arrays(
+        pa.repeat(pa.scalar(0, pa.int32()), rows), [data_file.file_path]
+    )
     table = pa.Table.from_arrays([file_paths.cast(pa.string()), positions], schema=_DELETE_SCHEMA)
     with io.new_output(path).create(overwrite=True) as stream:
         pq.write_table(table, stream, compression="zstd")

@@ -1,0 +1,182 @@
+"""Which files a base table has applied: batch manifests, named by the snapshots that applied them.
+
+Every merge writes ``batches/<batch id>.json`` and names it in its snapshot's summary, so the record commits,
+rolls back and moves with the table. A manifest names its predecessor; every :data:`CONSOLIDATE_EVERY`
+batches one carries the whole list, which bounds the walk. A snapshot of someone else's (a compaction) has no
+manifest: its parent's holds. Should every snapshot that names one have been expired, the table property of
+the same name, written in the same commits, is the way back in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
+
+from cdc_platform.errors import MergeError
+from cdc_platform.events import Position, PositionKind
+from cdc_platform.lake.summary import BATCH_MANIFEST
+from cdc_platform.raw.objects import ObjectStore
+
+FOLDER = "batches"
+CONSOLIDATE_EVERY = 20
+
+FileIdentity = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedFile:
+    """A file a batch applied, and how many of its rows it took and rejected."""
+
+    key: str
+    etag: str
+    kind: str
+    generation: int
+    window: str
+    rows: int | None
+    rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchManifest:
+    """What one merge did, and where the table stands after it."""
+
+    batch_id: str
+    created_at: str
+    previous: str | None
+    depth: int
+    files: tuple[AppliedFile, ...]
+    replayed: tuple[str, ...] = ()
+    #: Object with every file applied up to and including this batch; the walk ends here.
+    consolidated: str | None = None
+    position_kinds: Mapping[str, str] = field(default_factory=dict)
+    tombstones: tuple[str, ...] = ()
+    #: Events up to here may be older than a forgotten tombstone.
+    tombstone_floor: tuple[int, int] | None = None
+    generation_complete: int = 0
+    watermark: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedRecord:
+    """Everything applied so far, as of one snapshot."""
+
+    files: frozenset[FileIdentity] = frozenset()
+    replayed: frozenset[str] = frozenset()
+    #: Path of the newest manifest, and the manifest.
+    path: str | None = None
+    manifest: BatchManifest | None = None
+
+    @property
+    def generation_complete(self) -> int:
+        """The newest generation whose full load is complete in the table; older events are superseded."""
+        return self.manifest.generation_complete if self.manifest else 0
+
+    @property
+    def tombstones(self) -> tuple[str, ...]:
+        """The tombstone files that hold for the table."""
+        return self.manifest.tombstones if self.manifest else ()
+
+    @property
+    def tombstone_floor(self) -> Position | None:
+        """The highest position of a forgotten tombstone."""
+        floor = self.manifest.tombstone_floor if self.manifest else None
+        return Position(*floor) if floor else None
+
+    @property
+    def watermark(self) -> datetime | None:
+        """The highest commit time applied."""
+        text = self.manifest.watermark if self.manifest else None
+        return datetime.fromisoformat(text) if text else None
+
+    def position_kind(self, generation: int) -> PositionKind | None:
+        """What the sequences of ``generation`` are made of, None when no change of it was applied."""
+        kind = self.manifest.position_kinds.get(str(generation)) if self.manifest else None
+        return PositionKind(kind) if kind else None
+
+
+def manifest_path(batch_id: str) -> str:
+    """Return the object key of a batch's manifest."""
+    return f"{FOLDER}/{batch_id}.json"
+
+
+def read_applied(table: Table | None, objects: ObjectStore) -> AppliedRecord:
+    """Return the record as of ``table``'s current snapshot. Raises MergeError when a manifest is missing."""
+    path = _newest_path(table) if table is not None else None
+    if table is None or path is None:
+        return AppliedRecord()
+    files: set[FileIdentity] = set()
+    replayed: set[str] = set()
+    newest: BatchManifest | None = None
+    where: str | None = path
+    while where is not None:
+        manifest = read_manifest(objects, where, table)
+        newest = newest or manifest
+        files.update((file.key, file.etag) for file in manifest.files)
+        replayed.update(manifest.replayed)
+        if manifest.consolidated is not None:
+            whole = json.loads(_required(objects, manifest.consolidated, table))
+            files.update((key, etag) for key, etag in whole["files"])
+            replayed.update(whole["replayed"])
+            break
+        where = manifest.previous
+    return AppliedRecord(frozenset(files), frozenset(replayed), path, newest)
+
+
+def read_manifest(objects: ObjectStore, path: str, table: Table) -> BatchManifest:
+    """Return the manifest at ``path``."""
+    fields: dict[str, Any] = json.loads(_required(objects, path, table))
+    floor = fields["tombstone_floor"]
+    return BatchManifest(
+        **{
+            **fields,
+            "files": tuple(AppliedFile(**file) for file in fields["files"]),
+            "replayed": tuple(fields["replayed"]),
+            "tombstones": tuple(fields["tombstones"]),
+            "tombstone_floor": (int(floor[0]), int(floor[1])) if floor else None,
+        }
+    )
+
+
+def write_manifest_object(objects: ObjectStore, manifest: BatchManifest, record: AppliedRecord) -> list[str]:
+    """Write the manifest (and the whole list when it is its turn); return the keys written."""
+    written = [manifest_path(manifest.batch_id)]
+    if manifest.consolidated is not None:
+        files = record.files | {(file.key, file.etag) for file in manifest.files}
+        whole = {"files": sorted(files), "replayed": sorted(record.replayed | set(manifest.replayed))}
+        objects.put(manifest.consolidated, json.dumps(whole).encode())
+        written.append(manifest.consolidated)
+    fields = asdict(manifest)
+    if manifest.tombstone_floor is not None:
+        # A sequence has up to 38 digits: text survives every JSON reader.
+        fields["tombstone_floor"] = [str(part) for part in manifest.tombstone_floor]
+    objects.put(written[0], json.dumps(fields, indent=1).encode())
+    return written
+
+
+def _newest_path(table: Table) -> str | None:
+    snapshot: Snapshot | None = table.current_snapshot()
+    while snapshot is not None:
+        path = snapshot.summary.additional_properties.get(BATCH_MANIFEST) if snapshot.summary else None
+        if path is not None:
+            return path
+        parent = snapshot.parent_snapshot_id
+        snapshot = table.snapshot_by_id(parent) if parent is not None else None
+    return table.properties.get(BATCH_MANIFEST) if table.current_snapshot() is not None else None
+
+
+def _required(objects: ObjectStore, path: str, table: Table) -> bytes:
+    data = objects.get(path)
+    if data is None:
+        raise MergeError(
+            f"the table's record of applied files, {objects.url(path)}, is gone",
+            where=".".join(table.name()),
+            mend="restore the object, or reload the table",
+        )
+    return data

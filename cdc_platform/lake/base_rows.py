@@ -1,0 +1,295 @@
+"""The rows of a base table that a batch may touch: found by file statistics, then by key alone.
+
+The cost follows the changes: files whose key range or partition cannot hold a key of the batch are not
+opened; of the others only the key columns are read, and the stored positions only where a file's upper
+bound allows a row newer than the batch's oldest event. Rows are named by (file, row number), so a row is
+found in whatever partition it is. Files are read by field id, deleted rows are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from pyiceberg.conversions import from_bytes
+from pyiceberg.expressions import (
+    AlwaysTrue,
+    And,
+    BooleanExpression,
+    GreaterThanOrEqual,
+    In,
+    LessThanOrEqual,
+)
+from pyiceberg.manifest import DataFile
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.types import PrimitiveType
+
+from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, Position
+from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.lake.read import local_path
+from cdc_platform.naming import quoted, sql_text
+
+_IN_FILTER_KEYS = 200
+_FILE_LIST = "file", "path", "iceberg_path"
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFile:
+    """A live data file and the delete files that apply to it."""
+
+    index: int
+    data: DataFile
+    deletes: tuple[DataFile, ...]
+
+    @property
+    def scoped_deletes(self) -> tuple[str, ...]:
+        """Paths of the delete files that are of this data file alone, and so may be replaced."""
+        return tuple(file.file_path for file in self.deletes if is_scoped_to(file, self.data))
+
+
+def is_scoped_to(delete: DataFile, data: DataFile) -> bool:
+    """Whether the delete file names this one data file and no other."""
+    path = data.file_path.encode()
+    path_id = 2147483546
+    lower, upper = (bounds or {} for bounds in (delete.lower_bounds, delete.upper_bounds))
+    return lower.get(path_id) == path == upper.get(path_id)
+
+
+class BaseRows:
+    """Finds rows of one snapshot of a base table for a batch whose keys are in a table ``touched``."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, table: Table | None, key: Sequence[str]) -> None:
+        self._con = con
+        self._key = tuple(key)
+        self._table = table if table is not None and table.current_snapshot() is not None else None
+        self.files: dict[int, BaseFile] = {}
+        con.execute("CREATE TABLE base_files (file INTEGER, path VARCHAR, iceberg_path VARCHAR)")
+        con.execute("CREATE TABLE base_deleted (file INTEGER, pos BIGINT)")
+
+    @property
+    def schema(self) -> Schema | None:
+        """The table's schema as of the snapshot, None without one."""
+        return self._table.schema() if self._table is not None else None
+
+    def plan(self, row_filter: BooleanExpression) -> list[BaseFile]:
+        """Take the files that may hold rows matching ``row_filter``, with their deleted rows."""
+        if self._table is None:
+            return []
+        known = {file.data.file_path for file in self.files.values()}
+        new = []
+        for task in self._table.scan(row_filter=row_filter).plan_files():
+            if task.file.file_path not in known:
+                index = len(self.files)
+                self.files[index] = BaseFile(index, task.file, tuple(task.delete_files))
+                new.append(self.files[index])
+        self._register(new)
+        return new
+
+    def key_filter(self) -> BooleanExpression:
+        """Return a filter on the key columns that every key in ``touched`` passes."""
+        result: BooleanExpression = AlwaysTrue()
+        for column in self._key:
+            name = quoted(column)
+            if not self._is_exact(column):
+                continue
+            bounds = f"SELECT min({name}), max({name}), approx_count_distinct({name}) FROM touched"
+            low, high, distinct = self._con.execute(bounds).fetchone() or (None, None, 0)
+            if low is None:
+                continue
+            term: BooleanExpression = And(GreaterThanOrEqual(column, low), LessThanOrEqual(column, high))
+            if distinct <= _IN_FILTER_KEYS // 2:
+                values = self._con.execute(f"SELECT DISTINCT {name} FROM touched").fetchall()
+                if len(values) <= _IN_FILTER_KEYS:
+                    term = In(column, [value for (value,) in values])
+            result = And(result, term)
+        return result
+
+    def _is_exact(self, column: str) -> bool:
+        """Whether Python values of the column go into an Iceberg filter unchanged."""
+        assert self._table is not None
+        field = next((f for f in self._table.schema().fields if f.name == column), None)
+        return field is not None and str(field.field_type) in ("int", "long", "string", "date")
+
+    def find(self, candidates: Iterable[BaseFile], oldest: Position) -> None:
+        """Fill ``known`` (file, pos, key…, generation, position, committed_at, op) with rows in ``touched``.
+
+        Positions are NULL where they are certainly below ``oldest``.
+        """
+        chosen = self._hit(list(candidates))
+        older = [file for file in chosen if self._upper_bound(file) < oldest]
+        newer = [file for file in chosen if self._upper_bound(file) >= oldest]
+        control = {GENERATION: "generation", POSITION: "position", COMMITTED_AT: "committed_at", OP: "op"}
+        types = {GENERATION: "BIGINT", POSITION: "DECIMAL(38,0)", COMMITTED_AT: "TIMESTAMPTZ", OP: "VARCHAR"}
+        keys = ", ".join(f"r.{quoted(column)}" for column in self._key)
+        parts = []
+        if newer:
+            names = ", ".join(f"r.{name} AS {alias}" for name, alias in control.items())
+            parts.append((newer, names, tuple(control)))
+        if older:
+            names = ", ".join(f"NULL::{types[name]} AS {alias}" for name, alias in control.items())
+            parts.append((older, names, ()))
+        selects = [
+            f"SELECT b.file, r.file_row_number AS pos, {keys}{',' if keys else ''} {names} "
+            f"FROM {self.read_sql(files, (*self._key, *extra))} r JOIN base_files b ON b.path = r.filename "
+            f"SEMI JOIN touched t ON {self._same_key('t', 'r')}"
+            for files, names, extra in parts
+        ]
+        nothing = ", ".join(f"NULL::{types[name]} AS {alias}" for name, alias in control.items())
+        empty_keys = f"{', '.join(map(quoted, self._key))}," if self._key else ""
+        selects = selects or [
+            f"SELECT 0 AS file, 0::BIGINT AS pos, {empty_keys} {nothing} FROM touched WHERE false"
+        ]
+        self._con.execute(f"CREATE TABLE found AS {' UNION ALL '.join(selects)}")
+        self._con.execute(
+            "CREATE TABLE known AS SELECT * FROM found ANTI JOIN base_deleted USING (file, pos)"
+        )
+        self._con.execute("DROP TABLE found")
+
+    def read_sql(self, files: Sequence[BaseFile], columns: Sequence[str]) -> str:
+        """Return SQL that reads columns of data files by field id, with file name and row number."""
+        assert self._table is not None
+        wanted = []
+        for field in self._table.schema().fields:
+            if field.name in columns:
+                kind = sql_text(duckdb_type(field.field_type) or "VARCHAR")
+                name = sql_text(field.name)
+                wanted.append(f"{field.field_id}: {{name: {name}, type: {kind}, default_value: NULL}}")
+        paths = ", ".join(sql_text(local_path(file.data.file_path)) for file in files)
+        fields = ", ".join(wanted)
+        return f"read_parquet([{paths}], schema = MAP {{{fields}}}, file_row_number = true, filename = true)"
+
+    def images(self, wanted: str, name: str, columns: Sequence[str]) -> None:
+        """Make table ``name`` (file, pos, columns…) of the base rows that table ``wanted`` (file, pos) names."""
+        assert self._table is not None
+        fields = [field for field in self._table.schema().fields if field.name in columns]
+        indexes = [row[0] for row in self._con.execute(f"SELECT DISTINCT file FROM {wanted}").fetchall()]
+        selected = ", ".join(f"r.{quoted(field.name)}" for field in fields)
+        if indexes:
+            source = self.read_sql([self.files[index] for index in indexes], [f.name for f in fields])
+            query = (
+                f"SELECT b.file, r.file_row_number AS pos, {selected} FROM {source} r "
+                f"JOIN base_files b ON b.path = r.filename "
+                f"SEMI JOIN {wanted} w ON w.file = b.file AND w.pos = r.file_row_number"
+            )
+        else:
+            nulls = ", ".join(f"NULL::{duckdb_type(f.field_type)} AS {quoted(f.name)}" for f in fields)
+            query = f"SELECT 0 AS file, 0::BIGINT AS pos, {nulls} WHERE false"
+        self._con.execute(f"CREATE TABLE {name} AS {query}")
+
+    def equal_sql(self, wanted: str, columns: Sequence[str]) -> str:
+        """Return SQL for (file, pos, generation, position, columns…) of rows equal to one of table ``wanted``.
+
+        Columns the table does not have yet are NULL in all its rows.
+        """
+        assert self._table is not None
+        self.plan(AlwaysTrue())
+        kept = {field.name for field in self._table.schema().fields}
+        values = {c: f"r.{quoted(c)}" if c in kept else "NULL" for c in columns}
+        same = " AND ".join(f"{value} IS NOT DISTINCT FROM w.{quoted(c)}" for c, value in values.items())
+        selected = ", ".join(f"{value} AS {quoted(c)}" for c, value in values.items())
+        source = self.read_sql(list(self.files.values()), [GENERATION, POSITION, *columns])
+        return (
+            f"SELECT b.file, r.file_row_number AS pos, r.{GENERATION} AS generation, r.{POSITION} AS position, "
+            f"{selected} FROM {source} r JOIN base_files b ON b.path = r.filename "
+            f"SEMI JOIN {wanted} w ON {same} "
+            "ANTI JOIN base_deleted d ON d.file = b.file AND d.pos = r.file_row_number"
+        )
+
+    def before_generation(self, generation: int) -> None:
+        """Add to ``gone`` (file, pos) every live row of a generation older than ``generation``."""
+        self.plan(AlwaysTrue())
+        mixed = []
+        for file in self.files.values():
+            lowest, highest = self._bounds(file, GENERATION)
+            if highest is not None and highest < generation:
+                # Not read at all: all rows go, so the file goes as a whole.
+                rows = f"SELECT {file.index}, range FROM range({file.data.record_count})"
+                self._con.execute(f"INSERT INTO gone {rows}")
+            elif lowest is None or lowest < generation:
+                mixed.append(file)
+        if mixed:
+            self._con.execute(
+                f"INSERT INTO gone SELECT b.file, r.file_row_number FROM {self.read_sql(mixed, [GENERATION])} r "
+                f"JOIN base_files b ON b.path = r.filename WHERE r.{GENERATION} < {generation}"
+            )
+        self._con.execute(
+            "DELETE FROM gone USING base_deleted d WHERE gone.file = d.file AND gone.pos = d.pos"
+        )
+
+    def _same_key(self, left: str, right: str) -> str:
+        terms = [f"{left}.{quoted(c)} IS NOT DISTINCT FROM {right}.{quoted(c)}" for c in self._key]
+        return " AND ".join(terms) or "true"
+
+    def _register(self, files: list[BaseFile]) -> None:
+        if not files:
+            return
+        rows = [(f.index, local_path(f.data.file_path), f.data.file_path) for f in files]
+        listing = pa.table(
+            {name: list(values) for name, values in zip(_FILE_LIST, zip(*rows, strict=True), strict=True)}
+        )
+        self._con.register("new_base_files", listing)
+        self._con.execute("INSERT INTO base_files SELECT file, path, iceberg_path FROM new_base_files")
+        deletes = sorted({local_path(d.file_path) for f in files for d in f.deletes})
+        if deletes:
+            paths = ", ".join(map(sql_text, deletes))
+            self._con.execute(
+                f"INSERT INTO base_deleted SELECT DISTINCT b.file, d.pos FROM read_parquet([{paths}]) d "
+                "JOIN new_base_files b ON b.iceberg_path = d.file_path"
+            )
+        self._con.unregister("new_base_files")
+
+    def _hit(self, files: list[BaseFile]) -> list[BaseFile]:
+        """Return the files some key of ``touched`` lies in the key range of."""
+        if self._table is None or len(files) <= 1 or not self._key:
+            return files
+        schema = self._table.schema()
+        columns: dict[str, pa.Array] = {"file": pa.array([file.index for file in files], pa.int32())}
+        terms = []
+        for number, column in enumerate(self._key):
+            bounds = [self._bounds(file, column) for file in files]
+            kind = schema.as_arrow().field(column).type
+            columns[f"low{number}"] = pa.array([low for low, _ in bounds], kind)
+            columns[f"high{number}"] = pa.array([high for _, high in bounds], kind)
+            name = quoted(column)
+            terms.append(f"t.{name} >= b.low{number} AND t.{name} <= b.high{number}")
+        self._con.register("file_bounds", pa.table(columns))
+        unbounded = " OR ".join(f"low{n} IS NULL OR high{n} IS NULL" for n in range(len(self._key)))
+        hits = self._con.execute(
+            f"SELECT file FROM file_bounds b WHERE EXISTS (SELECT 1 FROM touched t WHERE {' AND '.join(terms)}) "
+            f"UNION SELECT file FROM file_bounds WHERE {unbounded}"
+        ).fetchall()
+        self._con.unregister("file_bounds")
+        chosen = {index for (index,) in hits}
+        return [file for file in files if file.index in chosen]
+
+    def _upper_bound(self, file: BaseFile) -> Position:
+        """Return a position no row of the file is above."""
+        generation, sequence = self._bounds(file, GENERATION)[1], self._bounds(file, POSITION)[1]
+        if generation is None or sequence is None:
+            return Position(2**63, 0)
+        return Position(int(generation), int(sequence))
+
+    def _bounds(self, file: BaseFile, column: str) -> tuple[Any, Any]:
+        """Return the lowest and highest value of a column by the file's statistics, None where unknown."""
+        assert self._table is not None
+        field = self._table.schema().find_field(column)
+        kind = field.field_type
+        assert isinstance(kind, PrimitiveType)
+        values: list[Any] = []
+        for bounds in (file.data.lower_bounds, file.data.upper_bounds):
+            raw = (bounds or {}).get(field.field_id)
+            values.append(_typed(kind, raw) if raw is not None else None)
+        return values[0], values[1]
+
+
+def _typed(kind: PrimitiveType, raw: bytes) -> Any:
+    """Return a bound's value. One written before the column was widened is shorter than the type is now."""
+    if str(kind) == "long" and len(raw) == 4:
+        return int.from_bytes(raw, "little", signed=True)
+    if str(kind) == "double" and len(raw) == 4:
+        return None
+    return from_bytes(kind, raw)

@@ -1,0 +1,115 @@
+"""The lake: the Iceberg catalog, where each source's tables are in it, and the small objects beside them."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError
+from pyiceberg.table import Table
+
+from cdc_platform.config.model import GlueCatalog, PlatformConfig, SqlCatalog
+from cdc_platform.errors import ConfigError, redact
+from cdc_platform.raw.objects import ObjectStore, open_object_store
+
+#: Where the platform's own objects lie below the warehouse, beside the namespaces.
+OBJECTS_FOLDER = "_cdc"
+
+#: How long a writer waits for another one's short write to the SQLite catalog.
+_SQLITE_BUSY_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    """An open catalog with the configuration it was opened from."""
+
+    config: PlatformConfig
+    catalog: Catalog
+    warehouse: str
+
+    def identifier(self, source: str, table_id: str) -> tuple[str, ...]:
+        """Return the Iceberg identifier of a base table."""
+        return (*self.namespace(source), table_id)
+
+    def namespace(self, source: str) -> tuple[str, ...]:
+        """Return the Iceberg namespace of a source's tables."""
+        return tuple(self.config.lake.namespace.format(source=source).split("."))
+
+    def load(self, source: str, table_id: str) -> Table | None:
+        """Return the base table as it stands now, None before its first merge."""
+        try:
+            return self.catalog.load_table(self.identifier(source, table_id))
+        except NoSuchTableError:
+            return None
+
+    def ensure_namespace(self, source: str) -> None:
+        """Make the source's namespace when it is not there."""
+        try:
+            self.catalog.create_namespace(self.namespace(source))
+        except NamespaceAlreadyExistsError:
+            return
+
+    def objects(self, source: str, table_id: str) -> ObjectStore:
+        """Return the store of the table's manifests, tombstones, quarantine and reports."""
+        return open_object_store(f"{self.warehouse}/{OBJECTS_FOLDER}/{source}/{table_id}")
+
+    def spill_folder(self) -> Path:
+        """Return the folder engines spill to, which exists."""
+        configured = self.config.engine.temp_directory
+        if configured:
+            folder = Path(self.config.path_of(configured))
+        elif "://" in self.warehouse:
+            folder = Path(tempfile.gettempdir()) / "cdc-spill"
+        else:
+            folder = Path(self.warehouse).parent / "spill"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def close(self) -> None:
+        """Let go of the catalog's connections."""
+        self.catalog.close()
+
+    def __enter__(self) -> Lake:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_lake(config: PlatformConfig) -> Lake:
+    """Open the configured catalog; a laptop's SQLite file and warehouse folder are made when missing.
+
+    Raises ConfigError when the catalog cannot be opened.
+    """
+    warehouse = config.path_of(config.lake.warehouse)
+    options = config.lake.catalog
+    try:
+        catalog = _sql(options, warehouse) if isinstance(options, SqlCatalog) else _glue(options, warehouse)
+    except Exception as e:
+        mend = "correct `lake.catalog`, or make the catalog reachable"
+        what = f"the {options.type} catalog cannot be opened: {redact(str(e))}"
+        raise ConfigError("cdc.yaml", [("lake.catalog", what, mend)]) from e
+    return Lake(config, catalog, warehouse)
+
+
+def _sql(options: SqlCatalog, warehouse: str) -> Catalog:
+    from pyiceberg.catalog.sql import SqlCatalog as PyIcebergSqlCatalog
+
+    uri = options.uri
+    if uri is None:
+        if "://" in warehouse:
+            raise ValueError("an SQL catalog over a remote warehouse needs `uri`")
+        Path(warehouse).mkdir(parents=True, exist_ok=True)
+        uri = f"sqlite:///{warehouse}/catalog.sqlite?timeout={_SQLITE_BUSY_SECONDS}"
+    return PyIcebergSqlCatalog(options.name, uri=uri, warehouse=warehouse, **options.properties)
+
+
+def _glue(options: GlueCatalog, warehouse: str) -> Catalog:
+    from pyiceberg.catalog.glue import GlueCatalog as PyIcebergGlueCatalog
+
+    return PyIcebergGlueCatalog(options.name, warehouse=warehouse, **options.properties)

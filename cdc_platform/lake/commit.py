@@ -1,0 +1,276 @@
+"""Carrying out a merge plan: files first, then one snapshot that names them all.
+
+Until the snapshot exists nothing a reader sees has changed. If the commit certainly failed, every file the
+plan wrote is removed again; if its outcome is unknown none is, because the snapshot may exist.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+from pyiceberg.exceptions import TableAlreadyExistsError
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table, Transaction
+
+from cdc_platform.errors import CommitOutcomeUnknown, StaleCommit
+from cdc_platform.lake import summary
+from cdc_platform.lake.applied import (
+    CONSOLIDATE_EVERY,
+    FOLDER,
+    AppliedFile,
+    BatchManifest,
+    manifest_path,
+    write_manifest_object,
+)
+from cdc_platform.lake.data_files import PARTITION_PREFIX, DataFileWriter, write_position_deletes
+from cdc_platform.lake.inputs import MergeInput
+from cdc_platform.lake.partitions import partition_expressions
+from cdc_platform.lake.plan import MergePlan
+from cdc_platform.lake.quarantine import mark_replayed
+from cdc_platform.lake.quarantine import record as record_items
+from cdc_platform.lake.result import MergeResult
+from cdc_platform.lake.row_delta import RowDelta, commit_row_delta
+from cdc_platform.lake.schema import create_table
+from cdc_platform.lake.tombstones import Horizon, TombstoneFiles
+from cdc_platform.naming import quoted
+
+_BATCH_ROWS = 65_536
+
+
+def commit_merge(plan: MergePlan) -> MergeResult:
+    """Carry ``plan`` out in one snapshot, or in none when there is nothing to record.
+
+    Raises StaleCommit when another writer was faster (nothing has changed) and CommitOutcomeUnknown when
+    neither the catalog nor the table tells whether the snapshot exists.
+    """
+    record_items(plan.objects, plan.quarantined)
+    if not plan.has_record:
+        return _result(plan, None, {})
+    written = _Written()
+    started = time.perf_counter()
+    try:
+        snapshot_id, laps = _Commit(plan, written).run()
+    except CommitOutcomeUnknown:
+        found = find_batch(plan)
+        if found is None:
+            raise
+        snapshot_id, laps = found, {"commit": time.perf_counter() - started}
+    except BaseException:
+        written.remove(plan)
+        raise
+    mark_replayed(plan.objects, plan.intake.replayed)
+    return _result(plan, snapshot_id, laps)
+
+
+def find_batch(plan: MergePlan) -> int | None:
+    """Return the snapshot that carries the plan's batch id, None when the table has none."""
+    table = plan.lake.load(plan.source, plan.config.id)
+    for snapshot in reversed(table.metadata.snapshots if table is not None else []):
+        properties = snapshot.summary.additional_properties if snapshot.summary else {}
+        if properties.get(summary.BATCH_ID) == plan.batch_id:
+            return snapshot.snapshot_id
+    return None
+
+
+@dataclass(slots=True)
+class _Written:
+    """What a commit wrote so far, to remove when it certainly failed."""
+
+    files: list[str] = field(default_factory=list)
+    objects: list[str] = field(default_factory=list)
+
+    def remove(self, plan: MergePlan) -> None:
+        if plan.base is not None:
+            for path in self.files:
+                try:
+                    plan.base.io.delete(path)
+                except FileNotFoundError:
+                    continue
+        for key in self.objects:
+            plan.objects.delete(key)
+
+
+class _Commit:
+    """One attempt to carry a plan out."""
+
+    def __init__(self, plan: MergePlan, written: _Written) -> None:
+        self._plan = plan
+        self._written = written
+
+    def run(self) -> tuple[int, dict[str, float]]:
+        """Write the files and commit; return the snapshot's id and the seconds it took."""
+        started = time.perf_counter()
+        plan = self._plan
+        table = plan.base or self._create()
+        transaction = table.transaction()
+        if plan.base is not None and plan.target.is_changed:
+            with transaction.update_schema() as update:
+                plan.target.evolve(update)
+        appended = tuple(self._data_files(table, transaction))
+        deletes, removed = self._deletes(table)
+        tombstones = (
+            plan.tombstones.write(plan.batch_id, plan.decision.tombstones_sql, self._horizon())
+            if plan.decision.tombstones_sql or plan.completed
+            else None
+        )
+        if tombstones is not None:
+            self._written.objects += tombstones.written
+        manifest = self._manifest(tombstones)
+        self._written.objects += write_manifest_object(plan.objects, manifest, plan.record)
+        wrote = time.perf_counter()
+        transaction.set_properties({summary.BATCH_MANIFEST: manifest_path(plan.batch_id)})
+        delta = RowDelta(appended, deletes, removed, self._properties(manifest))
+        snapshot_id = commit_row_delta(transaction, table, delta)
+        return snapshot_id, {"write": wrote - started, "commit": time.perf_counter() - wrote}
+
+    def _create(self) -> Table:
+        plan = self._plan
+        try:
+            return create_table(plan.lake, plan.source, plan.config, plan.target)
+        except TableAlreadyExistsError as e:
+            raise StaleCommit("another writer just made the table", where=plan.where) from e
+
+    def _data_files(self, table: Table, transaction: Transaction) -> Iterator[DataFile]:
+        plan = self._plan
+        if not plan.decision.rows_sql:
+            return
+        metadata = transaction.table_metadata
+        columns = {name: quoted(name) for name in metadata.schema().column_names}
+        partitions = partition_expressions(plan.con, metadata.spec(), metadata.schema(), columns)
+        names = [f"{PARTITION_PREFIX}{number}" for number in range(len(partitions))]
+        extra = "".join(f", {value} AS {name}" for name, value in zip(names, partitions, strict=True))
+        order = ", ".join([*names, *map(quoted, plan.target.key)])
+        query = f"SELECT *{extra} FROM ({plan.decision.rows_sql})" + (f" ORDER BY {order}" if order else "")
+        writer = DataFileWriter(metadata, table.io, table.location_provider())
+        self._written.files = writer.paths
+        yield from writer.write(plan.con.execute(query).to_arrow_reader(_BATCH_ROWS))
+
+    def _deletes(self, table: Table) -> tuple[tuple[DataFile, ...], frozenset[str]]:
+        """Write one delete file per data file touched, old and new positions together.
+
+        Return them, with the paths of the delete files they replace and of files that are wholly gone.
+        """
+        deletes, removed = [], set()
+        for index, positions in self._positions():
+            file = self._plan.rows.files[index]
+            removed.update(file.scoped_deletes)
+            if len(positions) == file.data.record_count:
+                removed.add(file.data.file_path)
+                continue
+            delete = write_position_deletes(file.data, positions, table.io)
+            self._written.files.append(delete.file_path)
+            deletes.append(delete)
+        return tuple(deletes), frozenset(removed)
+
+    def _positions(self) -> Iterator[tuple[int, pa.Array]]:
+        """Yield each touched data file's number with all its deleted positions, ascending."""
+        query = """SELECT file, pos FROM gone UNION
+            SELECT file, pos FROM base_deleted WHERE file IN (SELECT file FROM gone) ORDER BY file, pos"""
+        current: int | None = None
+        parts: list[pa.Array] = []
+        for batch in self._plan.con.execute(query).to_arrow_reader(_BATCH_ROWS):
+            for run in (
+                pa.Table.from_batches([batch]).group_by("file").aggregate([]).column("file").to_pylist()
+            ):
+                mine = batch.filter(pa.compute.equal(batch.column("file"), run)).column("pos")
+                if current is not None and run != current:
+                    yield current, pa.concat_arrays(parts)
+                    parts = []
+                current = run
+                parts.append(mine)
+        if current is not None:
+            yield current, pa.concat_arrays(parts)
+
+    def _horizon(self) -> Horizon:
+        plan = self._plan
+        generation = max(plan.completed or 0, plan.record.generation_complete)
+        if plan.watermark is None:
+            return Horizon(generation, None)
+        newest = min(plan.watermark, datetime.now(UTC))
+        return Horizon(generation, newest - timedelta(days=plan.config.tombstone_horizon_days))
+
+    def _manifest(self, tombstones: TombstoneFiles | None) -> BatchManifest:
+        plan = self._plan
+        record = plan.record
+        previous = record.manifest
+        depth = previous.depth + 1 if previous else 0
+        whole = depth >= CONSOLIDATE_EVERY
+        kinds = {str(generation): kind for generation, kind in plan.intake.position_kinds.items()}
+        floor = tombstones.floor if tombstones else record.tombstone_floor
+        return BatchManifest(
+            batch_id=plan.batch_id,
+            created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            previous=record.path,
+            depth=0 if whole else depth,
+            files=tuple(self._applied_files()),
+            replayed=tuple(plan.intake.replayed),
+            consolidated=f"{FOLDER}/{plan.batch_id}-files.json" if whole else None,
+            position_kinds={**(previous.position_kinds if previous else {}), **kinds},
+            tombstones=tombstones.files if tombstones else record.tombstones,
+            tombstone_floor=(floor.generation, floor.sequence) if floor else None,
+            generation_complete=max(plan.completed or 0, record.generation_complete),
+            watermark=plan.watermark.isoformat() if plan.watermark else None,
+            counts=plan.counts.as_dict(),
+        )
+
+    def _applied_files(self) -> Iterator[AppliedFile]:
+        for staged in self._plan.intake.staged:
+            yield _applied(staged.input, staged.rows, len(staged.rejected))
+        for source in self._plan.selection.superseded:
+            yield _applied(source, source.accepted.rows, 0)
+
+    def _properties(self, manifest: BatchManifest) -> dict[str, str]:
+        plan = self._plan
+        windows = sorted({file.window for file in manifest.files})
+        values = {
+            summary.BATCH_ID: plan.batch_id,
+            summary.BATCH_MANIFEST: manifest_path(plan.batch_id),
+            summary.WINDOWS: ",".join(windows),
+            summary.POSITION_LOW: f"{plan.low.generation}:{plan.low.sequence}" if plan.low else None,
+            summary.POSITION_HIGH: f"{plan.high.generation}:{plan.high.sequence}" if plan.high else None,
+            summary.POSITION_KIND: ",".join(sorted(set(plan.intake.position_kinds.values()))),
+            summary.WATERMARK: manifest.watermark,
+            summary.GENERATION_COMPLETE: str(manifest.generation_complete),
+            summary.FILES_APPLIED: str(len(manifest.files)),
+            summary.FILES_QUARANTINED: str(sum(item.row is None for item in plan.quarantined)),
+        }
+        counts = {
+            f"{summary.COUNT_PREFIX}{name.replace('_', '-')}": str(count)
+            for name, count in plan.counts.as_dict().items()
+        }
+        return {**{name: value for name, value in values.items() if value}, **counts}
+
+
+def _applied(source: MergeInput, rows: int | None, rejected: int) -> AppliedFile:
+    accepted = source.accepted
+    return AppliedFile(
+        key=accepted.file.key,
+        etag=accepted.file.etag,
+        kind=accepted.kind.value,
+        generation=accepted.generation,
+        window=accepted.window,
+        rows=rows,
+        rejected=rejected,
+    )
+
+
+def _result(plan: MergePlan, snapshot_id: int | None, laps: dict[str, float]) -> MergeResult:
+    taken = (*(staged.input for staged in plan.intake.staged), *plan.selection.superseded)
+    return MergeResult(
+        source=plan.source,
+        table_id=plan.config.id,
+        batch_id=plan.batch_id,
+        snapshot_id=snapshot_id,
+        counts=plan.counts,
+        files_applied=tuple(source.accepted.file for source in taken),
+        files_skipped=plan.selection.skipped,
+        files_waiting=len(plan.selection.waiting),
+        quarantined=plan.quarantined,
+        generation_completed=plan.completed,
+        watermark=plan.watermark,
+        seconds={**plan.seconds, **laps},
+    )

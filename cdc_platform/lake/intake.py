@@ -1,0 +1,193 @@
+"""Which files of a merge are new, and their events staged; what cannot be read is set aside.
+
+Nothing here changes anything but the workspace: quarantine items are returned, and stored by the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import duckdb
+
+from cdc_platform.config.model import TableConfig
+from cdc_platform.errors import CdcError, RawFileError, SchemaError
+from cdc_platform.lake.applied import AppliedRecord
+from cdc_platform.lake.inputs import EventFile, MergeInput
+from cdc_platform.lake.quarantine import QuarantineItem, QuarantineState, item_of
+from cdc_platform.lake.schema import FileColumns, TargetSchema, check_event_schema
+from cdc_platform.lake.staging import StagedFile, Staging
+from cdc_platform.raw.files import FileKind
+
+FileIdentity = tuple[str, str]
+
+#: Files kept open between the reading of their schemas and of their rows; more are opened twice.
+_KEEP_OPEN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What of the inputs is to be read: whole files, or only released rows of a file already applied."""
+
+    whole: tuple[MergeInput, ...]
+    rows: tuple[tuple[MergeInput, tuple[QuarantineItem, ...]], ...]
+    #: Files of a superseded generation: recorded as applied, never read.
+    superseded: tuple[MergeInput, ...]
+    released: tuple[QuarantineItem, ...]
+    skipped: int
+    #: Files that wait in quarantine.
+    waiting: tuple[MergeInput, ...]
+
+
+@dataclass(slots=True)
+class Intake:
+    """The staged files, and everything that was set aside on the way."""
+
+    staged: list[StagedFile] = field(default_factory=list)
+    quarantined: list[QuarantineItem] = field(default_factory=list)
+    failed: list[MergeInput] = field(default_factory=list)
+    replayed: list[str] = field(default_factory=list)
+    position_kinds: dict[int, str] = field(default_factory=dict)
+
+
+def select_inputs(
+    inputs: Sequence[MergeInput], record: AppliedRecord, items: Sequence[QuarantineItem]
+) -> Selection:
+    """Sort the inputs out, oldest first. Pure."""
+    open_items = {item.id for item in items if item.state == QuarantineState.RELEASED} - record.replayed
+    released = [item for item in items if item.id in open_items]
+    blocked = {
+        (item.key, item.etag)
+        for item in items
+        if item.row is None and item.state in (QuarantineState.OPEN, QuarantineState.DISCARDED)
+    }
+    discarded = {
+        (item.key, item.etag)
+        for item in items
+        if item.row is None and item.state == QuarantineState.DISCARDED
+    }
+    whole, rows, superseded, waiting, skipped = [], [], [], [], 0
+    for source in sorted({i.identity: i for i in inputs}.values(), key=_order):
+        mine = tuple(i for i in released if (i.key, i.etag) == source.identity and i.row is not None)
+        if source.identity in record.files:
+            if mine:
+                rows.append((source, mine))
+            else:
+                skipped += 1
+        elif source.identity in blocked:
+            if source.identity not in discarded:
+                waiting.append(source)
+        elif source.accepted.generation < record.generation_complete:
+            superseded.append(source)
+        else:
+            whole.append(source)
+    return Selection(tuple(whole), tuple(rows), tuple(superseded), tuple(released), skipped, tuple(waiting))
+
+
+def _order(source: MergeInput) -> tuple[object, ...]:
+    accepted = source.accepted
+    return accepted.generation, accepted.kind != FileKind.LOAD, accepted.file_time, *source.identity
+
+
+class Reader:
+    """Reads the selected files into a workspace."""
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        config: TableConfig,
+        target: TargetSchema,
+        record: AppliedRecord,
+        *,
+        where: str,
+    ) -> None:
+        self._con = con
+        self._config = config
+        self._target = target
+        self._record = record
+        self._where = where
+        self._opened: dict[int, EventFile] = {}
+        self.before: tuple[str, ...] = ()
+        self.has_full_before = True
+
+    def read(self, selection: Selection) -> Intake:
+        """Stage every selected file; a file that cannot be read is set aside whole and the others go on."""
+        intake = Intake()
+        wanted: list[tuple[MergeInput, tuple[QuarantineItem, ...] | None]] = [
+            *((source, items) for source, items in selection.rows),
+            *((source, None) for source in selection.whole),
+        ]
+        admitted: list[tuple[int, FileColumns]] = []
+        for index, (source, _) in enumerate(wanted):
+            try:
+                admitted.append((index, self._admit(index, source, intake)))
+            except (RawFileError, SchemaError) as e:
+                self._set_aside(intake, source, e)
+        self.before = tuple(
+            column for column in self._target.before if any(column in c.before for _, c in admitted)
+        )
+        self.has_full_before = set(self.before) == set(self._target.columns)
+        staging = Staging(self._con, self._target.key, self._target.columns, self._staged_before())
+        self._con.execute("CREATE TABLE released (file INTEGER)")
+        free_files = {(i.key, i.etag) for i in selection.released if i.row is None}
+        for index, columns in admitted:
+            source, items = wanted[index]
+            self._stage(staging, index, source, columns, items, intake)
+            if items is not None or source.identity in free_files:
+                self._con.execute("INSERT INTO released VALUES (?)", [index])
+                mine = items or [i for i in selection.released if (i.key, i.etag) == source.identity]
+                again = {item.id for item in intake.quarantined}
+                intake.replayed += [item.id for item in mine if item.id not in again]
+        return intake
+
+    def _staged_before(self) -> tuple[str, ...]:
+        # A keyed table always has these columns, so that one rule serves files with and without them.
+        return self._target.key or self.before
+
+    def _admit(self, index: int, source: MergeInput, intake: Intake) -> FileColumns:
+        file = source.open()
+        check_event_schema(file.schema, where=source.accepted.file.key)
+        self._check_position_kind(source, file, intake)
+        columns = self._target.admit(file)
+        if len(self._opened) < _KEEP_OPEN:
+            self._opened[index] = file
+        return columns
+
+    def _check_position_kind(self, source: MergeInput, file: EventFile, intake: Intake) -> None:
+        accepted = source.accepted
+        if accepted.kind == FileKind.LOAD:
+            return
+        generation, kind = accepted.generation, file.position_kind
+        stored = self._record.position_kind(generation)
+        known = intake.position_kinds.setdefault(generation, stored.value if stored else kind.value)
+        if known != kind.value:
+            raise SchemaError(
+                f"the file is ordered by {kind.value}, the table's changes since its last full load by {known}; "
+                "positions of two kinds cannot be compared",
+                where=f"{self._where} {accepted.file.key}",
+                mend="start a new generation (reload the table), then release or discard this file",
+            )
+
+    def _stage(
+        self,
+        staging: Staging,
+        index: int,
+        source: MergeInput,
+        columns: FileColumns,
+        items: tuple[QuarantineItem, ...] | None,
+        intake: Intake,
+    ) -> None:
+        only = None if items is None else {item.row for item in items if item.row is not None}
+        try:
+            file = self._opened.pop(index, None) or source.open()
+            staged = staging.add(index, source, file, columns, only)
+        except (RawFileError, SchemaError) as e:
+            self._set_aside(intake, source, e)
+            return
+        intake.staged.append(staged)
+        intake.quarantined += staged.rejected.values()
+
+    def _set_aside(self, intake: Intake, source: MergeInput, error: CdcError) -> None:
+        intake.failed.append(source)
+        mend = error.mend or "correct the file, then release it"
+        intake.quarantined.append(item_of(source.accepted, None, reason=error.what, mend=mend))

@@ -1,0 +1,223 @@
+"""The merge rule for tables with a key, as SQL over the tables of one workspace.
+
+``events`` (staged) → ``actions`` (what each event does to which key) → ``touched`` (the keys) → ``known`` and
+``tombs`` (what the table remembers of them) → ``fates`` (what becomes of each key) and ``gone`` (the base rows,
+by file and row number, that disappear).
+
+An action is an upsert or a delete of one key at one position. A key-changing update is two: delete(old) and
+upsert(new). Two updates of one transaction and file that swap two keys, with other columns that differ, are
+two rows that both survive: each is an upsert at the later position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import duckdb
+
+from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, ROW, before_name
+from cdc_platform.lake.staging import AT, EVENT, FILE, place
+from cdc_platform.naming import quoted
+
+#: Why the rule sets an event aside: cause → (reason, mend).
+REASONS = {
+    "forgotten": (
+        "the event is older than the deletes the table remembers (tombstone_horizon_days), and the table has no "
+        "row of its key: whether the row was deleted since cannot be told",
+        "discard it if the row is gone at the source; release it if the row exists; or reload the table",
+    ),
+}
+
+#: The position of whatever has none: below every event.
+_NOWHERE = place("-1::BIGINT", "-1::DECIMAL(38, 0)")
+
+
+class KeyedRule:
+    """Folds the staged events of one batch, for one key and column list."""
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        key: Sequence[str],
+        columns: Sequence[str],
+        *,
+        soft: bool,
+    ) -> None:
+        self._con = con
+        self._key = tuple(key)
+        self._keys = ", ".join(map(quoted, key))
+        self._others = [column for column in columns if column not in key]
+        self._soft = soft
+
+    def make_actions(self) -> None:
+        """Make ``actions`` and ``touched`` from ``events``."""
+        self._make_moves()
+        position = f"e.{GENERATION} AS generation, coalesce(f.position, e.{POSITION}) AS position"
+        keys = ", ".join(f"e.{quoted(c)}" for c in self._key)
+        old = ", ".join(f"m.{quoted(before_name(c))}" for c in self._key)
+        self._con.execute(
+            f"""CREATE TABLE actions AS
+            SELECT e.{EVENT} AS event, {keys}, {position}, e.{OP} = 'D' AS deletes,
+                   e.{COMMITTED_AT} AS committed_at, e.{AT} AS happened_at, e.{FILE} AS file, e.{ROW} AS "row"
+            FROM events e LEFT JOIN swaps f ON f.event = e.{EVENT}
+            UNION ALL
+            SELECT m.event, {old}, m.generation, m.position, true, m.committed_at, m.happened_at, m.file, m."row"
+            FROM moves m WHERE m.event NOT IN (SELECT second FROM swaps)"""
+        )
+        self._con.execute(f"CREATE TABLE touched AS SELECT DISTINCT {self._keys} FROM actions")
+
+    def _make_moves(self) -> None:
+        """Make ``moves``, the key-changing updates, and ``swaps``, the first updates of two rows' swap."""
+        before = {c: f"coalesce({quoted(before_name(c))}, {quoted(c)})" for c in self._key}
+        changed = " OR ".join(f"{value} <> {quoted(c)}" for c, value in before.items())
+        old = ", ".join(f"{value} AS {quoted(before_name(c))}" for c, value in before.items())
+        self._con.execute(
+            f"""CREATE TABLE moves AS
+            SELECT {EVENT} AS event, {self._keys}, {old}, {GENERATION} AS generation, {POSITION} AS position,
+                   {COMMITTED_AT} AS committed_at, {AT} AS happened_at, {FILE} AS file, {ROW} AS "row"
+            FROM events WHERE {OP} = 'U' AND ({changed})"""
+        )
+        here = f"hash({self._keys})"
+        there = f"hash({', '.join(quoted(before_name(c)) for c in self._key)})"
+        twice = f"file, generation, position, {self._keys}"
+        crossed = " AND ".join(
+            f"a.{quoted(c)} = b.{quoted(before_name(c))} AND a.{quoted(before_name(c))} = b.{quoted(c)}"
+            for c in self._key
+        )
+        differ = " OR ".join(f"x.{quoted(c)} IS DISTINCT FROM y.{quoted(c)}" for c in self._others) or "false"
+        self._con.execute(
+            f"""CREATE TABLE swaps AS
+            WITH once AS (
+                SELECT *, least({here}, {there}) AS pair_low, greatest({here}, {there}) AS pair_high
+                FROM moves WHERE committed_at IS NOT NULL
+                QUALIFY row_number() OVER (PARTITION BY {twice} ORDER BY "row") = 1),
+            numbered AS (
+                SELECT *, row_number() OVER (PARTITION BY file, committed_at, pair_low, pair_high
+                                             ORDER BY generation, position) AS number FROM once)
+            SELECT a.event, b.event AS second, b.position
+            FROM numbered a JOIN numbered b
+              ON a.file = b.file AND a.committed_at = b.committed_at AND {crossed}
+             AND a.number % 2 = 1 AND b.number = a.number + 1
+            JOIN events x ON x.{EVENT} = a.event JOIN events y ON y.{EVENT} = b.event
+            WHERE {differ}"""
+        )
+
+    def decide(self, floor: str | None) -> None:
+        """Make ``fates`` from ``actions``, ``known`` and ``tombs``.
+
+        ``fate`` is stale, lost (below the tombstone floor, so in doubt), upsert, delete, or shadow (a soft-deleted
+        row). ``event`` is the event whose image the row shows; NULL with ``image_file`` when it is a base row's.
+        """
+        self._con.execute(f"CREATE TABLE latest AS {self._newest('true')}")
+        table_knows = f"""
+            SELECT {self._keys}, max({place("coalesce(generation, -1)", "coalesce(position, -1)")}) AS stored,
+                   max(op) AS op, max(file) AS file, max(pos) AS pos, max(committed_at) AS committed_at
+            FROM known GROUP BY {self._keys}"""
+        join = f"LEFT JOIN ({table_knows}) k USING ({self._keys}) LEFT JOIN tombs t USING ({self._keys})"
+        self._con.execute(self._soft_fates(join) if self._soft else self._hard_fates(join, floor))
+        self._con.execute(
+            f"""CREATE TABLE gone AS SELECT k.file, k.pos FROM known k
+            JOIN fates f USING ({self._keys}) WHERE f.fate IN ('upsert', 'delete', 'shadow')"""
+        )
+
+    def _newest(self, condition: str) -> str:
+        """Return SQL for the newest action of each key that ``condition`` lets through."""
+        names = ["event", "deletes", "generation", "position", "committed_at", "happened_at", "file", "row"]
+        unpacked = ", ".join(f"w.{quoted(name)}" for name in names)
+        packed = ", ".join(f"'{name}': {quoted(name)}" for name in names)
+        order = """{'g': generation, 'p': position, 'f': file, 'r': "row", 'u': NOT deletes}"""
+        return (
+            f"SELECT {self._keys}, {unpacked} FROM (SELECT {self._keys}, "
+            f"arg_max({{{packed}}}, {order}) AS w FROM actions WHERE {condition} GROUP BY {self._keys})"
+        )
+
+    def _hard_fates(self, join: str, floor: str | None) -> str:
+        here = place("l.generation", "l.position")
+        exempt = "l.file IN (SELECT file FROM released)"
+        doubt = f"NOT l.deletes AND k.stored IS NULL AND t.generation IS NULL AND {here} <= {floor}"
+        lost = f"WHEN {doubt} AND NOT {exempt} THEN 'lost'" if floor else ""
+        buried = (
+            f"CASE WHEN t.generation IS NULL THEN {_NOWHERE} ELSE {place('t.generation', 't.position')} END"
+        )
+        return f"""CREATE TABLE fates AS
+            SELECT {self._keys}, l.event, l.generation, l.position, l.committed_at, l.happened_at, l.file, l."row",
+                   NULL::VARCHAR AS op, k.stored IS NOT NULL AS has_row,
+                   NULL::INTEGER AS image_file, NULL::BIGINT AS image_pos,
+                   NULL::BIGINT AS image_generation, NULL::DECIMAL(38, 0) AS image_position,
+                   CASE WHEN coalesce(k.stored, {_NOWHERE}) >= {here} OR {buried} >= {here} THEN 'stale'
+                        {lost}
+                        WHEN l.deletes THEN 'delete' ELSE 'upsert' END AS fate
+            FROM latest l {join}"""
+
+    def _soft_fates(self, join: str) -> str:
+        """A deleted row stays, shown with its last image: a later-found older event may still better the image."""
+        self._con.execute(f"CREATE TABLE images AS {self._newest('NOT deletes')}")
+        buried = (
+            f"CASE WHEN t.generation IS NULL THEN {_NOWHERE} ELSE {place('t.generation', 't.position')} END"
+        )
+        shown = f"""CASE WHEN k.stored IS NULL THEN {_NOWHERE}
+                         WHEN k.op <> 'D' OR t.image_generation IS NULL THEN k.stored
+                         ELSE {place("t.image_generation", "t.image_position")} END"""
+        return f"""CREATE TABLE fates AS
+            WITH found AS (
+                SELECT {self._keys}, {place("l.generation", "l.position")} AS here, l.deletes AS deletes,
+                       l.committed_at AS here_committed_at, l.happened_at AS here_at, l.file AS file, l."row" AS "row",
+                       i.event AS event,
+                       CASE WHEN i.event IS NULL THEN {_NOWHERE} ELSE {place("i.generation", "i.position")} END AS image,
+                       k.stored IS NOT NULL AS has_row, k.file AS base_file, k.pos AS base_pos, k.op AS base_op,
+                       k.committed_at AS base_committed_at,
+                       greatest(coalesce(k.stored, {_NOWHERE}), {buried}) AS there,
+                       t.committed_at AS tomb_committed_at, t.happened_at AS tomb_at, {shown} AS shown
+                FROM latest l LEFT JOIN images i USING ({self._keys}) {join}),
+            weighed AS (
+                SELECT *, here > there AS newer, image > shown AS better,
+                       CASE WHEN here > there THEN deletes ELSE coalesce(base_op, 'D') = 'D' END AS is_deleted
+                FROM found),
+            named AS (
+                SELECT *, CASE WHEN NOT is_deleted THEN CASE WHEN newer THEN 'upsert' ELSE 'stale' END
+                               WHEN NOT newer AND NOT better THEN 'stale'
+                               WHEN event IS NULL AND NOT has_row THEN 'delete'
+                               ELSE 'shadow' END AS fate
+                FROM weighed)
+            SELECT {self._keys}, CASE WHEN better OR fate = 'upsert' THEN event END AS event,
+                   CASE WHEN newer THEN here.g ELSE there.g END AS generation,
+                   CASE WHEN newer THEN here.p ELSE there.p END AS position,
+                   CASE WHEN newer THEN here_committed_at
+                        ELSE coalesce(tomb_committed_at, base_committed_at) END AS committed_at,
+                   CASE WHEN newer THEN here_at ELSE coalesce(tomb_at, here_at) END AS happened_at,
+                   file, "row", CASE WHEN fate = 'shadow' THEN 'D' END AS op, has_row,
+                   CASE WHEN fate = 'shadow' AND NOT better THEN base_file END AS image_file,
+                   CASE WHEN fate = 'shadow' AND NOT better THEN base_pos END AS image_pos,
+                   CASE WHEN fate = 'shadow' THEN CASE WHEN better THEN image.g ELSE shown.g END
+                        END AS image_generation,
+                   CASE WHEN fate = 'shadow' THEN CASE WHEN better THEN image.p ELSE shown.p END
+                        END AS image_position, fate
+            FROM named"""
+
+    def set_aside_lost(self) -> None:
+        """Move the events in doubt to ``set_aside``."""
+        self._con.execute(
+            f"INSERT INTO set_aside SELECT 'forgotten', e.* FROM events e JOIN fates f ON f.event = e.{EVENT} "
+            "WHERE f.fate = 'lost'"
+        )
+
+    def outcome_sql(self, columns: Sequence[str]) -> str:
+        """Return the SQL of the rows to write: control columns, then ``columns``."""
+        control = f"f.generation AS {GENERATION}, f.position AS {POSITION}, f.committed_at AS {COMMITTED_AT}"
+        names = {c: f"f.{quoted(c)}" if c in self._key else f"e.{quoted(c)}" for c in columns}
+        selected = ", ".join(names.values())
+        query = (
+            f"SELECT coalesce(f.op, e.{OP}) AS {OP}, {control}, {selected} FROM fates f "
+            f"JOIN events e ON e.{EVENT} = f.event WHERE f.fate IN ('upsert', 'shadow')"
+        )
+        if self._soft:
+            query += (
+                f" UNION ALL SELECT f.op, {control}, {selected} FROM fates f "
+                "JOIN shadow_images e ON e.file = f.image_file AND e.pos = f.image_pos WHERE f.fate = 'shadow'"
+            )
+        return query
+
+    def tombstones_sql(self) -> str:
+        """Return the SQL of the tombstones this batch leaves."""
+        return f"""SELECT {self._keys}, generation, position, committed_at, happened_at, image_generation, image_position
+            FROM fates WHERE fate IN ('delete', 'shadow')"""

@@ -1,0 +1,65 @@
+"""Merging change events into a base table: plan, commit, and plan again when another writer was faster.
+
+A merge is idempotent: a file already applied is skipped, an event already applied is stale. It makes one
+snapshot, which also carries the record of the files it applied.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cdc_platform.config.model import TableConfig
+from cdc_platform.errors import CommitOutcomeUnknown, StaleCommit
+from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.commit import commit_merge
+from cdc_platform.lake.inputs import EventBatch, EventFile, MergeInput, RejectedRow
+from cdc_platform.lake.plan import MergePlan, plan_merge
+from cdc_platform.lake.result import MergeCounts, MergeResult
+
+__all__ = [
+    "EventBatch",
+    "EventFile",
+    "MergeCounts",
+    "MergeInput",
+    "MergePlan",
+    "MergeResult",
+    "RejectedRow",
+    "commit_merge",
+    "merge",
+    "plan_merge",
+]
+
+#: How often a merge is planned before another writer's luck is reported as an error.
+MAX_ATTEMPTS = 6
+_FIRST_PAUSE_SECONDS = 0.05
+
+
+def merge(
+    lake: Lake,
+    source: str,
+    table: TableConfig,
+    inputs: Sequence[MergeInput],
+    *,
+    completed_generation: int | None = None,
+) -> MergeResult:
+    """Apply the files of ``inputs`` that the base table has not applied yet.
+
+    Files may come in any order, repeated, and from any window. A file that cannot be read is quarantined and
+    the others go on. Raises StaleCommit or CommitOutcomeUnknown (both retryable) when that persists.
+    """
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        plan = plan_merge(lake, source, table, inputs, completed_generation=completed_generation)
+        try:
+            return replace(commit_merge(plan), attempts=attempt)
+        except (StaleCommit, CommitOutcomeUnknown):
+            # After an unknown outcome, too, planning again is safe: should the lost commit land late, the
+            # table has moved and this one's commit fails; if it has landed, its files are seen as applied.
+            if attempt == MAX_ATTEMPTS:
+                raise
+        finally:
+            plan.close()
+        time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * random.random())
+    raise AssertionError("unreachable")

@@ -1,0 +1,300 @@
+"""What a merge will do to a base table, decided in a workspace of its own; the table is only read.
+
+The order of things: select the files that are new, stage their events, drop what an older generation left
+behind, find the rows and tombstones of the keys touched, and let the rule decide the fate of each key.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+from pyiceberg.table import Table
+
+from cdc_platform.config.model import DeleteMode, Images, NoKey, TableConfig
+from cdc_platform.errors import SchemaError, UnreadableRawFile
+from cdc_platform.events import GENERATION, POSITION, ROW, Op, Position
+from cdc_platform.lake.applied import AppliedRecord, read_applied
+from cdc_platform.lake.base_rows import BaseRows
+from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.inputs import MergeInput
+from cdc_platform.lake.intake import Intake, Reader, Selection, select_inputs
+from cdc_platform.lake.quarantine import (
+    MAX_REJECTED_ROWS,
+    MAX_REJECTED_SHARE,
+    QuarantineItem,
+    item_of,
+    items_in,
+)
+from cdc_platform.lake.read import open_workspace
+from cdc_platform.lake.result import MergeCounts
+from cdc_platform.lake.rules import REASONS, Decision, decide, identity, identity_types
+from cdc_platform.lake.schema import TargetSchema
+from cdc_platform.lake.staging import AT, EVENT, FILE, StagedFile, place
+from cdc_platform.lake.tombstones import Tombstones
+from cdc_platform.raw.files import FileKind
+from cdc_platform.raw.objects import ObjectStore
+
+_INTERNAL = {"cause", EVENT, FILE, AT}
+
+
+@dataclass(frozen=True, slots=True)
+class MergePlan:
+    """Everything :func:`cdc_platform.lake.commit.commit_merge` needs; close it after."""
+
+    lake: Lake
+    source: str
+    config: TableConfig
+    base: Table | None
+    record: AppliedRecord
+    objects: ObjectStore
+    con: duckdb.DuckDBPyConnection
+    target: TargetSchema
+    rows: BaseRows
+    tombstones: Tombstones
+    batch_id: str
+    selection: Selection
+    intake: Intake
+    counts: MergeCounts
+    quarantined: tuple[QuarantineItem, ...]
+    decision: Decision
+    completed: int | None
+    low: Position | None
+    high: Position | None
+    watermark: datetime | None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """The table's name for messages."""
+        return ".".join(self.lake.identifier(self.source, self.config.id))
+
+    @property
+    def has_record(self) -> bool:
+        """Whether there is anything for a snapshot to record."""
+        return bool(self.intake.staged or self.selection.superseded or self.completed is not None)
+
+    def close(self) -> None:
+        """Free the workspace."""
+        self.con.close()
+
+
+def plan_merge(
+    lake: Lake,
+    source: str,
+    table: TableConfig,
+    inputs: Sequence[MergeInput],
+    *,
+    completed_generation: int | None,
+) -> MergePlan:
+    """Decide what merging ``inputs`` does to the base table as it stands now.
+
+    ``completed_generation`` says that the load set of that generation is complete and all its files are in
+    ``inputs`` or applied; it is honoured when none of them failed. Raises SchemaError when the table's
+    declaration contradicts itself.
+    """
+    _check_declaration(table, source)
+    refused: dict[tuple[str, str], QuarantineItem] = {}
+    while True:
+        planner = _Planner(lake, source, table, inputs, completed_generation, refused)
+        try:
+            return planner.plan()
+        except _HopelessFile as e:
+            planner.con.close()
+            refused[e.staged.input.identity] = e.item
+        except BaseException:
+            planner.con.close()
+            raise
+
+
+class _HopelessFile(Exception):
+    """The rule set most of a file's rows aside: plan again without the file."""
+
+    def __init__(self, staged: StagedFile) -> None:
+        error = staged.hopeless()
+        self.staged = staged
+        self.item = item_of(staged.input.accepted, None, reason=error.what, mend=error.mend)
+
+
+class _Planner:
+    """One attempt at a plan."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        source: str,
+        table: TableConfig,
+        inputs: Sequence[MergeInput],
+        completed: int | None,
+        refused: Mapping[tuple[str, str], QuarantineItem],
+    ) -> None:
+        self._lake = lake
+        self._source = source
+        self._config = table
+        self._inputs = [each for each in inputs if each.identity not in refused]
+        self._refused_inputs = [each for each in inputs if each.identity in refused]
+        self._refused = refused
+        self._wish = completed
+        self._where = ".".join(lake.identifier(source, table.id))
+        self._seconds: dict[str, float] = {}
+        self.con = open_workspace(lake)
+
+    def plan(self) -> MergePlan:
+        """Return the plan."""
+        started = time.perf_counter()
+        base = self._lake.load(self._source, self._config.id)
+        objects = self._lake.objects(self._source, self._config.id)
+        record = read_applied(base, objects)
+        target = TargetSchema(base, self._config, where=self._where)
+        selection = select_inputs(self._inputs, record, items_in(objects))
+        reader = Reader(self.con, self._config, target, record, where=self._where)
+        intake = reader.read(selection)
+        read = self._lap("read", started)
+        completed = self._honoured(selection, intake, record)
+        superseded = self._drop_superseded(max(completed or 0, record.generation_complete), selection)
+        rows = BaseRows(self.con, base, identity(self._config))
+        tombstones = Tombstones(self.con, objects, record, identity_types(target))
+        decision = decide(self.con, self._config, target, reader, intake, rows, tombstones)
+        late = self._set_aside(intake)
+        unloaded = self._unload(rows, completed)
+        low, high, watermark = self._reach()
+        quarantined = (*self._refused.values(), *intake.quarantined, *late)
+        counts = self._counts(intake, decision, superseded, unloaded, quarantined)
+        self._lap("decide", read)
+        return MergePlan(
+            lake=self._lake,
+            source=self._source,
+            config=self._config,
+            base=base,
+            record=record,
+            objects=objects,
+            con=self.con,
+            target=target,
+            rows=rows,
+            tombstones=tombstones,
+            batch_id=str(uuid.uuid4()),
+            selection=selection,
+            intake=intake,
+            counts=counts,
+            quarantined=quarantined,
+            decision=decision,
+            completed=completed,
+            low=low,
+            high=high,
+            watermark=max(filter(None, (watermark, record.watermark)), default=None),
+            seconds=self._seconds,
+        )
+
+    def _lap(self, phase: str, since: float) -> float:
+        now = time.perf_counter()
+        self._seconds[phase] = now - since
+        return now
+
+    def _honoured(self, selection: Selection, intake: Intake, record: AppliedRecord) -> int | None:
+        """Return the generation to complete, None when one of its load files is not in the table."""
+        wish = self._wish
+        if wish is None or wish <= record.generation_complete:
+            return None
+        missing = (*selection.waiting, *intake.failed, *self._refused_inputs)
+        blocked = any(i.accepted.kind == FileKind.LOAD and i.accepted.generation == wish for i in missing)
+        return None if blocked else wish
+
+    def _drop_superseded(self, generation: int, selection: Selection) -> int:
+        dropped = f"DELETE FROM events WHERE {GENERATION} < {generation}"
+        row = self.con.execute(dropped).fetchone()
+        unread = sum(source.accepted.rows or 0 for source in selection.superseded)
+        return (int(row[0]) if row else 0) + unread
+
+    def _set_aside(self, intake: Intake) -> list[QuarantineItem]:
+        """Turn the events the rule set aside into items. Raises _HopelessFile where they are most of a file."""
+        found: dict[int, StagedFile] = {}
+        by_index = {staged.index: staged for staged in intake.staged}
+        items = []
+        reader = self.con.execute(f"FROM set_aside ORDER BY {EVENT}").to_arrow_reader(MAX_REJECTED_ROWS)
+        for batch in reader:
+            for values in batch.to_pylist():
+                staged = found.setdefault(values[FILE], by_index[values[FILE]])
+                item = _item(staged, values)
+                items.append(item)
+                try:
+                    staged.reject(item)
+                except UnreadableRawFile as e:
+                    raise _HopelessFile(staged) from e
+        for staged in found.values():
+            if len(staged.rejected) > MAX_REJECTED_SHARE * max(staged.rows, 1) and staged.rows > 1:
+                raise _HopelessFile(staged)
+        return items
+
+    def _unload(self, rows: BaseRows, completed: int | None) -> int:
+        """Add the rows the completed load does not contain to ``gone``; return how many they are."""
+        if completed is None:
+            return 0
+        before = self._count("gone")
+        rows.before_generation(completed)
+        self.con.execute("CREATE OR REPLACE TABLE gone AS SELECT DISTINCT file, pos FROM gone")
+        return self._count("gone") - before
+
+    def _count(self, table: str, where: str = "true") -> int:
+        row = self.con.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()
+        return int(row[0]) if row else 0
+
+    def _reach(self) -> tuple[Position | None, Position | None, datetime | None]:
+        """Return the lowest and highest position and the highest time of the staged events."""
+        at = place(GENERATION, POSITION)
+        row = self.con.execute(
+            "SELECT low.g, low.p, high.g, high.p, latest FROM "
+            f"(SELECT min({at}) AS low, max({at}) AS high, max({AT}) AS latest FROM events)"
+        ).fetchone()
+        if row is None or row[0] is None:
+            return None, None, None
+        low, high = Position(int(row[0]), int(row[1])), Position(int(row[2]), int(row[3]))
+        return low, high, row[4].astimezone(UTC)
+
+    def _counts(
+        self,
+        intake: Intake,
+        decision: Decision,
+        superseded: int,
+        unloaded: int,
+        quarantined: Sequence[QuarantineItem],
+    ) -> MergeCounts:
+        ops: Counter[str] = Counter()
+        for staged in intake.staged:
+            ops.update(staged.ops)
+        return replace(
+            decision.counts,
+            loads=ops[Op.LOAD],
+            inserts=ops[Op.INSERT],
+            updates=ops[Op.UPDATE],
+            deletes=ops[Op.DELETE],
+            superseded=superseded,
+            rows_unloaded=unloaded,
+            rows_quarantined=sum(item.row is not None for item in quarantined),
+        )
+
+
+def _item(staged: StagedFile, values: Mapping[str, Any]) -> QuarantineItem:
+    reason, mend = REASONS[values["cause"]]
+    shown = {name: value for name, value in values.items() if name not in _INTERNAL}
+    return item_of(staged.input.accepted, values[ROW], reason=reason, mend=mend, values=shown)
+
+
+def _check_declaration(table: TableConfig, source: str) -> None:
+    if table.no_key == NoKey.MULTISET and table.delete_mode == DeleteMode.SOFT:
+        raise SchemaError(
+            "a table without a key cannot keep deleted rows",
+            where=f"{source}/{table.id}",
+            mend="set `delete_mode: hard`, or give the table a `merge_key`",
+        )
+    if table.no_key and table.images == Images.PARTIAL:
+        raise SchemaError(
+            "partial images need a merge key to be folded by",
+            where=f"{source}/{table.id}",
+            mend="set `images: full`, or give the table a `merge_key`",
+        )

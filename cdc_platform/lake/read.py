@@ -1,0 +1,157 @@
+"""Reading base tables through DuckDB, whose Iceberg reader copes with position deletes in bounded memory.
+
+The extensions come from their wheels into a folder of ours: nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+from pyiceberg.table import Table
+
+from cdc_platform.config.model import PlatformConfig
+from cdc_platform.errors import MergeError
+from cdc_platform.lake.catalog import Lake
+from cdc_platform.naming import quoted, sql_text
+
+_BATCH_ROWS = 65_536
+_LOCAL = ("avro", "iceberg")
+_REMOTE = ("httpfs",)
+
+
+def connect(config: PlatformConfig, *, spill: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """Return a DuckDB connection with the Iceberg reader and the engine's bounds on memory and threads."""
+    con = duckdb.connect()
+    engine = config.engine
+    con.execute("SET autoinstall_known_extensions = false")
+    con.execute("SET autoload_known_extensions = false")
+    con.execute(f"SET memory_limit = {sql_text(engine.memory_limit)}")
+    con.execute(f"SET threads = {engine.threads}")
+    con.execute("SET TimeZone = 'UTC'")
+    con.execute("SET preserve_insertion_order = false")
+    con.execute("SET enable_progress_bar = false")
+    if spill is not None:
+        con.execute(f"SET temp_directory = {sql_text(str(spill))}")
+    remote = "://" in config.lake.warehouse
+    names = (*_LOCAL, *_REMOTE) if remote else _LOCAL
+    con.execute(f"SET extension_directory = {sql_text(str(install_extensions(config, names)))}")
+    for name in names:
+        con.execute(f"LOAD {name}")
+    if remote:
+        _add_s3_secret(con, config)
+    return con
+
+
+def open_workspace(lake: Lake) -> duckdb.DuckDBPyConnection:
+    """Return a connection of :func:`connect` that spills into the lake's spill folder."""
+    return connect(lake.config, spill=lake.spill_folder())
+
+
+def extension_folder(config: PlatformConfig) -> Path:
+    """Return the folder the DuckDB extensions are installed in."""
+    return Path(config.path_of(".cdc/duckdb-extensions"))
+
+
+def install_extensions(config: PlatformConfig, names: Sequence[str] = _LOCAL) -> Path:
+    """Copy the extensions from their wheels into our folder, once, and return the folder."""
+    import importlib.resources as resources
+    import shutil
+
+    folder = extension_folder(config)
+    with duckdb.connect() as con:
+        row = con.execute(
+            "SELECT library_version, platform FROM pragma_version(), pragma_platform()"
+        ).fetchone()
+    assert row is not None
+    version, platform = row
+    target = folder / version / platform
+    for name in names:
+        installed = target / f"{name}.duckdb_extension"
+        if installed.exists():
+            continue
+        wheel = Path(str(resources.files(f"duckdb_extension_{name}"))) / "extensions" / version
+        target.mkdir(parents=True, exist_ok=True)
+        # Renamed into place, so that a second process never loads half a file.
+        partial = target / f".{name}.{os.getpid()}"
+        shutil.copyfile(wheel / f"{name}.duckdb_extension", partial)
+        partial.replace(installed)
+    return folder
+
+
+def _add_s3_secret(con: duckdb.DuckDBPyConnection, config: PlatformConfig) -> None:
+    """Give DuckDB the credentials pyiceberg would use: the catalog's properties, else boto3's own chain."""
+    properties = config.lake.catalog.properties
+    key, secret, token = (
+        properties.get(name) for name in ("s3.access-key-id", "s3.secret-access-key", "s3.session-token")
+    )
+    region = properties.get("s3.region") or properties.get("client.region")
+    if key is None or secret is None:
+        import boto3
+
+        session = boto3.Session()
+        credentials = session.get_credentials()
+        region = region or session.region_name
+        if credentials is not None:
+            frozen = credentials.get_frozen_credentials()
+            key, secret, token = frozen.access_key, frozen.secret_key, frozen.token
+    options = {"KEY_ID": key, "SECRET": secret, "SESSION_TOKEN": token, "REGION": region}
+    endpoint = properties.get("s3.endpoint")
+    if endpoint:
+        scheme, _, host = endpoint.partition("://")
+        options |= {"ENDPOINT": host, "URL_STYLE": "path", "USE_SSL": "false" if scheme == "http" else "true"}
+    given = ", ".join(f"{name} {sql_text(value)}" for name, value in options.items() if value)
+    con.execute(f"CREATE SECRET cdc (TYPE s3, {given})")
+
+
+def iceberg_scan_sql(table: Table, snapshot_id: int | None = None) -> str:
+    """Return the SQL table expression that reads ``table`` as of its loaded metadata."""
+    location = sql_text(local_path(table.metadata_location))
+    if snapshot_id is None:
+        return f"iceberg_scan({location})"
+    return f"iceberg_scan({location}, snapshot_from_id = {snapshot_id}::UBIGINT)"
+
+
+def local_path(location: str) -> str:
+    """Return a file URL as a path; other locations as they are."""
+    return location.removeprefix("file://")
+
+
+def scan(
+    lake: Lake,
+    source: str,
+    table_id: str,
+    *,
+    columns: Sequence[str] | None = None,
+    where: str | None = None,
+    snapshot_id: int | None = None,
+) -> pa.RecordBatchReader:
+    """Return the base table's rows as a stream; ``where`` is a DuckDB expression over its columns.
+
+    Raises MergeError when there is no such table.
+    """
+    table = lake.load(source, table_id)
+    if table is None:
+        raise MergeError(
+            "there is no base table yet", where=f"{source}/{table_id}", mend="merge its files first"
+        )
+    selected = ", ".join(quoted(name) for name in columns) if columns else "*"
+    query = f"SELECT {selected} FROM {_source(table, snapshot_id)}" + (f" WHERE {where}" if where else "")
+    con = open_workspace(lake)
+    # The reader keeps the result alive, and the result its connection.
+    return con.execute(query).to_arrow_reader(_BATCH_ROWS)
+
+
+def _source(table: Table, snapshot_id: int | None) -> str:
+    """Return what to select from; a table without a snapshot has no rows and DuckDB would refuse it."""
+    if snapshot_id is not None or table.current_snapshot() is not None:
+        return iceberg_scan_sql(table, snapshot_id)
+    from cdc_platform.lake.column_types import duckdb_type
+
+    fields = ", ".join(
+        f"NULL::{duckdb_type(f.field_type)} AS {quoted(f.name)}" for f in table.schema().fields
+    )
+    return f"(SELECT {fields} WHERE false)"

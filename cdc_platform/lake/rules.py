@@ -1,0 +1,173 @@
+"""Runs the rule a table declares over the staged events and says what is to be written and remembered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+
+from cdc_platform.config.model import DeleteMode, Images, NoKey, TableConfig
+from cdc_platform.events import GENERATION, POSITION, Position, PositionKind
+from cdc_platform.lake import keyed, no_key, partial
+from cdc_platform.lake.base_rows import BaseRows
+from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.lake.intake import Intake, Reader
+from cdc_platform.lake.result import MergeCounts
+from cdc_platform.lake.schema import TargetSchema
+from cdc_platform.lake.staging import place
+from cdc_platform.lake.tombstones import Tombstones
+from cdc_platform.naming import quoted
+
+#: Why a rule sets an event aside: cause → (reason, mend).
+REASONS = {**keyed.REASONS, **partial.REASONS, **no_key.REASONS}
+
+#: Below every position: with it as the oldest, stored positions are read in every candidate file.
+_LOWEST = Position(-1, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to write: rows and tombstones as SQL over the workspace. Rows to remove are in its table ``gone``."""
+
+    #: Control columns then the source's; '' for no rows.
+    rows_sql: str = ""
+    tombstones_sql: str = ""
+    counts: MergeCounts = MergeCounts()
+
+
+def identity(table: TableConfig) -> tuple[str, ...]:
+    """Return the columns by which the merge knows a row again."""
+    return table.safe_key or no_key.IDENTITY
+
+
+def identity_types(target: TargetSchema) -> dict[str, str]:
+    """Return the DuckDB types of the identity columns."""
+    if not target.key:
+        return {GENERATION: "BIGINT", POSITION: "DECIMAL(38, 0)"}
+    types = {column: target.columns.get(column) for column in target.key}
+    return {column: duckdb_type(kind) or "VARCHAR" if kind else "VARCHAR" for column, kind in types.items()}
+
+
+def decide(
+    con: duckdb.DuckDBPyConnection,
+    table: TableConfig,
+    target: TargetSchema,
+    reader: Reader,
+    intake: Intake,
+    rows: BaseRows,
+    tombstones: Tombstones,
+) -> Decision:
+    """Decide the fate of every staged event."""
+    if not intake.staged:
+        con.execute("CREATE TABLE gone (file INTEGER, pos BIGINT)")
+        return Decision()
+    if table.no_key is None:
+        return _decide_keyed(con, table, target, rows, tombstones)
+    return _decide_no_key(con, table.no_key, target, reader, intake, rows, tombstones)
+
+
+def _decide_keyed(
+    con: duckdb.DuckDBPyConnection,
+    table: TableConfig,
+    target: TargetSchema,
+    rows: BaseRows,
+    tombstones: Tombstones,
+) -> Decision:
+    soft, partial_images = table.delete_mode == DeleteMode.SOFT, table.images == Images.PARTIAL
+    columns = tuple(target.columns)
+    rule = keyed.KeyedRule(con, target.key, columns, soft=soft)
+    oldest = _LOWEST if soft or partial_images else _oldest(con)
+    if partial_images:
+        images = partial.PartialImages(con, target.key, columns)
+        images.touch()
+        _look_up(con, rows, tombstones, oldest)
+        images.fold(rows)
+        con.execute("DROP TABLE touched")
+        rule.make_actions()
+    else:
+        rule.make_actions()
+        _look_up(con, rows, tombstones, oldest)
+    floor = tombstones.floor
+    rule.decide(place(f"{floor.generation}::BIGINT", f"{floor.sequence}::DECIMAL(38, 0)") if floor else None)
+    rule.set_aside_lost()
+    if soft:
+        con.execute(
+            "CREATE TABLE shadows AS SELECT image_file AS file, image_pos AS pos FROM fates "
+            "WHERE image_file IS NOT NULL"
+        )
+        rows.images("shadows", "shadow_images", columns)
+    return Decision(rule.outcome_sql(columns), rule.tombstones_sql(), _keyed_counts(con))
+
+
+def _look_up(
+    con: duckdb.DuckDBPyConnection, rows: BaseRows, tombstones: Tombstones, oldest: Position
+) -> None:
+    """Make ``known`` and ``tombs`` for the keys in ``touched``."""
+    candidates = rows.plan(rows.key_filter()) if rows.schema is not None else []
+    rows.find(candidates, oldest)
+    tombstones.find()
+
+
+def _oldest(con: duckdb.DuckDBPyConnection) -> Position:
+    query = f"SELECT m.g, m.p FROM (SELECT min({place(GENERATION, POSITION)}) AS m FROM events)"
+    row = con.execute(query).fetchone()
+    return Position(int(row[0]), int(row[1])) if row and row[0] is not None else _LOWEST
+
+
+def _keyed_counts(con: duckdb.DuckDBPyConnection) -> MergeCounts:
+    query = """SELECT
+        count(*) FILTER (WHERE fate IN ('upsert', 'shadow') AND NOT has_row),
+        count(*) FILTER (WHERE fate = 'upsert' AND has_row),
+        count(*) FILTER (WHERE fate IN ('delete', 'shadow') AND has_row),
+        count(*) FILTER (WHERE fate = 'delete' AND NOT has_row),
+        count(*) FILTER (WHERE fate = 'upsert' AND NOT has_row AND e._cdc_op = 'U'),
+        count(*) FILTER (WHERE fate = 'stale')
+        FROM fates f LEFT JOIN events e ON e._cdc_event = f.event"""
+    found = con.execute(query).fetchone()
+    assert found is not None
+    inserted, updated, deleted, missing, lone, stale = map(int, found)
+    return MergeCounts(
+        rows_inserted=inserted,
+        rows_updated=updated,
+        rows_deleted=deleted,
+        deletes_without_row=missing,
+        updates_without_row=lone,
+        stale=stale,
+    )
+
+
+def _decide_no_key(
+    con: duckdb.DuckDBPyConnection,
+    policy: NoKey,
+    target: TargetSchema,
+    reader: Reader,
+    intake: Intake,
+    rows: BaseRows,
+    tombstones: Tombstones,
+) -> Decision:
+    sequenced = PositionKind.CHANGE_SEQUENCE.value in intake.position_kinds.values()
+    has_before = policy == NoKey.MULTISET and reader.has_full_before
+    rule = no_key.NoKeyRule(con, policy, tuple(target.columns), has_before=has_before, has_sequence=sequenced)
+    rule.touch()
+    _look_up(con, rows, tombstones, _oldest(con))
+    rule.decide()
+    rule.match(_equal_rows_sql(con, target, rows))
+    query = """SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM gone), (SELECT count(*) FROM repeated),
+        (SELECT count(*) FROM events WHERE _cdc_op = 'D')"""
+    found = con.execute(query).fetchone()
+    assert found is not None
+    added, gone, repeated, deletes = map(int, found)
+    ignored = deletes if policy == NoKey.APPEND else 0
+    counts = MergeCounts(rows_inserted=added, rows_deleted=gone, stale=repeated, ignored=ignored)
+    return Decision(rule.outcome_sql(tuple(target.columns)), rule.tombstones_sql(), counts)
+
+
+def _equal_rows_sql(con: duckdb.DuckDBPyConnection, target: TargetSchema, rows: BaseRows) -> str:
+    """Return SQL for the base rows whose contents equal those of a row in ``removing``."""
+    wanted = con.execute("SELECT count(*) FROM removing").fetchone()
+    columns = tuple(target.columns)
+    if rows.schema is None or not wanted or not wanted[0]:
+        values = ", ".join(f"NULL::{duckdb_type(kind)} AS {quoted(c)}" for c, kind in target.columns.items())
+        where = "NULL::BIGINT AS generation, NULL::DECIMAL(38, 0) AS position"
+        return f"SELECT 0 AS file, 0::BIGINT AS pos, {where}, {values} WHERE false"
+    return rows.equal_sql("removing", columns)

@@ -1,0 +1,233 @@
+"""The events of a batch in one DuckDB table, which spills to disk when it outgrows the memory limit.
+
+Values are cast to the types the base table will have; where a cast could lose something every value is
+checked, and a row that would lose is rejected. Each file goes in whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import duckdb
+import pyarrow as pa
+from pyiceberg.types import PrimitiveType
+
+from cdc_platform.errors import UnreadableRawFile
+from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, ROW, before_name
+from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.lake.inputs import EventFile, MergeInput
+from cdc_platform.lake.quarantine import (
+    MAX_REJECTED_ROWS,
+    MAX_REJECTED_SHARE,
+    QuarantineItem,
+    item_of,
+)
+from cdc_platform.lake.schema import FileColumns
+from cdc_platform.naming import quoted, sql_text
+
+#: Names one event of the batch: file number and row number in one integer.
+EVENT = "_cdc_event"
+FILE = "_cdc_file"
+#: Commit time where the event has one, else the file's time.
+AT = "_cdc_at"
+_ROWS_PER_FILE = 2**40
+#: Columns of ``events`` before the source's own.
+_CONTROL = {
+    OP: "VARCHAR",
+    GENERATION: "BIGINT",
+    POSITION: "DECIMAL(38, 0)",
+    COMMITTED_AT: "TIMESTAMPTZ",
+    ROW: "BIGINT",
+}
+
+
+def place(generation: str, position: str) -> str:
+    """Return SQL for a position as one comparable value, with fields ``g`` and ``p``."""
+    return f"struct_pack(g := {generation}, p := {position})"
+
+
+@dataclass(slots=True)
+class StagedFile:
+    """What came of staging one file."""
+
+    index: int
+    input: MergeInput
+    ops: dict[str, int] = field(default_factory=dict)
+    #: Rejected rows by row number.
+    rejected: dict[int, QuarantineItem] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """How many of its rows are events."""
+        return sum(self.ops.values())
+
+    def reject(self, item: QuarantineItem) -> None:
+        """Set a row aside. Raises UnreadableRawFile when that makes too many for one file."""
+        assert item.row is not None
+        self.rejected.setdefault(item.row, item)
+        if len(self.rejected) > MAX_REJECTED_ROWS:
+            raise self.hopeless()
+
+    def check(self) -> None:
+        """Raise UnreadableRawFile when most rows were rejected: then the file, not its rows, is at fault."""
+        bad = len(self.rejected)
+        if bad > MAX_REJECTED_SHARE * (bad + self.rows):
+            raise self.hopeless()
+
+    def hopeless(self) -> UnreadableRawFile:
+        """Return the error that sets the whole file aside."""
+        first = next(iter(self.rejected.values()))
+        return UnreadableRawFile(
+            f"{len(self.rejected)} rows cannot be applied, the first of them row {first.row}: {first.reason}",
+            where=self.input.accepted.file.key,
+            mend=first.mend,
+        )
+
+
+class Staging:
+    """The table ``events`` of one workspace."""
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        key: Sequence[str],
+        columns: Mapping[str, PrimitiveType],
+        before: Sequence[str],
+    ) -> None:
+        self._con = con
+        self._key = tuple(key)
+        self._types = {name: duckdb_type(kind) for name, kind in columns.items()}
+        self._before = tuple(before)
+        fields = {
+            **_CONTROL,
+            EVENT: "BIGINT",
+            FILE: "INTEGER",
+            AT: "TIMESTAMPTZ",
+            **self._types,
+            **{before_name(name): self._types[name] for name in before},
+        }
+        con.execute(f"CREATE TABLE events ({', '.join(f'{quoted(n)} {t}' for n, t in fields.items())})")
+        #: Events that the rule, not the reader, sets aside, with the cause.
+        con.execute("CREATE TABLE set_aside AS SELECT NULL::VARCHAR AS cause, * FROM events")
+
+    def add(
+        self,
+        index: int,
+        source: MergeInput,
+        file: EventFile,
+        columns: FileColumns,
+        only_rows: Collection[int] | None,
+    ) -> StagedFile:
+        """Stage a file (or only some of its rows). On an error none of its rows stay."""
+        staged = StagedFile(index, source)
+        self._con.execute("BEGIN")
+        try:
+            for batch in file.batches():
+                for row in batch.rejected:
+                    if only_rows is None or row.row in only_rows:
+                        self._reject(staged, row.row, row.column, row.reason, row.mend, row.values)
+                if batch.events.num_rows:
+                    self._insert(staged, batch.events, columns, only_rows)
+            counts = f"SELECT {OP}, count(*) FROM events WHERE {FILE} = {index} GROUP BY ALL"
+            staged.ops = dict(self._con.execute(counts).fetchall())
+            staged.check()
+        except duckdb.Error as e:
+            self._con.execute("ROLLBACK")
+            raise UnreadableRawFile(
+                f"its rows cannot be taken in: {str(e).splitlines()[0]}",
+                where=source.accepted.file.key,
+                mend="correct the file or its `columns`, then release it",
+            ) from e
+        except BaseException:
+            self._con.execute("ROLLBACK")
+            raise
+        self._con.execute("COMMIT")
+        return staged
+
+    def remove(self, index: int) -> None:
+        """Take a file's rows out again."""
+        self._con.execute(f"DELETE FROM events WHERE {FILE} = {index}")
+
+    def _insert(
+        self,
+        staged: StagedFile,
+        batch: pa.RecordBatch,
+        columns: FileColumns,
+        only_rows: Collection[int] | None,
+    ) -> None:
+        accepted = staged.input.accepted
+        self._con.register("incoming", pa.Table.from_batches([batch]))
+        values = {name: quoted(name) for name in _CONTROL}
+        values[FILE] = str(staged.index)
+        values[EVENT] = f"{staged.index * _ROWS_PER_FILE} + {ROW}"
+        moment = f"TIMESTAMPTZ {sql_text(accepted.file_time.isoformat())}"
+        values[AT] = f"coalesce({quoted(COMMITTED_AT)}, {moment})"
+        for name in columns.present:
+            values[name] = self._cast(name, name, columns)
+        for name in columns.before:
+            values[before_name(name)] = self._cast(before_name(name), name, columns)
+        for name in self._key if set(self._key) <= set(columns.before) else ():
+            # A delete may carry its key in the before image only.
+            after, before = values[name], values[before_name(name)]
+            values[name] = f"CASE WHEN {OP} = 'D' THEN coalesce({after}, {before}) ELSE {after} END"
+        faults = self._faults(batch, columns, values)
+        wanted = "" if only_rows is None else f"{ROW} IN ({', '.join(map(str, sorted(only_rows)))})"
+        bad = self._find_faults(staged, faults, wanted)
+        conditions = [f"({condition})" for condition in (wanted, f"NOT {bad}" if bad else "") if condition]
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        names = ", ".join(map(quoted, values))
+        self._con.execute(
+            f"INSERT INTO events ({names}) SELECT {', '.join(values.values())} FROM incoming{where}"
+        )
+        self._con.unregister("incoming")
+
+    def _cast(self, name: str, column: str, columns: FileColumns) -> str:
+        cast = "TRY_CAST" if column in columns.checked else "CAST"
+        return f"{cast}({quoted(name)} AS {self._types[column]})"
+
+    def _faults(
+        self, batch: pa.RecordBatch, columns: FileColumns, values: Mapping[str, str]
+    ) -> list[tuple[str, str, str, str]]:
+        """Return (column, condition, reason, mend) of what a row of this batch may be rejected for."""
+        faults = []
+        for name in self._key:
+            if batch.column(name).null_count or name in columns.checked:
+                reason = "the merge key is NULL"
+                mend = "mend the row at the source, or correct `merge_key`; then release it"
+                faults.append((name, f"{values[name]} IS NULL AND {quoted(name)} IS NULL", reason, mend))
+        for name in columns.checked:
+            pairs = [name, *([before_name(name)] if name in columns.before else [])]
+            for given in pairs:
+                cast = f"TRY_CAST({quoted(given)} AS {self._types[name]})"
+                lossy = (
+                    f"{quoted(given)} IS NOT NULL AND "
+                    f"coalesce({cast}::VARCHAR <> {quoted(given)}::VARCHAR, true)"
+                )
+                reason = f"the value does not fit the table's type {self._types[name]} without loss"
+                mend = f"declare the type of {name!r} under `columns`, or mend the row; then release it"
+                faults.append((given, lossy, reason, mend))
+        return faults
+
+    def _find_faults(self, staged: StagedFile, faults: list[tuple[str, str, str, str]], wanted: str) -> str:
+        """Reject the faulty rows of ``incoming``; return the condition that matches them, '' for none."""
+        conditions = []
+        scope = f" AND {wanted}" if wanted else ""
+        for column, condition, reason, mend in faults:
+            conditions.append(f"coalesce({condition}, false)")
+            query = f"SELECT * FROM incoming WHERE ({condition}){scope} LIMIT {MAX_REJECTED_ROWS + 1}"
+            for values in self._con.execute(query).to_arrow_table().to_pylist():
+                self._reject(staged, values[ROW], column, reason, mend, values)
+        return f"({' OR '.join(conditions)})" if conditions else ""
+
+    def _reject(
+        self,
+        staged: StagedFile,
+        row: int,
+        column: str | None,
+        reason: str,
+        mend: str,
+        values: Mapping[str, object],
+    ) -> None:
+        accepted = staged.input.accepted
+        staged.reject(item_of(accepted, row, reason=reason, mend=mend, column=column, values=values))

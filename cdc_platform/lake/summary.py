@@ -1,0 +1,26 @@
+"""The ``cdc.*`` properties a merge writes into its snapshot's summary."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Identifies the merge; how an unknown commit outcome is resolved.
+BATCH_ID: Final = "cdc.batch-id"
+#: Object key of the batch manifest, below the table's object store. Also a table property.
+BATCH_MANIFEST: Final = "cdc.batch-manifest"
+#: Windows of the files applied, comma-separated.
+WINDOWS: Final = "cdc.windows"
+#: ``generation:sequence`` of the lowest and highest event applied.
+POSITION_LOW: Final = "cdc.position-low"
+POSITION_HIGH: Final = "cdc.position-high"
+#: What the sequences are made of.
+POSITION_KIND: Final = "cdc.position-kind"
+#: Highest commit time applied to the table so far, ISO 8601 UTC.
+WATERMARK: Final = "cdc.watermark"
+#: The newest generation whose full load is complete in the table.
+GENERATION_COMPLETE: Final = "cdc.generation-complete"
+#: Files applied, and files and rows set aside, by this batch.
+FILES_APPLIED: Final = "cdc.files-applied"
+FILES_QUARANTINED: Final = "cdc.files-quarantined"
+#: Prefix of every count of :class:`cdc_platform.lake.result.MergeCounts`, dashes for underscores.
+COUNT_PREFIX: Final = "cdc."

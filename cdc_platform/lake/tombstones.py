@@ -1,0 +1,153 @@
+"""Tombstones: the remembered deletes that stop older events of a key the table no longer shows.
+
+They are Parquet files in the table's object store, named by the batch manifest, so readers of the table
+never see them and they commit with the snapshot. A row is: key columns, generation, position and commit time
+of the delete and, for soft deletes, the position of the image the row shows.
+
+Every so often the files are gathered into one, and deletes older than the horizon (measured from the
+table's watermark) are forgotten. The highest forgotten position is kept as the *floor*: an event below it
+whose key the table does not know may be one that a forgotten delete would have stopped. It goes to
+quarantine, never to a guess.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+import pyarrow.parquet as pq
+
+from cdc_platform.events import Position
+from cdc_platform.lake.applied import AppliedRecord
+from cdc_platform.lake.staging import place
+from cdc_platform.naming import quoted, sql_text
+from cdc_platform.raw.objects import ObjectStore
+
+FOLDER = "tombstones"
+GATHER_AT = 16
+
+#: Columns of a tombstone beside the key.
+_FIELDS = {
+    "generation": "BIGINT",
+    "position": "DECIMAL(38, 0)",
+    "committed_at": "TIMESTAMPTZ",
+    "happened_at": "TIMESTAMPTZ",
+    "image_generation": "BIGINT",
+    "image_position": "DECIMAL(38, 0)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """Which tombstones may be forgotten: those of a superseded generation, and those from before ``before``."""
+
+    generation: int
+    before: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TombstoneFiles:
+    """The tombstone files of the table after a batch, the ones the batch wrote, and the floor."""
+
+    files: tuple[str, ...]
+    written: tuple[str, ...]
+    floor: Position | None
+
+
+class Tombstones:
+    """The tombstones of one table, as of one applied-files record."""
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        objects: ObjectStore,
+        record: AppliedRecord,
+        key_types: Mapping[str, str],
+    ) -> None:
+        self._con = con
+        self._objects = objects
+        self._record = record
+        self._key_types = dict(key_types)
+
+    @property
+    def floor(self) -> Position | None:
+        """The highest position of a forgotten tombstone."""
+        return self._record.tombstone_floor
+
+    def find(self) -> None:
+        """Fill ``tombs`` with the newest tombstone of every key in ``touched``."""
+        keys = ", ".join(map(quoted, self._key_types))
+        same = " AND ".join(f"x.{quoted(c)} = t.{quoted(c)}" for c in self._key_types)
+        fields = ", ".join(_FIELDS)
+        self._con.execute(
+            f"CREATE TABLE tombs AS SELECT {keys}, {fields} FROM {self._source(self._record.tombstones)} x "
+            f"SEMI JOIN touched t ON {same} QUALIFY {self._newest(keys)}"
+        )
+
+    def write(self, batch_id: str, query: str, horizon: Horizon) -> TombstoneFiles:
+        """Write the tombstones ``query`` yields; gather and forget when it is time."""
+        count = (self._con.execute(f"SELECT count(*) FROM ({query})").fetchone() or (0,))[0]
+        files = list(self._record.tombstones)
+        written = []
+        if count:
+            files.append(self._write(f"{FOLDER}/{batch_id}.parquet", query))
+            written.append(files[-1])
+        superseded = horizon.generation > self._record.generation_complete and files
+        if len(files) < GATHER_AT and not superseded:
+            return TombstoneFiles(tuple(files), tuple(written), self.floor)
+        return self._gather(batch_id, files, written, horizon)
+
+    def _gather(
+        self, batch_id: str, files: list[str], written: list[str], horizon: Horizon
+    ) -> TombstoneFiles:
+        keys = ", ".join(map(quoted, self._key_types))
+        names = ", ".join([keys, *_FIELDS])
+        self._con.execute(
+            f"CREATE TABLE gathered AS SELECT {names} FROM {self._source(files)} "
+            f"WHERE generation >= {horizon.generation} QUALIFY {self._newest(keys)}"
+        )
+        floor = self.floor
+        if horizon.before is not None:
+            old = f"happened_at < TIMESTAMPTZ {sql_text(horizon.before.isoformat())}"
+            highest = f"SELECT max({place('generation', 'position')}) AS m FROM gathered WHERE {old}"
+            row = self._con.execute(f"SELECT m.g, m.p FROM ({highest})").fetchone()
+            if row is not None and row[0] is not None:
+                forgotten = Position(int(row[0]), int(row[1]))
+                floor = max(floor, forgotten) if floor else forgotten
+            self._con.execute(f"DELETE FROM gathered WHERE {old}")
+        left = (self._con.execute("SELECT count(*) FROM gathered").fetchone() or (0,))[0]
+        kept = ()
+        if left:
+            kept = (self._write(f"{FOLDER}/{batch_id}-gathered.parquet", "FROM gathered"),)
+            written.extend(kept)
+        self._con.execute("DROP TABLE gathered")
+        return TombstoneFiles(kept, tuple(written), floor)
+
+    def _newest(self, keys: str) -> str:
+        order = (
+            "generation DESC, position DESC, image_generation DESC NULLS LAST, image_position DESC NULLS LAST"
+        )
+        return f"row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
+
+    def _source(self, files: Sequence[str]) -> str:
+        fields = {**self._key_types, **_FIELDS}
+        if not files:
+            nothing = ", ".join(f"NULL::{kind} AS {quoted(name)}" for name, kind in fields.items())
+            return f"(SELECT {nothing} WHERE false)"
+        paths = ", ".join(sql_text(self._objects.url(file)) for file in files)
+        cast = ", ".join(f"{quoted(name)}::{kind} AS {quoted(name)}" for name, kind in fields.items())
+        return f"(SELECT {cast} FROM read_parquet([{paths}], union_by_name = true))"
+
+    def _write(self, key: str, query: str) -> str:
+        keys = ", ".join(map(quoted, self._key_types))
+        names = ", ".join([keys, *_FIELDS])
+        reader = self._con.execute(f"SELECT {names} FROM ({query}) ORDER BY {keys}").to_arrow_reader(65_536)
+        sink = io.BytesIO()
+        with pq.ParquetWriter(sink, reader.schema, compression="zstd") as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+        self._objects.put(key, sink.getvalue())
+        return key
