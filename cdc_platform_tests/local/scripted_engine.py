@@ -79,7 +79,9 @@ class ScriptedEngine:
         self.runs: list[ScriptedRun] = []
         self.saved: dict[str, TaskReport] = {}
         self.refusal: str | None = None
+        self.ends_at_once: str | None = None
         self.connection_failure: str | None = None
+        self.accepted_password: str | None = None
         self.seen_sources: list[Mapping[str, Any]] = []
 
     def start(self, spec: TaskSpec, request: StartRequest, faults: FaultSwitch) -> ScriptedRun:
@@ -87,6 +89,8 @@ class ScriptedEngine:
             raise LocalServiceError(self.refusal)
         run = ScriptedRun(self, spec, request)
         self.runs.append(run)
+        if self.ends_at_once is not None:
+            run.end(TaskStatus.STOPPED, self.ends_at_once)
         return run
 
     def last_report(self, spec: TaskSpec) -> TaskReport | None:
@@ -95,4 +99,6 @@ class ScriptedEngine:
 
     def test_connection(self, source: Mapping[str, Any]) -> str | None:
         self.seen_sources.append(source)
+        if self.accepted_password not in (None, source.get("Password")):
+            return "password authentication failed"
         return self.connection_failure
