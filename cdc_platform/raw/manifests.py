@@ -1,184 +1,171 @@
-# LEAD TO RAW ENGINEER: I wrote and committed load_sets.py, manifests.py and intake.py (see git log) while you did the readers;
-# pipeline.py, reconcile and the lake build on these names. Do NOT rewrite them: test them (Hypothesis, bad input), fix bugs in place.
-# Your draft is in /tmp/brief/helper1_load_sets.py. Delete these three lines when you have read them.
-"""Which files were accepted into which window of a table: ``windows/<key>.json``.
+"""Window manifests: which raw files were accepted into a window of a table.
 
-A manifest only grows. Each (key, ETag) is one file: an object whose content was rewritten is another file, and
-the version it took the place of is marked ``replaced`` (there is nothing left to read of it). A file that a
-complete listing of its window no longer finds is marked ``missing``, and unmarked when it is found again; it
-is an error only for a merge that still needs it. Merging is idempotent, and safe with concurrent writers.
+A manifest is one JSON object, ``windows/<window>.json`` in the table's object store; ``loads.json`` beside it
+holds the table's load sets. Both only ever grow, and are written by compare-and-swap, so any number of
+sensors and backfills may take in at once. The generation of a file is not stored: it follows from the load
+sets, which may learn of an older file later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
 from cdc_platform.raw.files import AcceptedFile, FileKind, RawFile
-from cdc_platform.raw.load_sets import LoadSets
+from cdc_platform.raw.load_sets import LoadFile, LoadSets, assign_generations
 from cdc_platform.raw.objects import ObjectStore
-from cdc_platform.raw.stored_json import change_json, read_json
 
-FOLDER = "windows"
-
-Version = tuple[str, str]
+WINDOWS = "windows/"
+LOADS = "loads.json"
 
 
 @dataclass(frozen=True, slots=True)
 class WindowManifest:
-    """The accepted files of one window, by file time."""
+    """The files accepted into one window of a table, in the order of their keys.
+
+    Two versions of a key may be there; ``replaced`` holds the (key, etag) of those that a newer one of the
+    same key has overwritten and that can no longer be read.
+    """
 
     source: str
     table_id: str
     window: str
     files: tuple[AcceptedFile, ...] = ()
-    replaced: frozenset[Version] = frozenset()
-    missing: frozenset[Version] = frozenset()
+    replaced: frozenset[tuple[str, str]] = frozenset()
 
     @property
-    def current(self) -> tuple[AcceptedFile, ...]:
-        """The files to merge: all but replaced versions."""
-        return tuple(file for file in self.files if version_of(file) not in self.replaced)
+    def readable(self) -> tuple[AcceptedFile, ...]:
+        """The files that were not overwritten since."""
+        return tuple(f for f in self.files if (f.file.key, f.file.etag) not in self.replaced)
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestChange:
-    """What a merge into a manifest did. ``reassigned`` files were given another generation."""
-
-    manifest: WindowManifest
-    added: tuple[AcceptedFile, ...] = ()
-    reassigned: tuple[AcceptedFile, ...] = ()
+def window_key(window: str) -> str:
+    """Return the object key of a window's manifest (a partition key may hold ``:``)."""
+    return f"{WINDOWS}{window.replace(':', '_')}.json"
 
 
-def version_of(accepted: AcceptedFile) -> Version:
-    """Return what makes an accepted file one: key and ETag."""
-    return accepted.file.key, accepted.file.etag
+def read_load_sets(objects: ObjectStore) -> LoadSets:
+    """Return the load sets of a table; none before its first LOAD file."""
+    data = objects.get(LOADS)
+    return LoadSets.from_json(data) if data else LoadSets()
 
 
-def read_manifest(objects: ObjectStore, window: str) -> WindowManifest | None:
-    """Return the manifest of ``window``, None when no file was ever accepted into it."""
-    return read_json(objects, _key(window), _decoded)
+def add_load_files(objects: ObjectStore, files: Iterable[LoadFile]) -> LoadSets:
+    """Record LOAD file versions and return the load sets that result."""
+    new = tuple(files)
+    return _change_load_sets(objects, lambda sets: assign_generations(new, sets))
 
 
-def list_windows(objects: ObjectStore) -> list[str]:
-    """Return the keys of the windows that have a manifest, ascending."""
-    keys = objects.list(f"{FOLDER}/")
-    return [key.removeprefix(f"{FOLDER}/").removesuffix(".json") for key in keys]
+def confirm_load(objects: ObjectStore, generation: int) -> LoadSets:
+    """Record that the load of ``generation`` is complete, as DMS's statistics or a person said."""
+    return _change_load_sets(objects, lambda sets: sets.confirmed(generation))
 
 
-def merge_manifest(
-    objects: ObjectStore,
-    empty: WindowManifest,
-    found: Collection[AcceptedFile],
-    sets: LoadSets,
-    *,
-    is_complete_listing: bool = False,
-) -> ManifestChange:
-    """Add ``found`` to the manifest of ``empty``'s window and bring its generations up to ``sets``.
-
-    With ``is_complete_listing``, ``found`` is all there is: other files are noted as missing.
-    """
-    old, new = change_json(
-        objects,
-        _key(empty.window),
-        _decoded,
-        _encoded,
-        lambda known: _merged(known or empty, found, sets, is_complete_listing),
-    )
-    before = {version_of(file): file for file in (old.files if old else ())}
-    added = tuple(file for file in new.files if version_of(file) not in before)
-    reassigned = tuple(
-        file
-        for file in new.files
-        if version_of(file) in before and before[version_of(file)].generation != file.generation
-    )
-    return ManifestChange(new, added, reassigned)
+def _change_load_sets(objects: ObjectStore, change: Callable[[LoadSets], LoadSets]) -> LoadSets:
+    while True:
+        stored = objects.read(LOADS)
+        before = LoadSets.from_json(stored.data) if stored else LoadSets()
+        after = change(before)
+        if after == before:
+            return after
+        if objects.replace(LOADS, after.to_json(), stored.version if stored else None):
+            return after
 
 
-def _merged(
-    known: WindowManifest, found: Collection[AcceptedFile], sets: LoadSets, is_complete_listing: bool
+def windows_of(objects: ObjectStore) -> Iterator[str]:
+    """Yield the windows that have a manifest, oldest first."""
+    for key in objects.list(WINDOWS):
+        data = objects.get(key)
+        if data is not None:
+            yield json.loads(data)["window"]
+
+
+def read_manifest(
+    objects: ObjectStore, source: str, table_id: str, window: str, load_sets: LoadSets | None = None
 ) -> WindowManifest:
-    seen = {version_of(file) for file in found}
-    files = {version_of(file): file for file in (*found, *known.files)}
-    for version, file in files.items():
-        files[version] = replace(file, generation=_generation(file, sets))
-    replaced = known.replaced | _replaced(files.values(), sets)
-    missing = known.missing - seen
-    if is_complete_listing:
-        missing |= files.keys() - seen
-    ordered = sorted(files.values(), key=lambda file: (file.file_time, file.file.key, file.file.etag))
-    return replace(known, files=tuple(ordered), replaced=replaced, missing=missing - replaced)
+    """Return the manifest of a window; an empty one when nothing was accepted yet."""
+    data = objects.get(window_key(window))
+    if data is None:
+        return WindowManifest(source, table_id, window)
+    return _parse(data, load_sets if load_sets is not None else read_load_sets(objects))
 
 
-def _generation(file: AcceptedFile, sets: LoadSets) -> int:
-    if file.kind is FileKind.CHANGES:
-        return sets.generation_of(file.file_time)
-    generation = sets.generation_of_load(*version_of(file))
-    return file.generation if generation is None else generation
+def accept(
+    objects: ObjectStore,
+    source: str,
+    table_id: str,
+    window: str,
+    files: Iterable[AcceptedFile],
+    load_sets: LoadSets,
+) -> tuple[AcceptedFile, ...]:
+    """Add ``files`` to the window's manifest and return those it did not hold yet."""
+    offered = tuple(files)
+    while True:
+        stored = objects.read(window_key(window))
+        empty = WindowManifest(source, table_id, window)
+        before = _parse(stored.data, load_sets) if stored else empty
+        known = {(f.file.key, f.file.etag) for f in before.files}
+        new = tuple(f for f in offered if (f.file.key, f.file.etag) not in known)
+        if not new:
+            return ()
+        overwritten = {f.file.key for f in new}
+        replaced = {(f.file.key, f.file.etag) for f in before.files if f.file.key in overwritten}
+        after = replace(
+            before,
+            files=tuple(sorted((*before.files, *new), key=lambda f: (f.file.key, f.file.last_modified))),
+            replaced=before.replaced | replaced,
+        )
+        if objects.replace(window_key(window), _bytes(after), stored.version if stored else None):
+            return new
 
 
-def _replaced(files: Iterable[AcceptedFile], sets: LoadSets) -> frozenset[Version]:
-    """Return the versions that a newer one of the same key took the place of, in whatever window."""
-    newest: dict[str, tuple[datetime, str]] = {}
-    versions = [(file.file.key, file.file.last_modified, file.file.etag) for file in files]
-    loads = [one.file for load_set in sets.sets for one in load_set.files]
-    for key, modified, etag in (*versions, *((file.key, file.last_modified, file.etag) for file in loads)):
-        newest[key] = max(newest.get(key, (modified, etag)), (modified, etag))
-    return frozenset((key, etag) for key, _, etag in versions if newest[key][1] != etag)
+def mark_replaced(
+    objects: ObjectStore, source: str, table_id: str, window: str, versions: set[tuple[str, str]]
+) -> None:
+    """Record that versions of this window were overwritten by a file of another window."""
+    while True:
+        stored = objects.read(window_key(window))
+        if stored is None:
+            return
+        before = _parse(stored.data, LoadSets())
+        after = replace(before, replaced=before.replaced | versions)
+        if after == before or objects.replace(window_key(window), _bytes(after), stored.version):
+            return
 
 
-def _key(window: str) -> str:
-    return f"{FOLDER}/{window}.json"
+def _bytes(manifest: WindowManifest) -> bytes:
+    files = [
+        {
+            "key": one.file.key,
+            "size": one.file.size,
+            "etag": one.file.etag,
+            "last_modified": one.file.last_modified.isoformat(),
+            "kind": one.kind.value,
+            "file_time": one.file_time.isoformat(),
+            "replaced": (one.file.key, one.file.etag) in manifest.replaced,
+        }
+        for one in manifest.files
+    ]
+    head = {"version": 1, "source": manifest.source, "table": manifest.table_id, "window": manifest.window}
+    return json.dumps({**head, "files": files}, indent=1).encode()
 
 
-def _encoded(manifest: WindowManifest) -> Any:
-    return {
-        "format": 1,
-        "source": manifest.source,
-        "table": manifest.table_id,
-        "window": manifest.window,
-        "files": [_encoded_file(file, manifest) for file in manifest.files],
-    }
-
-
-def _encoded_file(accepted: AcceptedFile, manifest: WindowManifest) -> dict[str, Any]:
-    version = version_of(accepted)
-    entry = {
-        "key": accepted.file.key,
-        "size": accepted.file.size,
-        "etag": accepted.file.etag,
-        "last_modified": accepted.file.last_modified.astimezone(UTC).isoformat(),
-        "kind": accepted.kind.value,
-        "file_time": accepted.file_time.astimezone(UTC).isoformat(),
-        "generation": accepted.generation,
-    }
-    if accepted.rows is not None:
-        entry["rows"] = accepted.rows
-    marks = {"replaced": version in manifest.replaced, "missing": version in manifest.missing}
-    return entry | {mark: True for mark, is_set in marks.items() if is_set}
-
-
-def _decoded(value: Any) -> WindowManifest:
-    entries = value["files"]
+def _parse(data: bytes, load_sets: LoadSets) -> WindowManifest:
+    stored = json.loads(data)
+    files: list[AcceptedFile] = []
+    replaced: set[tuple[str, str]] = set()
+    for one in stored["files"]:
+        modified = datetime.fromisoformat(one["last_modified"])
+        file = RawFile(one["key"], one["size"], one["etag"], modified)
+        kind = FileKind(one["kind"])
+        file_time = datetime.fromisoformat(one["file_time"])
+        loaded = load_sets.generation_of_load(file.key, file.etag) if kind is FileKind.LOAD else None
+        generation = loaded if loaded is not None else load_sets.generation_of(file_time)
+        files.append(AcceptedFile(file, kind, file_time, stored["window"], generation))
+        if one["replaced"]:
+            replaced.add((file.key, file.etag))
     return WindowManifest(
-        source=value["source"],
-        table_id=value["table"],
-        window=value["window"],
-        files=tuple(_decoded_file(entry, value["window"]) for entry in entries),
-        replaced=frozenset((one["key"], one["etag"]) for one in entries if one.get("replaced")),
-        missing=frozenset((one["key"], one["etag"]) for one in entries if one.get("missing")),
-    )
-
-
-def _decoded_file(entry: Any, window: str) -> AcceptedFile:
-    modified = datetime.fromisoformat(entry["last_modified"])
-    return AcceptedFile(
-        file=RawFile(entry["key"], entry["size"], entry["etag"], modified),
-        kind=FileKind(entry["kind"]),
-        file_time=datetime.fromisoformat(entry["file_time"]),
-        window=window,
-        generation=entry["generation"],
-        rows=entry.get("rows"),
+        stored["source"], stored["table"], stored["window"], tuple(files), frozenset(replaced)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -65,7 +66,8 @@ class S3RawStore:
         for found in page.get("Contents", []):
             key = found["Key"].removeprefix(self._prefix)
             if key and is_raw_object(key):
-                yield RawFile(key, found["Size"], found["ETag"].strip('"'), found["LastModified"])
+                modified = found["LastModified"].astimezone(UTC)
+                yield RawFile(key, found["Size"], found["ETag"].strip('"'), modified)
 
 
 class _ObjectReader(io.RawIOBase):
