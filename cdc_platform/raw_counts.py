@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdc_platform.events import OP
@@ -53,13 +54,14 @@ def count_ops(file: EventFile) -> OpCounts:
     """Read ``file`` whole, in batches. Raises RawFileError or SchemaError as reading does."""
     total = OpCounts()
     for batch in file.batches():
-        tally = {
-            str(one["values"]): int(one["counts"])
-            for one in pc.value_counts(batch.events.column(OP)).to_pylist()
-        }
-        loads, inserts, updates, deletes = (tally.get(op, 0) for op in "LIUD")
+        ops = batch.events.column(OP)
+        loads, inserts, updates, deletes = (_how_many(ops, op) for op in "LIUD")
         total += OpCounts(loads, inserts, updates, deletes, len(batch.rejected))
     return total
+
+
+def _how_many(ops: pa.Array[Any], op: str) -> int:
+    return int(pc.sum(pc.equal(ops, pa.scalar(op)).cast(pa.int64())).as_py() or 0)
 
 
 def count_files(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from cdc_platform.pipeline import Platform
 
 
+Finding = Mapping[str, str | int | None]
+
+
 @dataclass(frozen=True, slots=True)
 class CheckOutcome:
     """What a check found. ``is_warning``: it did not pass, but nothing is known to be wrong.
@@ -29,14 +32,14 @@ class CheckOutcome:
     passed: bool
     description: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    rows: Sequence[Mapping[str, str | int | None]] = ()
+    rows: Sequence[Finding] = ()
     is_warning: bool = False
 
 
 def files_are_readable(platform: Platform, source: str, table_id: str, window: str) -> CheckOutcome:
     """Whether every accepted file of the window opens as the configured format and every row of it parses."""
     files = platform.manifest(source, table_id, window).readable
-    findings: list[Mapping[str, str | int | None]] = []
+    findings: list[Finding] = []
     total = OpCounts()
     for accepted in files:
         try:
@@ -72,7 +75,7 @@ def row_counts_match_replication_statistics(
     if statistics is None:
         return CheckOutcome(False, "not compared: DMS has no statistics of this table", is_warning=True)
     told = OpCounts(statistics.full_load_rows, statistics.inserts, statistics.updates, statistics.deletes)
-    findings = [
+    findings: list[Finding] = [
         {"rows": name, "raw files": here, "DMS": there}
         for name, here, there in zip(("loads", "inserts", "updates", "deletes"), raw, told, strict=False)
         if here != there
@@ -108,7 +111,7 @@ def no_rows_quarantined(platform: Platform, source: str, table_id: str, window: 
     counts = {"files": files, "rows": len(waiting) - files}
     if not waiting:
         return CheckOutcome(True, "nothing of this window is in quarantine", counts)
-    findings = [
+    findings: list[Finding] = [
         {"id": i.id, "file": i.key, "row": i.row, "column": i.column, "reason": i.reason, "mend": i.mend}
         for i in waiting
     ]
@@ -133,7 +136,9 @@ def watermark_is_current(platform: Platform, source: str, table_id: str, window:
     if watermark is not None:
         seen["seconds_behind_now"] = round((datetime.now(UTC) - watermark).total_seconds(), 1)
     if pending:
-        findings = [{"file": p.file.key, "window": p.window, "bytes": p.file.size} for p in pending[:100]]
+        findings: list[Finding] = [
+            {"file": p.file.key, "window": p.window, "bytes": p.file.size} for p in pending[:100]
+        ]
         text = f"{len(pending)} accepted files are not in base yet; materialize their windows"
         return CheckOutcome(False, text, seen, findings)
     at = watermark.isoformat(sep=" ") if watermark else "no change yet"
@@ -148,7 +153,7 @@ def schema_matches_configuration(platform: Platform, source: str, table_id: str,
     if table is None:
         text = "base does not exist yet; merge a window with files first"
         return CheckOutcome(False, text, is_warning=True)
-    findings = [
+    findings: list[Finding] = [
         {"what": what, "configured": configured, "base": there}
         for what, configured, there in configured_differences(table, platform.table(source, table_id))
     ]
