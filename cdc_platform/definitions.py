@@ -13,6 +13,7 @@ from cdc_platform.assets.base import build_base_asset, build_base_checks
 from cdc_platform.assets.keys import active_tables, window_partitions
 from cdc_platform.assets.raw import build_raw_asset, build_raw_checks
 from cdc_platform.assets.reconciliation import build_reconciliation_asset
+from cdc_platform.assets.replication import build_replication_asset, is_replicated
 from cdc_platform.config.load import load_config
 from cdc_platform.config.model import PlatformConfig
 from cdc_platform.resources import DmsResource, PlatformResource
@@ -42,7 +43,8 @@ def source_definitions(config: PlatformConfig, source: str) -> dg.Definitions:
     settings = config.sources[source]
     # one value for the whole source, so that windows map one to one along the chain
     partitions = window_partitions(settings)
-    assets: list[dg.AssetsDefinition] = []
+    replicated = is_replicated(settings)
+    assets = [build_replication_asset(source=source, config=settings)] if replicated else []
     checks: list[dg.AssetChecksDefinition] = []
     for table in active_tables(settings):
         assets += [
@@ -54,8 +56,8 @@ def source_definitions(config: PlatformConfig, source: str) -> dg.Definitions:
             build_raw_checks(source=source, config=settings, table=table, partitions=partitions),
             build_base_checks(source=source, table=table, partitions=partitions),
         ]
-    if not assets:
-        return dg.Definitions()
+    if not checks:
+        return dg.Definitions(assets=assets)
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,

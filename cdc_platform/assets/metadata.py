@@ -6,7 +6,7 @@ Snapshot ids are text: they exceed what a browser shows exactly.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from cdc_platform.lake.result import MergeResult
     from cdc_platform.raw.manifests import WindowManifest
+    from cdc_platform.replication import ReplicationObjects, TableStatistics, TaskState
 
 #: How many rows of a table the UI is given; the report and the lake hold all.
 SHOWN_ROWS = 20
@@ -138,6 +139,35 @@ def table_metadata(table: "Table") -> dict[str, Any]:
             "dagster/row_count": rows,
             "dagster/uri": table.location(),
             "metadata_location": table.metadata_location,
+        }
+    )
+
+
+def replication_metadata(
+    made: "ReplicationObjects", task: "TaskState", statistics: Sequence["TableStatistics"]
+) -> dict[str, Any]:
+    """Return what a replication shows: its task, what was changed to make it so, and its tables."""
+    tables = [
+        {
+            "table": f"{one.schema_name}.{one.table_name}",
+            "state": one.table_state,
+            "loaded": one.full_load_rows,
+            "inserts": one.inserts,
+            "updates": one.updates,
+            "deletes": one.deletes,
+        }
+        for one in statistics
+    ]
+    return without_none(
+        {
+            "task": task.identifier,
+            "status": task.status,
+            "migration_type": task.migration_type,
+            "stop_reason": task.stop_reason,
+            "checkpoint": task.checkpoint,
+            "full_load_percent": task.full_load_percent,
+            "tables": table_value(tables[:SHOWN_ROWS]),
+            "objects": table_value({"object": name, "outcome": done} for name, done in made.done.items()),
         }
     )
 

@@ -8,9 +8,10 @@ import dagster as dg
 
 from cdc_platform.assets.checks import FILES_ARE_READABLE, RAW_CHECKS, build_window_checks
 from cdc_platform.assets.conditions import when_dependency_moved
-from cdc_platform.assets.keys import has_replication, owners_of, raw_key, tags_of
+from cdc_platform.assets.keys import has_replication, owners_of, raw_key, replication_key, tags_of
 from cdc_platform.assets.metadata import raw_metadata
 from cdc_platform.assets.outcome import dagster_outcome
+from cdc_platform.assets.replication import is_replicated
 from cdc_platform.config.model import PlatformConfig, SourceConfig, TableConfig
 from cdc_platform.resources import PlatformResource
 
@@ -25,6 +26,7 @@ def build_raw_asset(
 
     @dg.asset(
         key=raw_key(source, table.id),
+        deps=[replication_key(source)] if is_replicated(settings) else [],
         partitions_def=partitions,
         group_name=source,
         kinds={"dms", raw_options.format.value},

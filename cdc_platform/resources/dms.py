@@ -1,28 +1,32 @@
 """AWS DMS as a Dagster resource: a boto3 client for the DMS objects of a source.
 
-The same calls go to AWS or to the local DMS endpoint; only ``endpoint_url`` differs. It comes from here, else
-from the source's ``dms.endpoint_url``, else from what boto3 itself reads (``AWS_ENDPOINT_URL_DMS``).
+The same calls go to AWS or to the local DMS endpoint; only the endpoint differs.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 if TYPE_CHECKING:
-    from cdc_platform.config.model import DmsOptions
+    from mypy_boto3_dms import DatabaseMigrationServiceClient
+
+    from cdc_platform.config.model import PlatformConfig
 
 
 class DmsResource(dg.ConfigurableResource["DmsResource"]):
-    """Makes DMS clients. ``endpoint_url`` and ``region``, when given, win over the source's own settings."""
+    """Makes DMS clients. ``endpoint_url`` and ``region``, when given, win over what ``cdc.yaml`` says."""
 
     endpoint_url: str | None = None
     region: str | None = None
 
-    def client(self, options: "DmsOptions") -> Any:
-        """Return a boto3 ``dms`` client for a source with these options."""
-        import boto3
+    def client(self, config: "PlatformConfig", source: str) -> "DatabaseMigrationServiceClient":
+        """Return the client for a source's DMS objects. Raises ConfigError, ReplicationError."""
+        from cdc_platform.replication import dms_client
 
-        region = self.region or options.region
-        return boto3.client(
-            "dms", endpoint_url=self.endpoint_url or options.endpoint_url, region_name=region
-        )
+        given = {"endpoint_url": self.endpoint_url, "region": self.region}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        if chosen and source in config.sources:
+            settings = config.sources[source]
+            changed = settings.model_copy(update={"dms": settings.dms.model_copy(update=chosen)})
+            config = config.model_copy(update={"sources": {**config.sources, source: changed}})
+        return dms_client(config, source)
