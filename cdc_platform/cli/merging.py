@@ -187,9 +187,8 @@ def print_reconciliations(results: Sequence[Reconciliation]) -> None:
             for found in comparison.discrepancies[:5]:
                 key = ", ".join(f"{name}={value}" for name, value in found.key.items())
                 columns = f" in {', '.join(found.columns)}" if found.columns else ""
-                stdout().print(
-                    f"  {found.kind.value} {key}{columns} {found.reason}".rstrip(), highlight=False
-                )
+                text = f"  {found.kind.value} {key}{columns} {found.reason}".rstrip()
+                stdout().print(text, highlight=False, markup=False)
 
 
 def _print_merges(intakes: dict[str, IntakeResult], merges: Sequence[MergeResult]) -> None:

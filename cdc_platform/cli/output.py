@@ -31,7 +31,7 @@ from rich.text import Text
 
 ConfigOption = Annotated[
     Path,
-    typer.Option("--config", "-c", envvar="CDC_CONFIG", help="The configuration file.", show_default=True),
+    typer.Option("--config", "-c", envvar="CDC_CONFIG", help="The configuration file."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]

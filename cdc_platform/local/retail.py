@@ -52,7 +52,8 @@ CREATE TABLE IF NOT EXISTS productorder (
 _FILL_PRODUCT = """
 INSERT INTO product
 SELECT i, (ARRAY['Pen','Notebook','Lamp','Chair','Mug','Backpack','Bottle','Clock'])[1 + i %% 8] || ' ' || i,
-       (ARRAY['office','home','travel','kitchen'])[1 + i %% 4], round((0.99 + (i * 7919 %% 20000) / 100.0)::numeric, 2),
+       (ARRAY['office','home','travel','kitchen'])[1 + i %% 4],
+       round((0.99 + (i * 7919 %% 20000) / 100.0)::numeric, 2),
        i %% 20 <> 0, now() - make_interval(mins => i)
 FROM generate_series(1, %(rows)s) AS i"""
 
