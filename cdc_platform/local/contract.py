@@ -144,6 +144,20 @@ class TaskEngine(Protocol):
         """Return the report stored by the last run, after a restart of the endpoint."""
         ...
 
+    def forget(self, spec: TaskSpec) -> None:
+        """Drop what a task made at its source (slot, publications), for a task that is being deleted.
+
+        Raises LocalServiceError when it is still there.
+        """
+        ...
+
     def test_connection(self, source: Mapping[str, Any]) -> str | None:
         """Return None when the source answers, else why not, without secrets."""
+        ...
+
+    def forget(self, spec: TaskSpec) -> None:
+        """Release what the task keeps at its source (its slot), because the task is being deleted.
+
+        Call it before the task's folder goes. Raises LocalServiceError when the source cannot be reached.
+        """
         ...

@@ -44,7 +44,7 @@ def _text(column: Values, options: FileOptions) -> Values:
     if pa.types.is_floating(kind):
         return _float_text(column)
     if pa.types.is_timestamp(kind):
-        return pc.strftime(column.cast(pa.timestamp("us")), "%Y-%m-%d %H:%M:%S")
+        return column.cast(pa.timestamp("us")).cast(pa.string())
     if pa.types.is_binary(kind):
         return _hex_text(column)
     return column.cast(pa.string())

@@ -23,7 +23,6 @@ from cdc_platform.local.engine.source import SourceTable
 from cdc_platform.local.engine.types import ColumnType, Values, column_type, pc, truncate_lobs
 
 OP = "Op"
-_TIMESTAMP_FORMAT = "%Y-%m-%d %H:%M:%S"  # Arrow's %S has the fraction in it
 _OPERATIONS = {"I": "INSERT", "U": "UPDATE", "D": "DELETE"}
 
 #: A change as captured: op, commit time text, log position text, change sequence, then the new image's values
@@ -158,7 +157,7 @@ class RowShape:
         # the transfer time, different on each row as DMS has it
         first = int(datetime.now(UTC).timestamp() * 1e6)
         moments = pa.array(range(first, first + count), pa.int64()).cast(pa.timestamp("us"))
-        return pc.strftime(moments, _TIMESTAMP_FORMAT)
+        return moments.cast(pa.string())
 
     def _load_value(self, column: AddedColumn, count: int, stamps: Values) -> Values:
         if column.expression in ("$AR_H_CHANGE_SEQ", "$AR_H_STREAM_POSITION"):
