@@ -1,9 +1,10 @@
 """When the daemon materializes an asset by itself.
 
-Two traps decide the shape of these conditions. ``eager()`` looks at the latest window only, so a late file
-for an old day would never be merged. And "a dependency was updated" is true for one tick only, so combined
-with "not in progress" an update that comes while the partition is being made would be forgotten; ``since``
-keeps it until the next request.
+Three traps decide the shape of these conditions. ``eager()`` looks at the latest window only, so a late file
+for an old day would never be merged. "A dependency was updated" is true for one tick only, so an update that
+comes while the partition is being made has to be remembered: ``since`` does that, until the next request. And
+a request is seen one tick late, where it would wipe out an update of that very tick: hence the reset only
+when nothing moved.
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,8 @@ import dagster as dg
 
 def when_dependency_moved() -> dg.AutomationCondition[Any]:
     """True for a partition whose dependencies moved since it was last requested, unless it is in progress."""
-    moved = dg.AutomationCondition.any_deps_updated()
-    idle = ~dg.AutomationCondition.in_progress()
-    condition = moved.since(dg.AutomationCondition.newly_requested()) & idle
-    return condition.with_label("dependency_moved")
+    pending = _since_request(dg.AutomationCondition.any_deps_updated())
+    return (pending & ~dg.AutomationCondition.in_progress()).with_label("dependency_moved")
 
 
 def when_verdict_allows(reconciliations: Sequence[dg.AssetKey]) -> dg.AutomationCondition[Any]:
@@ -33,11 +32,16 @@ def when_verdict_allows(reconciliations: Sequence[dg.AssetKey]) -> dg.Automation
     refused = dg.AutomationCondition.any_deps_match(
         dg.AutomationCondition.any_checks_match(dg.AutomationCondition.check_failed(), blocking_only=True)
     ).allow(watched)
-    since_request = passed.since(dg.AutomationCondition.newly_requested())
-    return (since_request & ~refused & ~dg.AutomationCondition.in_progress()).with_label("verdict_allows")
+    pending = _since_request(passed)
+    return (pending & ~refused & ~dg.AutomationCondition.in_progress()).with_label("verdict_allows")
 
 
 def when_all_dependencies_exist() -> dg.AutomationCondition[Any]:
     """As :func:`when_dependency_moved`, but not before every dependency was made once."""
     complete = ~dg.AutomationCondition.any_deps_missing()
     return (when_dependency_moved() & complete).with_label("dependency_moved_and_all_exist")
+
+
+def _since_request(moved: dg.AutomationCondition[Any]) -> dg.AutomationCondition[Any]:
+    """True from when ``moved`` was until the request that follows it."""
+    return moved.since(dg.AutomationCondition.newly_requested() & ~moved)
