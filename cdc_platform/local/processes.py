@@ -85,11 +85,16 @@ def spawn(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
 
 
 def write_process_file(file: Path, process: ServiceProcess) -> None:
-    """Write the file that tells of the process, at once and readable by the owner only."""
-    draft = file.with_suffix(".new")
+    """Write the file that tells of the process."""
+    write_private(file, json.dumps(asdict(process)))
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file whole or not at all, readable by the owner only."""
+    draft = file.with_name(f"{file.name}.new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as output:
-        json.dump(asdict(process), output)
+        output.write(text)
     draft.replace(file)
 
 

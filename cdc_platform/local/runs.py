@@ -135,13 +135,21 @@ class TaskRuns:
         report = self.report(task)
         return report is not None and report.status not in _ENDED
 
-    def forget(self, task: Document) -> None:
-        """Drop the run and the durable state of a task that is being deleted."""
+    def forget(self, task: Document) -> str | None:
+        """Drop the run and all state of a task that is being deleted; return what could not be cleaned up."""
         self._settle(task["ReplicationTaskArn"])
         self._running.pop(task["ReplicationTaskArn"], None)
-        folder = self._spec_of(task).folder
-        if folder.exists():
-            shutil.rmtree(folder)
+        spec = self._spec_of(task)
+        try:
+            self._engine.forget(spec)
+        except CdcError as fault:
+            left = str(fault)
+            _LOG.warning("task %s is deleted, but: %s", spec.identifier, left)
+        else:
+            left = None
+        if spec.folder.exists():
+            shutil.rmtree(spec.folder)
+        return left
 
     def _settle(self, arn: str) -> None:
         """Let the watcher of an ended run finish, so that it cannot undo what comes next."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdc_platform.local.processes import ServiceProcess, read_process_file
+from cdc_platform.local.processes import ServiceProcess, read_process_file, write_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,11 @@ class ServiceFolder:
         return self.root / "dms.json"
 
     @property
+    def dsn_file(self) -> Path:
+        """Holds the database's DSN, for ``dsn_file`` in ``cdc.yaml``."""
+        return self.root / "source.dsn"
+
+    @property
     def _port_file(self) -> Path:
         return self.root / "dms.port"
 
@@ -59,6 +64,10 @@ class ServiceFolder:
         with (self.root / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+    def keep_dsn(self, dsn: str) -> None:
+        """Write the DSN where only the owner can read it."""
+        write_private(self.dsn_file, dsn + "\n")
 
     def keep_port(self, url: str) -> None:
         """Remember the port, so that the URL stays the same from one start to the next."""

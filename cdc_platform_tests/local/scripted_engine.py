@@ -97,6 +97,11 @@ class ScriptedEngine:
         saved = self.saved.get(str(spec.folder))
         return replace(saved) if saved is not None else None
 
+    def forget(self, spec: TaskSpec) -> None:
+        if self.refusal is not None:
+            raise LocalServiceError(self.refusal)
+        self.saved.pop(str(spec.folder), None)
+
     def test_connection(self, source: Mapping[str, Any]) -> str | None:
         self.seen_sources.append(source)
         if self.accepted_password not in (None, source.get("Password")):

@@ -164,6 +164,20 @@ def test_a_deleted_task_is_gone_with_its_checkpoint(dms: LocalDms) -> None:
     waiter.wait(Filters=[{"Name": "replication-task-arn", "Values": [task]}], WaiterConfig=QUICK)
 
 
+def test_a_task_is_deleted_even_when_its_source_cannot_be_cleaned_up(dms: LocalDms) -> None:
+    task = dms.task()
+    dms.start(task)
+    dms.stop(task)
+    dms.engine.refusal = "replication slot x could not be dropped"
+
+    dms.client.delete_replication_task(ReplicationTaskArn=task)
+
+    events = dms.client.describe_events(EventCategories=["failure"])["Events"]
+    assert ["Replication task clean-up failed: replication slot x could not be dropped"] == [
+        event["Message"] for event in events
+    ]
+
+
 def test_a_modified_task_runs_with_what_it_was_modified_to(dms: LocalDms) -> None:
     task = dms.task()
 

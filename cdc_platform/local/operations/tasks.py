@@ -107,11 +107,15 @@ def delete(context: Context, call: Call) -> dict[str, Any]:
     task = require_task(context, call.request["ReplicationTaskArn"])
     _refuse_live(context, task, "deleted")
     shown = shown_task(task, context.runs.report(task)) | {"Status": "deleting"}
-    context.runs.forget(task)
+    left = context.runs.forget(task)
     context.store.delete(TASK, task["ReplicationTaskArn"])
     context.store.delete("tags", task["ReplicationTaskArn"])
     name = task["ReplicationTaskIdentifier"]
     record_event(context, "replication-task", name, "deletion", "Replication task deleted")
+    if left is not None:
+        record_event(
+            context, "replication-task", name, "failure", f"Replication task clean-up failed: {left}"
+        )
     return {"ReplicationTask": shown}
 
 
