@@ -154,10 +154,3 @@ class TaskEngine(Protocol):
     def test_connection(self, source: Mapping[str, Any]) -> str | None:
         """Return None when the source answers, else why not, without secrets."""
         ...
-
-    def forget(self, spec: TaskSpec) -> None:
-        """Release what the task keeps at its source (its slot), because the task is being deleted.
-
-        Call it before the task's folder goes. Raises LocalServiceError when the source cannot be reached.
-        """
-        ...
