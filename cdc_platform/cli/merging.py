@@ -21,7 +21,7 @@ from cdc_platform.cli.output import (
     stderr,
     stdout,
 )
-from cdc_platform.cli.selection import by_source, check_windows, chosen_tables, open_platform
+from cdc_platform.cli.selection import check_windows, chosen_tables, open_platform
 from cdc_platform.errors import CdcError
 
 if TYPE_CHECKING:
@@ -64,18 +64,17 @@ def apply(
     intakes: dict[str, IntakeResult] = {}
     merges: list[MergeResult] = []
     failures: dict[str, CdcError] = {}
-    with progress("taking in", len(tables)) as bar:
-        for name, configured in by_source(tables).items():
+    with progress("merging", len(tables)) as bar:
+        for name, one in tables:
             windows = check_windows(platform, name, window)
-            bar.begin(f"listing {name}")
-            intakes[name] = take_in(platform, name, [one.id for one in configured], windows)
-            for one in configured:
-                bar.begin(f"merging {name}/{one.id}")
-                try:
-                    merges.append(merge_table(platform, name, one.id, windows))
-                except CdcError as error:
-                    failures[f"{name}/{one.id}"] = error
-                bar.done()
+            where = f"{name}/{one.id}"
+            bar.begin(f"merging {where}")
+            try:
+                intakes[where] = take_in(platform, name, [one.id], windows)
+                merges.append(merge_table(platform, name, one.id, windows))
+            except CdcError as error:
+                failures[where] = error
+            bar.done()
     if as_json:
         print_json({"intake": intakes, "merges": merges, "failures": _texts(failures)})
     else:
@@ -192,11 +191,10 @@ def print_reconciliations(results: Sequence[Reconciliation]) -> None:
 
 
 def _print_merges(intakes: dict[str, IntakeResult], merges: Sequence[MergeResult]) -> None:
-    for source, intake in intakes.items():
-        stdout().print(f"{source}: {intake.files} new files of {intake.listed} listed", highlight=False)
     rows = [
         (
             f"{merge.source}/{merge.table_id}",
+            intakes[f"{merge.source}/{merge.table_id}"].files,
             len(merge.files_applied),
             merge.counts.events,
             merge.counts.rows_inserted,
@@ -209,7 +207,17 @@ def _print_merges(intakes: dict[str, IntakeResult], merges: Sequence[MergeResult
         )
         for merge in merges
     ]
-    columns = ["table", "files", "events", "inserted", "updated", "deleted", "stale", "quarantined"]
+    columns = [
+        "table",
+        "new files",
+        "merged",
+        "events",
+        "inserted",
+        "updated",
+        "deleted",
+        "stale",
+        "quarantined",
+    ]
     print_table("", [*columns, "snapshot", "seconds"], rows)
 
 

@@ -39,14 +39,6 @@ def chosen_tables(
     return [(name, table) for name, table in tables if not wanted or table.id in wanted]
 
 
-def by_source(tables: Iterable[tuple[str, TableConfig]]) -> dict[str, list[TableConfig]]:
-    """Return the tables grouped by source, in order."""
-    grouped: dict[str, list[TableConfig]] = {}
-    for source, table in tables:
-        grouped.setdefault(source, []).append(table)
-    return grouped
-
-
 def check_windows(platform: Platform, source: str, windows: Iterable[str] | None) -> list[str] | None:
     """Return ``windows`` when each is a window key of the source. Raises ConfigError naming the form."""
     if windows is None:

@@ -1,0 +1,116 @@
+"""check-config, schema and discover."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from cdc_platform.config.load import load_config
+from cdc_platform.testing import write_change_file
+from cdc_platform_tests.cli.conftest import Cdc
+
+
+def write_stores(project: Path) -> None:
+    at = datetime(2024, 5, 31, 20, tzinfo=UTC)
+    write_change_file(project / "raw", "public", "stores", at=at, events=[{"Op": "I", "id": 1}])
+
+
+def test_a_right_configuration_is_said_to_be_right(cdc: Cdc) -> None:
+    done = cdc("check-config")
+
+    assert 0 == done.code
+    assert "cdc.yaml is right" in done.out
+
+
+def test_every_mistake_of_a_wrong_one_is_told(cdc: Cdc, project: Path) -> None:
+    (project / "cdc.yaml").write_text("engine: {threads: 0}\nlaek: {}\n")
+
+    done = cdc("check-config")
+
+    assert 2 == done.code
+    assert "engine.threads (line 1)" in done.err
+    assert "did you mean `lake`?" in done.err
+
+
+def test_mistakes_can_be_read_by_a_machine(cdc: Cdc, project: Path) -> None:
+    (project / "cdc.yaml").write_text("laek: {}\n")
+
+    done = cdc("check-config", "--json")
+
+    assert 2 == done.code
+    assert [
+        {"path": "laek (line 1)", "what": "unknown key 'laek'", "mend": "did you mean `lake`?"}
+    ] == done.json["mistakes"]
+
+
+def test_reaching_out_tells_what_does_not_answer(cdc: Cdc, project: Path) -> None:
+    config = project / "cdc.yaml"
+    connection = "    connection: {dsn: 'host=127.0.0.1 port=1 dbname=shop'}\n"
+    config.write_text(config.read_text().replace("    tables:\n", connection + "    tables:\n"))
+
+    done = cdc("check-config", "--reach")
+
+    assert 3 == done.code
+    assert "shop: connection" in done.err
+
+
+def test_the_schema_is_json(cdc: Cdc) -> None:
+    assert "PlatformConfig" == json.loads(cdc("schema").out)["title"]
+
+
+def test_discover_adds_the_tables_found_in_raw_inactive(cdc: Cdc, project: Path) -> None:
+    write_stores(project)
+
+    done = cdc("discover")
+
+    assert 0 == done.code
+    tables = load_config(project / "cdc.yaml").sources["shop"].tables
+    assert [("public.orders", True), ("public.stores", False)] == [(one.name, one.active) for one in tables]
+
+
+def test_a_dry_run_of_discover_writes_nothing(cdc: Cdc, project: Path) -> None:
+    write_stores(project)
+    before = (project / "cdc.yaml").read_text()
+
+    found = cdc("discover", "--dry-run", "--json").json
+
+    assert ["public.stores"] == [table["name"] for table in found["shop"]["tables"]]
+    assert before == (project / "cdc.yaml").read_text()
+
+
+def test_discover_says_why_it_does_not_know_the_merge_key(cdc: Cdc, project: Path) -> None:
+    write_stores(project)
+
+    remarks = cdc("discover", "--dry-run", "--json").json["shop"]["remarks"]
+
+    assert {"public.stores": "the source cannot be asked: it has no `connection`"} == remarks
+
+
+def test_discover_takes_keys_and_the_columns_of_csv_from_the_source(
+    cdc: Cdc, project: Path, postgres_database: str, monkeypatch: object
+) -> None:
+    with psycopg.connect(postgres_database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE stores (id int PRIMARY KEY, name text NOT NULL, area numeric(8,2))")
+    (project / "shop.dsn").write_text(postgres_database)
+    config = project / "cdc.yaml"
+    text = config.read_text().replace("{location: raw}", "{location: raw, format: csv}")
+    text = text.replace("    tables:\n", "    connection: {dsn_file: shop.dsn}\n    tables:\n")
+    config.write_text(text)
+    folder = project / "raw" / "public" / "stores"
+    folder.mkdir(parents=True)
+    (folder / "LOAD00000001.csv").write_text("1,North,12.50\n")
+
+    cdc("discover")
+
+    stores = load_config(config).sources["shop"].tables[1]
+    assert ("id",) == stores.merge_key
+    assert [("id", "int", False), ("name", "string", False), ("area", "decimal(8,2)", True)] == [
+        (column.name, column.type, column.nullable) for column in stores.columns
+    ]
+
+
+def test_nothing_to_discover_is_said(cdc: Cdc) -> None:
+    assert "every table in the raw folder is configured\n" == cdc("discover").out

@@ -1,0 +1,86 @@
+"""How commands end: exit codes, and faults as messages."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdc_platform.cli import main
+from cdc_platform.cli.exits import ExitCode, report_fault
+from cdc_platform.errors import MergeError
+from cdc_platform_tests.cli.conftest import Cdc
+
+COMMANDS = [
+    *("demo", "up", "apply", "reconcile", "complete-load", "status", "discover", "replicate", "check-config"),
+    *("schema", "prepare-manifest", "quarantine list", "quarantine release", "quarantine discard"),
+    *("local up", "local down", "local status", "local fault"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_teaches_by_an_example(cdc: Cdc, command: str) -> None:
+    shown = cdc(*command.split(), "--help")
+
+    assert 0 == shown.code
+    assert "Example" in shown.out
+
+
+def test_the_help_explains_the_exit_codes(cdc: Cdc) -> None:
+    assert "Exit codes: 0 fine" in cdc("--help").out
+
+
+def test_a_missing_configuration_is_a_message_and_no_traceback(cdc: Cdc) -> None:
+    done = cdc("status", "--config", "nowhere.yaml")
+
+    assert ExitCode.USAGE == done.code
+    assert "nowhere.yaml" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(cdc: Cdc) -> None:
+    assert "Traceback" in cdc("status", "--config", "nowhere.yaml", "--debug").err
+
+
+def test_an_unknown_command_is_a_usage_error(cdc: Cdc) -> None:
+    assert ExitCode.USAGE == cdc("aply").code
+
+
+def test_a_fault_says_what_where_and_the_mend(capsys: pytest.CaptureFixture[str]) -> None:
+    code = report_fault(MergeError("it broke", where="shop/orders", mend="do this"), debug=False)
+
+    assert ExitCode.FAILED == code
+    assert "error: it broke\nwhere: shop/orders\nmend:  do this\n" == capsys.readouterr().err
+
+
+def test_a_fault_of_our_own_is_named_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    code = report_fault(RuntimeError("password=hunter2"), debug=True)
+
+    assert ExitCode.FAILED == code
+    told = capsys.readouterr().err
+    assert "unexpected RuntimeError" in told
+    assert "hunter2" not in told
+
+
+def test_an_interruption_has_the_shell_s_own_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ExitCode.INTERRUPTED == report_fault(KeyboardInterrupt(), debug=False)
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+
+    assert 0 == ended.value.code
+    assert capsys.readouterr().out.startswith("cdc-platform 0.")
+
+
+def test_local_services_that_are_down_are_said_to_be(cdc: Cdc) -> None:
+    done = cdc("local", "status", "--folder", "services")
+
+    assert ExitCode.FOUND == done.code
+    assert "PostgreSQL is down\nDMS endpoint is down\n" == done.out
+
+
+def test_a_fault_cannot_be_armed_while_the_endpoint_is_down(cdc: Cdc) -> None:
+    done = cdc("local", "fault", "duplicate-file", "--folder", "services")
+
+    assert ExitCode.FAILED == done.code
+    assert "mend:  start it: cdc local up" in done.err
