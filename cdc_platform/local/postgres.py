@@ -193,7 +193,8 @@ class EmbeddedPostgres:
             "max_slot_wal_keep_size": "8GB",
             "timezone": "UTC",
             "fsync": "on" if self._durable else "off",
-            "synchronous_commit": "on" if self._durable else "off",
+            # never off: a commit must be in the log before others see it, or positions would lie
+            "synchronous_commit": "on",
             "full_page_writes": "on" if self._durable else "off",
         }
         text = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
