@@ -42,7 +42,6 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the lake of an earlier demo beside the new one.")
     ] = False,
-    orders: Annotated[int, typer.Option(min=1_000, help="How many orders the sample has.")] = 50_000,
 ) -> None:
     """Tell the whole story in under three minutes: a database's changes become proven tables.
 
@@ -58,7 +57,7 @@ def demo(
     """
     from cdc_platform.local.demo import run_demo
 
-    if not run_demo(folder, keep=keep, orders=orders):
+    if not run_demo(folder, keep=keep):
         raise typer.Exit(ExitCode.FOUND)
 
 

@@ -14,17 +14,17 @@ from cdc_platform.local import demo_changes as changes
 from cdc_platform.local.demo_stage import Stage, fresh_folder, open_stage
 from cdc_platform.local.demo_story import Story
 from cdc_platform.local.faults import arm_fault
-from cdc_platform.local.retail import TABLES
+from cdc_platform.local.sample import ORDERS, PRODUCTS, STORES, TABLES, add_column, run_workload
 from cdc_platform.local.stack import SOURCE
 
 if TYPE_CHECKING:
     from cdc_platform.lake.result import MergeResult
     from cdc_platform.reconcile.verdict import Reconciliation
 
-ORDERS = "public.productorder"
+ORDER_TABLE = "public.productorder"
 
 
-def run_demo(folder: Path, *, keep: bool = False, orders: int = 50_000, story: Story | None = None) -> bool:
+def run_demo(folder: Path, *, keep: bool = False, story: Story | None = None) -> bool:
     """Tell the demo in ``folder``; return whether the story held.
 
     Raises CdcError when a part cannot start or do its work.
@@ -34,8 +34,8 @@ def run_demo(folder: Path, *, keep: bool = False, orders: int = 50_000, story: S
     story.tell("A database's changes become Iceberg tables that are proven equal to it.")
     with ExitStack() as services:
         with story.scene("A real PostgreSQL and a DMS endpoint start on this machine"):
-            stage = services.enter_context(open_stage(folder, orders))
-            story.tell(f"PostgreSQL 18 with 1,000 products, 100 stores and {orders:,} orders")
+            stage = services.enter_context(open_stage(folder))
+            story.tell(f"PostgreSQL 18 with {PRODUCTS:,} products, {STORES:,} stores and {ORDERS:,} orders")
             story.tell(f"DMS answers boto3 at {stage.endpoint_url}")
         _play(stage, story)
     _close(stage, story)
@@ -73,8 +73,9 @@ def _load(stage: Stage, story: Story) -> None:
 
 def _trade(stage: Stage, story: Story) -> None:
     before = stage.raw_files("productorder")
-    arm_fault(stage.endpoint_url, "duplicate-file", table=ORDERS)
-    story.tell(changes.trade(stage.connection, 120, seed=1))
+    arm_fault(stage.endpoint_url, "duplicate-file", table=ORDER_TABLE)
+    done = run_workload(stage.dsn, changes=400, seed=1)
+    story.tell(f"{done.inserts} inserts, {done.updates} updates, {done.deletes} deletes at the source")
     changes.renumber_and_swap(stage.connection)
     changes.delete_and_return(stage.connection)
     story.tell("10 orders renumbered, 2 swap numbers, 100 deleted, 20 of them come back")
@@ -92,11 +93,11 @@ def _trade(stage: Stage, story: Story) -> None:
 
 def _late_file(stage: Stage, story: Story) -> None:
     before = stage.raw_files("productorder")
-    arm_fault(stage.endpoint_url, "delay-file", table=ORDERS, options={"files": 2})
+    arm_fault(stage.endpoint_url, "delay-file", table=ORDER_TABLE, options={"files": 2})
     changes.mark(stage.connection, "written first, delivered late", 5001, 5200)
     stage.await_faults()
     changes.mark(stage.connection, "written second, delivered first", 5101, 5300)
-    changes.add_column(stage.connection)
+    add_column(stage.dsn, "productorder", "channel", "text", value="web")
     early = stage.await_files("productorder", before, 1)
     first = apply(stage)["productorder"]
     verdict = reconcile(stage, "productorder")[-1]

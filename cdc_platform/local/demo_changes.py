@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cdc_platform.local.retail import RetailWorkload
-
 if TYPE_CHECKING:
     import psycopg
 
     Connection = psycopg.Connection[tuple[Any, ...]]
-
-
-def trade(connection: Connection, transactions: int, *, seed: int) -> str:
-    """Do ordinary business; return what was done, in words."""
-    workload = RetailWorkload(seed=seed)
-    for _ in range(transactions):
-        workload.step(connection)
-    return ", ".join(f"{count} × {kind}" for kind, count in sorted(workload.done.items()))
 
 
 def renumber_and_swap(connection: Connection) -> None:
@@ -44,13 +34,4 @@ def mark(connection: Connection, note: str, first: int, last: int) -> None:
     """Write ``note`` into a range of orders, in one transaction."""
     connection.execute(
         "UPDATE productorder SET note = %s WHERE order_id BETWEEN %s AND %s", [note, first, last]
-    )
-
-
-def add_column(connection: Connection) -> None:
-    """Add a column in the middle of live traffic, and use it."""
-    connection.execute("ALTER TABLE productorder ADD COLUMN channel text")
-    connection.execute(
-        "UPDATE productorder SET channel = CASE WHEN order_id % 2 = 0 THEN 'web' ELSE 'shop' END"
-        " WHERE order_id BETWEEN 4001 AND 4500"
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cdc_platform.errors import LocalServiceError
 from cdc_platform.local import services
 from cdc_platform.local.faults import armed_faults
-from cdc_platform.local.retail import create_retail
+from cdc_platform.local.sample import create_sample
 from cdc_platform.local.stack import SOURCE, write_dsn_file
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Stage:
     config_path: Path
     platform: Platform
     connection: psycopg.Connection[tuple[Any, ...]]
+    dsn: str
     endpoint_url: str
 
     @property
@@ -148,7 +149,7 @@ def fresh_folder(folder: Path, *, keep: bool) -> Path:
 
 
 @contextmanager
-def open_stage(folder: Path, orders: int) -> Iterator[Stage]:
+def open_stage(folder: Path) -> Iterator[Stage]:
     """Start PostgreSQL with the sample and the DMS endpoint below ``folder``; stop both at the end."""
     import psycopg
 
@@ -159,9 +160,10 @@ def open_stage(folder: Path, orders: int) -> Iterator[Stage]:
         write_dsn_file(folder / "local", SOURCE, running.dsn)
         config_path = folder / "cdc.yaml"
         config_path.write_text(_config_text(folder, running.endpoint_url))
+        create_sample(running.dsn)
+        platform = Platform.open(config_path)
         with psycopg.connect(running.dsn, autocommit=True) as connection:
-            create_retail(connection, orders=orders)
-            yield Stage(folder, config_path, Platform.open(config_path), connection, running.endpoint_url)
+            yield Stage(folder, config_path, platform, connection, running.dsn, running.endpoint_url)
     finally:
         services.down(folder / "local")
 

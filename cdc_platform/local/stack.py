@@ -7,6 +7,7 @@ Dagster's UI and daemon. Everything keeps its state, so the next start goes on w
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -19,9 +20,9 @@ from urllib.parse import urlsplit
 
 from cdc_platform.config.load import load_config
 from cdc_platform.config.model import PlatformConfig
-from cdc_platform.errors import ConfigError, LocalServiceError
+from cdc_platform.errors import CdcError, ConfigError, LocalServiceError, redact
 from cdc_platform.local import services
-from cdc_platform.local.retail import create_retail, run_workload
+from cdc_platform.local.sample import create_sample, run_gently
 
 SOURCE = "retail"
 _END_SECONDS = 40.0
@@ -81,11 +82,8 @@ def running_services(config: PlatformConfig, folder: Path, say: Say) -> Iterator
 
 
 def _fill(dsn: str, say: Say) -> None:
-    import psycopg
-
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        if create_retail(connection):
-            say("made the retail sample: 1,000 products, 100 stores, 50,000 orders")
+    if create_sample(dsn):
+        say("made the retail sample: 1,000 products, 100 stores, 50,000 orders")
 
 
 def start_replication(config: PlatformConfig, say: Say) -> None:
@@ -105,14 +103,20 @@ class _Workload:
         self.fault: LocalServiceError | None = None
         self.stopped = threading.Event()
         self._dsn, self._rate, self._ended = dsn, rate, ended
+        # another one each time, so that a resumed workload goes on instead of repeating itself
+        self._seed = secrets.randbits(32)
         self.thread = threading.Thread(target=self._run, name="workload", daemon=True)
 
     def _run(self) -> None:
+        import psycopg
+
         try:
-            run_workload(self._dsn, self.stopped, per_second=self._rate)
-        except LocalServiceError as error:
-            self.fault = error
-            self._ended.set()
+            run_gently(self._dsn, stopping=self.stopped, changes_per_second=self._rate, seed=self._seed)
+        except (CdcError, psycopg.Error) as error:
+            if not self.stopped.is_set():
+                what = redact(f"the workload lost its database: {error}")
+                self.fault = LocalServiceError(what, where="workload", mend="start again: cdc up")
+                self._ended.set()
 
 
 @contextmanager

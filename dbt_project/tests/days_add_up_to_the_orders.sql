@@ -2,7 +2,7 @@
 with orders as (
     select count(*) as orders, sum(quantity) as units, sum(amount) as revenue
     from {{ ref('current_orders') }}
-    where status is distinct from 'cancelled'
+    where {{ is_sale('status') }}
 ),
 days as (
     select sum(orders) as orders, sum(units) as units, sum(revenue) as revenue

@@ -1,4 +1,4 @@
--- What each store sold on each day (UTC). Cancelled orders are no sales.
+-- What each store sold on each day (UTC). Cancelled and returned orders are no sales.
 select
     cast(ordered_at at time zone 'UTC' as date) as day,
     store_id,
@@ -8,5 +8,5 @@ select
     sum(quantity) as units,
     sum(amount) as revenue
 from {{ ref('current_orders') }}
-where status is distinct from 'cancelled'
+where {{ is_sale('status') }}
 group by day, store_id

@@ -1,4 +1,4 @@
--- Products by what they earned; rank 1 earned most. Cancelled orders are no sales.
+-- Products by what they earned; rank 1 earned most. Cancelled and returned orders are no sales.
 select
     row_number() over (order by sum(amount) desc, product_id) as sales_rank,
     product_id,
@@ -8,6 +8,6 @@ select
     sum(quantity) as units,
     sum(amount) as revenue
 from {{ ref('current_orders') }}
-where status is distinct from 'cancelled'
+where {{ is_sale('status') }}
 group by product_id
 order by sales_rank
