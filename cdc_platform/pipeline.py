@@ -196,8 +196,11 @@ def merge_table(
         for one in read_manifest(objects, source, table_id, window, sets).readable
         if wanted is None or window in wanted or applied.is_outdated(one)
     ]
-    inputs = [MergeInput(one, partial(platform.event_file, source, table_id, one)) for one in files]
     complete = _completed_generation(objects, sets, applied, files, source, table_id)
+    if not table.merge_key:
+        # without a key a file applied again would double its rows, unless the load's completion removes them
+        files = [one for one in files if not applied.is_outdated(one) or one.generation == complete]
+    inputs = [MergeInput(one, partial(platform.event_file, source, table_id, one)) for one in files]
     return merge(platform.lake, source, table, inputs, completed_generation=complete)
 
 
@@ -248,8 +251,9 @@ def _completed_generation(
         followed = _is_followed_by_change(objects, sets, source, table_id, load_set)
         if not sets.is_complete(load_set, followed_by_change=followed):
             continue
-        if all(f.version in here or applied.holds(*f.version, load_set.generation) for f in load_set.files):
-            return load_set.generation
+        generation = load_set.generation
+        if all(f.version in here or applied.files.get(f.version) == generation for f in load_set.files):
+            return generation
     return None
 
 

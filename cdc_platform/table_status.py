@@ -60,7 +60,7 @@ def _status(
     applied = platform.applied(source, table.id)
     windows = platform.windows(source, table.id)
     pending = sum(
-        not applied.holds(one.file.key, one.file.etag, one.generation)
+        not applied.holds(one)
         for window in windows
         for one in platform.manifest(source, table.id, window).readable
     )

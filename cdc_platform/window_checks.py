@@ -128,7 +128,7 @@ def watermark_is_current(platform: Platform, source: str, table_id: str, window:
         for earlier in platform.windows(source, table_id)
         if earlier <= window
         for one in platform.manifest(source, table_id, earlier).readable
-        if not applied.holds(one.file.key, one.file.etag, one.generation)
+        if not applied.holds(one)
         and (one.file.key, one.file.etag) not in held
     ]
     watermark = applied.watermark

@@ -21,6 +21,7 @@ from pyiceberg.table.snapshots import Snapshot
 from cdc_platform.errors import MergeError
 from cdc_platform.events import Position, PositionKind
 from cdc_platform.lake.summary import BATCH_MANIFEST
+from cdc_platform.raw.files import AcceptedFile
 from cdc_platform.raw.objects import ObjectStore
 
 FOLDER = "batches"
@@ -67,11 +68,25 @@ class BatchManifest:
 class AppliedRecord:
     """Everything applied so far, as of one snapshot."""
 
-    files: frozenset[FileIdentity] = frozenset()
+    #: (key, ETag) of every applied file → the generation it was applied as a part of.
+    files: Mapping[FileIdentity, int] = field(default_factory=dict)
     replayed: frozenset[str] = frozenset()
     #: Path of the newest manifest, and the manifest.
     path: str | None = None
     manifest: BatchManifest | None = None
+
+    def holds(self, accepted: AcceptedFile) -> bool:
+        """Return whether a file was applied as a part of the generation it belongs to now.
+
+        A full load that becomes known late moves the changes that follow it into its generation: files
+        applied before count as not applied then, and applying them again is what keeps them.
+        """
+        return self.files.get((accepted.file.key, accepted.file.etag)) == accepted.generation
+
+    def is_outdated(self, accepted: AcceptedFile) -> bool:
+        """Return whether a file was applied as a part of another generation than it belongs to now."""
+        applied = self.files.get((accepted.file.key, accepted.file.etag))
+        return applied is not None and applied != accepted.generation
 
     @property
     def generation_complete(self) -> int:
@@ -111,22 +126,25 @@ def read_applied(table: Table | None, objects: ObjectStore) -> AppliedRecord:
     path = _newest_path(table) if table is not None else None
     if table is None or path is None:
         return AppliedRecord()
-    files: set[FileIdentity] = set()
+    files: dict[FileIdentity, int] = {}
     replayed: set[str] = set()
     newest: BatchManifest | None = None
     where: str | None = path
     while where is not None:
         manifest = read_manifest(objects, where, table)
         newest = newest or manifest
-        files.update((file.key, file.etag) for file in manifest.files)
+        for file in manifest.files:
+            # walked from the newest batch back: the last application of a file is the one that counts
+            files.setdefault((file.key, file.etag), file.generation)
         replayed.update(manifest.replayed)
         if manifest.consolidated is not None:
             whole = json.loads(_required(objects, manifest.consolidated, table))
-            files.update((key, etag) for key, etag in whole["files"])
+            for key, etag, generation in whole["files"]:
+                files.setdefault((key, etag), generation)
             replayed.update(whole["replayed"])
             break
         where = manifest.previous
-    return AppliedRecord(frozenset(files), frozenset(replayed), path, newest)
+    return AppliedRecord(files, frozenset(replayed), path, newest)
 
 
 def read_manifest(objects: ObjectStore, path: str, table: Table) -> BatchManifest:
@@ -148,8 +166,9 @@ def write_manifest_object(objects: ObjectStore, manifest: BatchManifest, record:
     """Write the manifest (and the whole list when it is its turn); return the keys written."""
     written = [manifest_path(manifest.batch_id)]
     if manifest.consolidated is not None:
-        files = record.files | {(file.key, file.etag) for file in manifest.files}
-        whole = {"files": sorted(files), "replayed": sorted(record.replayed | set(manifest.replayed))}
+        files = {**record.files, **{(file.key, file.etag): file.generation for file in manifest.files}}
+        listed = sorted([key, etag, generation] for (key, etag), generation in files.items())
+        whole = {"files": listed, "replayed": sorted(record.replayed | set(manifest.replayed))}
         objects.put(manifest.consolidated, json.dumps(whole).encode())
         written.append(manifest.consolidated)
     fields = asdict(manifest)

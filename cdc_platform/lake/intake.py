@@ -69,7 +69,7 @@ def select_inputs(
     whole, rows, superseded, waiting, skipped = [], [], [], [], 0
     for source in sorted({i.identity: i for i in inputs}.values(), key=_order):
         mine = tuple(i for i in released if (i.key, i.etag) == source.identity and i.row is not None)
-        if source.identity in record.files:
+        if record.holds(source.accepted):
             if mine:
                 rows.append((source, mine))
             else:
