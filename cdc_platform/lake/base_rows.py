@@ -22,6 +22,7 @@ from pyiceberg.expressions import (
     GreaterThanOrEqual,
     In,
     LessThanOrEqual,
+    Reference,
 )
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
@@ -100,11 +101,14 @@ class BaseRows:
             low, high, distinct = self._con.execute(bounds).fetchone() or (None, None, 0)
             if low is None:
                 continue
-            term: BooleanExpression = And(GreaterThanOrEqual(column, low), LessThanOrEqual(column, high))
+            term: BooleanExpression = And(
+                GreaterThanOrEqual(term=Reference(column), value=low),
+                LessThanOrEqual(term=Reference(column), value=high),
+            )
             if distinct <= _IN_FILTER_KEYS // 2:
                 values = self._con.execute(f"SELECT DISTINCT {name} FROM touched").fetchall()
                 if len(values) <= _IN_FILTER_KEYS:
-                    term = In(column, [value for (value,) in values])
+                    term = In(term=Reference(column), literals={value for (value,) in values})
             result = And(result, term)
         return result
 
@@ -247,7 +251,7 @@ class BaseRows:
         if self._table is None or len(files) <= 1 or not self._key:
             return files
         schema = self._table.schema()
-        columns: dict[str, pa.Array] = {"file": pa.array([file.index for file in files], pa.int32())}
+        columns: dict[str, pa.Array[Any]] = {"file": pa.array([file.index for file in files], pa.int32())}
         terms = []
         for number, column in enumerate(self._key):
             bounds = [self._bounds(file, column) for file in files]

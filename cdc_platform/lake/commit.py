@@ -10,8 +10,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyiceberg.exceptions import TableAlreadyExistsError
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table, Transaction
@@ -112,13 +114,8 @@ class _Commit:
                 plan.target.evolve(update)
         appended = tuple(self._data_files(table, transaction))
         deletes, removed = self._deletes(table)
-        tombstones = (
-            plan.tombstones.write(plan.batch_id, plan.decision.tombstones_sql, self._horizon())
-            if plan.decision.tombstones_sql or plan.completed
-            else None
-        )
-        if tombstones is not None:
-            self._written.objects += tombstones.written
+        tombstones = plan.tombstones.write(plan.batch_id, plan.decision.tombstones_sql, self._horizon())
+        self._written.objects += tombstones.written
         manifest = self._manifest(tombstones)
         self._written.objects += write_manifest_object(plan.objects, manifest, plan.record)
         wrote = time.perf_counter()
@@ -139,8 +136,9 @@ class _Commit:
         if not plan.decision.rows_sql:
             return
         metadata = transaction.table_metadata
-        columns = {name: quoted(name) for name in metadata.schema().column_names}
-        partitions = partition_expressions(plan.con, metadata.spec(), metadata.schema(), columns)
+        partitions = partition_expressions(
+            plan.con, metadata.spec(), metadata.schema(), plan.decision.rows_sql
+        )
         names = [f"{PARTITION_PREFIX}{number}" for number in range(len(partitions))]
         extra = "".join(f", {value} AS {name}" for name, value in zip(names, partitions, strict=True))
         order = ", ".join([*names, *map(quoted, plan.target.key)])
@@ -154,7 +152,8 @@ class _Commit:
 
         Return them, with the paths of the delete files they replace and of files that are wholly gone.
         """
-        deletes, removed = [], set()
+        deletes: list[DataFile] = []
+        removed: set[str] = set()
         for index, positions in self._positions():
             file = self._plan.rows.files[index]
             removed.update(file.scoped_deletes)
@@ -166,17 +165,16 @@ class _Commit:
             deletes.append(delete)
         return tuple(deletes), frozenset(removed)
 
-    def _positions(self) -> Iterator[tuple[int, pa.Array]]:
+    def _positions(self) -> Iterator[tuple[int, pa.Array[Any]]]:
         """Yield each touched data file's number with all its deleted positions, ascending."""
         query = """SELECT file, pos FROM gone UNION
             SELECT file, pos FROM base_deleted WHERE file IN (SELECT file FROM gone) ORDER BY file, pos"""
         current: int | None = None
-        parts: list[pa.Array] = []
+        parts: list[pa.Array[Any]] = []
         for batch in self._plan.con.execute(query).to_arrow_reader(_BATCH_ROWS):
-            for run in (
-                pa.Table.from_batches([batch]).group_by("file").aggregate([]).column("file").to_pylist()
-            ):
-                mine = batch.filter(pa.compute.equal(batch.column("file"), run)).column("pos")
+            runs: list[Any] = pc.unique(batch.column("file")).to_pylist()
+            for run in sorted(runs):
+                mine = batch.filter(pc.equal(batch.column("file"), pa.scalar(run, pa.int32()))).column("pos")
                 if current is not None and run != current:
                     yield current, pa.concat_arrays(parts)
                     parts = []
@@ -193,14 +191,14 @@ class _Commit:
         newest = min(plan.watermark, datetime.now(UTC))
         return Horizon(generation, newest - timedelta(days=plan.config.tombstone_horizon_days))
 
-    def _manifest(self, tombstones: TombstoneFiles | None) -> BatchManifest:
+    def _manifest(self, tombstones: TombstoneFiles) -> BatchManifest:
         plan = self._plan
         record = plan.record
         previous = record.manifest
         depth = previous.depth + 1 if previous else 0
         whole = depth >= CONSOLIDATE_EVERY
         kinds = {str(generation): kind for generation, kind in plan.intake.position_kinds.items()}
-        floor = tombstones.floor if tombstones else record.tombstone_floor
+        floor = tombstones.floor
         return BatchManifest(
             batch_id=plan.batch_id,
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -210,7 +208,7 @@ class _Commit:
             replayed=tuple(plan.intake.replayed),
             consolidated=f"{FOLDER}/{plan.batch_id}-files.json" if whole else None,
             position_kinds={**(previous.position_kinds if previous else {}), **kinds},
-            tombstones=tombstones.files if tombstones else record.tombstones,
+            tombstones=tombstones.files,
             tombstone_floor=(floor.generation, floor.sequence) if floor else None,
             generation_complete=max(plan.completed or 0, record.generation_complete),
             watermark=plan.watermark.isoformat() if plan.watermark else None,

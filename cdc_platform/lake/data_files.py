@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,12 +39,10 @@ _ROW_GROUP = 131_072
 
 _PATH_ID = 2147483546
 _POSITION_ID = 2147483545
-_DELETE_SCHEMA = pa.schema(
-    [
-        pa.field("file_path", pa.string(), nullable=False, metadata={"PARQUET:field_id": str(_PATH_ID)}),
-        pa.field("pos", pa.int64(), nullable=False, metadata={"PARQUET:field_id": str(_POSITION_ID)}),
-    ]
-)
+_DELETE_FIELDS: list[pa.Field[Any]] = [
+    pa.field("file_path", pa.string(), nullable=False, metadata={"PARQUET:field_id": str(_PATH_ID)}),
+    pa.field("pos", pa.int64(), nullable=False, metadata={"PARQUET:field_id": str(_POSITION_ID)}),
+]
 
 
 class DataFileWriter:
@@ -75,7 +73,7 @@ class DataFileWriter:
                     yield self._finish()
                 if self._open is None:
                     self._open = self._begin(values)
-                self._open.append(rows.cast(self._arrow))
+                self._open.append(self._aligned(rows))
         if self._open is not None:
             yield self._finish()
 
@@ -89,6 +87,16 @@ class DataFileWriter:
             values = tuple(table[name][start].as_py() for name in names)
             yield values, rows.slice(start, end - start)
             start = end
+
+    def _aligned(self, rows: pa.Table) -> pa.Table:
+        """Return ``rows`` with the table's columns in its order, those not written being NULL."""
+        columns = [
+            rows.column(field.name).cast(field.type)
+            if field.name in rows.column_names
+            else pa.nulls(len(rows), field.type)
+            for field in self._arrow
+        ]
+        return pa.Table.from_arrays(columns, schema=self._arrow)
 
     def _begin(self, values: tuple[Any, ...]) -> _OpenFile:
         key = (
@@ -136,7 +144,8 @@ class _OpenFile:
         self.partition = partition
         self.arrow_bytes = 0
         self._io = io
-        self._stream = io.new_output(path).create(overwrite=True)
+        # pyiceberg's streams have no common base with Python's; pyarrow only needs them to write and close.
+        self._stream = cast(IO[Any], io.new_output(path).create(overwrite=True))
         self._writer = pq.ParquetWriter(
             self._stream, schema, compression="zstd", store_decimal_as_integer=True
         )
@@ -153,30 +162,28 @@ class _OpenFile:
 
 def _boundaries(values: pa.Table) -> list[int]:
     """Return the row numbers at which any column differs from the row before, NULLs being alike."""
-    changed: pa.ChunkedArray | pa.Array | None = None
+    found: set[int] = set()
     for column in values.columns:
-        before, after = column.slice(0, max(len(column) - 1, 0)), column.slice(1)
-        unequal = pc.fill_null(pc.not_equal(before, after), False)
+        whole = column.combine_chunks()
+        before, after = whole.slice(0, max(len(whole) - 1, 0)), whole.slice(1)
+        unequal = pc.fill_null(pc.not_equal(before, after), pa.scalar(False))
         one_null = pc.not_equal(pc.is_null(before), pc.is_null(after))
-        differs = pc.or_(unequal, one_null)
-        changed = differs if changed is None else pc.or_(changed, differs)
-    if changed is None:
-        return []
-    if isinstance(changed, pa.ChunkedArray):
-        changed = changed.combine_chunks()
-    return [index + 1 for index in pc.indices_nonzero(changed).to_pylist()]
+        differs: Any = pc.or_(unequal, one_null)
+        changed: list[Any] = pc.indices_nonzero(differs).to_pylist()
+        found.update(index + 1 for index in changed)
+    return sorted(found)
 
 
-def write_position_deletes(data_file: DataFile, positions: pa.Array, io: FileIO) -> DataFile:
+def write_position_deletes(data_file: DataFile, positions: pa.Array[Any], io: FileIO) -> DataFile:
     """Write the delete file of one data file and return its entry; ``positions`` ascend, without repeats."""
     path = f"{data_file.file_path.rpartition('/')[0]}/{uuid.uuid4()}-deletes.parquet"
     rows = len(positions)
     file_paths = pa.DictionaryArray.from_arrays(
         pa.repeat(pa.scalar(0, pa.int32()), rows), [data_file.file_path]
     )
-    table = pa.Table.from_arrays([file_paths.cast(pa.string()), positions], schema=_DELETE_SCHEMA)
+    table = pa.Table.from_arrays([file_paths.cast(pa.string()), positions], schema=pa.schema(_DELETE_FIELDS))
     with io.new_output(path).create(overwrite=True) as stream:
-        pq.write_table(table, stream, compression="zstd")
+        pq.write_table(table, cast(IO[Any], stream), compression="zstd")
     bound = to_bytes(StringType(), data_file.file_path)
     first, last = positions[0].as_py(), positions[-1].as_py()
     delete_file = DataFile.from_args(

@@ -61,6 +61,8 @@ class EventFile(Protocol):
 
     def batches(self) -> Iterator[EventBatch]: ...
 
+    def close(self) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class MergeInput:

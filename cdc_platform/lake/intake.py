@@ -6,6 +6,7 @@ Nothing here changes anything but the workspace: quarantine items are returned, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import duckdb
@@ -151,6 +152,8 @@ class Reader:
         columns = self._target.admit(file)
         if len(self._opened) < _KEEP_OPEN:
             self._opened[index] = file
+        else:
+            file.close()
         return columns
 
     def _check_position_kind(self, source: MergeInput, file: EventFile, intake: Intake) -> None:
@@ -179,8 +182,8 @@ class Reader:
     ) -> None:
         only = None if items is None else {item.row for item in items if item.row is not None}
         try:
-            file = self._opened.pop(index, None) or source.open()
-            staged = staging.add(index, source, file, columns, only)
+            with closing(self._opened.pop(index) if index in self._opened else source.open()) as file:
+                staged = staging.add(index, source, file, columns, only)
         except (RawFileError, SchemaError) as e:
             self._set_aside(intake, source, e)
             return

@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.transforms import BucketTransform, Transform, TruncateTransform, parse_transform
+from pyiceberg.transforms import (
+    BucketTransform,
+    DayTransform,
+    HourTransform,
+    IdentityTransform,
+    MonthTransform,
+    Transform,
+    TruncateTransform,
+    VoidTransform,
+    YearTransform,
+    parse_transform,
+)
 from pyiceberg.types import (
     DateType,
     IcebergType,
     IntegerType,
     LongType,
     StringType,
+    TimestampType,
+    TimestamptzType,
 )
 
 from cdc_platform.config.model import TableConfig, parse_partition_field
 from cdc_platform.errors import SchemaError
 from cdc_platform.lake.column_types import duckdb_type
-from cdc_platform.naming import safe_name
+from cdc_platform.naming import quoted, safe_name
 
 _FIRST_PARTITION_ID = 1000
-_MICROSECONDS = {"hour": 3_600_000_000, "day": 86_400_000_000}
+_HOUR = 3_600_000_000
+_BATCH_ROWS = 65_536
+
+#: Murmur3 (32 bit, seed 0) of a long's eight little-endian bytes, as Iceberg's specification has it.
+_MURMUR = (
+    "murmur_times(x, c) AS (x::UBIGINT * c::UBIGINT) & 4294967295",
+    "murmur_left(x, n) AS ((x::UBIGINT << n) & 4294967295) | (x::UBIGINT >> (32 - n))",
+    "murmur_block(k) AS murmur_times(murmur_left(murmur_times(k, 3432918353), 15), 461845907)",
+    "murmur_mix(h, k) AS (murmur_times(murmur_left(xor(h::UBIGINT, murmur_block(k)), 13), 5) + 3864292196) "
+    "& 4294967295",
+    "murmur_fold(h, n) AS xor(h::UBIGINT, h::UBIGINT >> n)",
+    "murmur_end(h) AS murmur_fold(murmur_times(murmur_fold(murmur_times(murmur_fold("
+    "xor(h::UBIGINT, 8::UBIGINT), 16), 2246822507), 13), 3266489909), 16)",
+    "murmur_long(v) AS murmur_end(murmur_mix(murmur_mix(0, (v & 4294967295)::UBIGINT), "
+    "((v >> 32) & 4294967295)::UBIGINT))",
+)
 
 
 def partition_spec(table: TableConfig, schema: Schema, *, where: str) -> PartitionSpec:
-    """Return the spec ``partition_by`` asks for. Raises SchemaError when a column or transform does not fit."""
+    """Return the spec ``partition_by`` asks for. Raises SchemaError when a field does not fit the schema."""
     fields = []
     for number, text in enumerate(table.partition_by):
         name, width, source = parse_partition_field(text)
@@ -40,7 +67,7 @@ def partition_spec(table: TableConfig, schema: Schema, *, where: str) -> Partiti
                 where=where,
                 mend=f"correct {text!r} in `partition_by`",
             )
-        transform: Transform[object, object] = parse_transform(f"{name}[{width}]" if width else name)
+        transform: Transform[Any, Any] = parse_transform(f"{name}[{width}]" if width else name)
         if not transform.can_transform(field.field_type):
             raise SchemaError(
                 f"{text!r} does not go with a column of type {field.field_type}",
@@ -55,43 +82,50 @@ def partition_spec(table: TableConfig, schema: Schema, *, where: str) -> Partiti
 
 
 def partition_expressions(
-    con: duckdb.DuckDBPyConnection, spec: PartitionSpec, schema: Schema, columns: Mapping[str, str]
+    con: duckdb.DuckDBPyConnection, spec: PartitionSpec, schema: Schema, rows_sql: str
 ) -> list[str]:
-    """Return one SQL expression per field of ``spec``; ``columns`` maps a column to the SQL of its value."""
+    """Return one SQL expression per field of ``spec``, over the columns of the rows that ``rows_sql`` yields.
+
+    Transforms SQL cannot express run once per distinct value, into a table the expression looks them up in.
+    """
     expressions = []
     for field in spec.fields:
         source = schema.find_field(field.source_id)
-        value = columns[source.name]
-        expressions.append(_expression(con, field.transform, source.field_type, value))
+        value = quoted(source.name)
+        expression = _expression(con, field.transform, source.field_type, value)
+        if expression is None:
+            query = f"SELECT DISTINCT {value} AS v FROM ({rows_sql}) WHERE {value} IS NOT NULL"
+            name = f"values_of_{field.field_id}"
+            _tabulate(con, name, query, field.transform, source.field_type)
+            expression = f"(SELECT t FROM {name} x WHERE x.v = {value})"
+        expressions.append(expression)
     return expressions
 
 
 def _expression(
-    con: duckdb.DuckDBPyConnection, transform: Transform[object, object], kind: IcebergType, value: str
-) -> str:
-    name = str(transform).partition("[")[0]
-    if name == "identity":
+    con: duckdb.DuckDBPyConnection, transform: Transform[Any, Any], kind: IcebergType, value: str
+) -> str | None:
+    if isinstance(transform, IdentityTransform):
         return value
-    if name == "void":
+    if isinstance(transform, VoidTransform):
         return "NULL::INTEGER"
-    if name in ("year", "month"):
-        moment = value if isinstance(kind, DateType) else _utc(value, kind)
-        months = f"(year({moment}) - 1970) * 12 + month({moment}) - 1"
-        return f"(year({moment}) - 1970)::INTEGER" if name == "year" else f"({months})::INTEGER"
-    if name in _MICROSECONDS:
+    if isinstance(transform, YearTransform | MonthTransform):
+        moment = f"timezone('UTC', {value})" if isinstance(kind, TimestamptzType) else value
+        years = f"(year({moment}) - 1970)"
+        whole_years = isinstance(transform, YearTransform)
+        return f"{years if whole_years else f'({years} * 12 + month({moment}) - 1)'}::INTEGER"
+    if isinstance(transform, DayTransform | HourTransform):
         if isinstance(kind, DateType):
             return f"({value} - DATE '1970-01-01')::INTEGER"
-        return f"({_floor(f'epoch_us({value})', _MICROSECONDS[name])} // {_MICROSECONDS[name]})::INTEGER"
-    if isinstance(transform, TruncateTransform) and isinstance(kind, IntegerType | LongType | StringType):
-        width = transform.width
-        if isinstance(kind, StringType):
-            return f"substr({value}, 1, {width})"
-        return f"{_floor(value, width)}::{duckdb_type(kind)}"
-    return _by_function(con, transform, kind, value)
-
-
-def _utc(value: str, kind: IcebergType) -> str:
-    return f"timezone('UTC', {value})" if str(kind) == "timestamptz" else value
+        width = _HOUR if isinstance(transform, HourTransform) else 24 * _HOUR
+        return f"({_floor(f'epoch_us({value})', width)} // {width})::INTEGER"
+    if isinstance(transform, TruncateTransform) and isinstance(kind, StringType):
+        return f"substr({value}, 1, {transform.width})"
+    if isinstance(transform, TruncateTransform) and isinstance(kind, IntegerType | LongType):
+        return f"{_floor(value, transform.width)}::{duckdb_type(kind)}"
+    if isinstance(transform, BucketTransform):
+        return _bucket(con, transform, kind, value)
+    return None
 
 
 def _floor(value: str, width: int) -> str:
@@ -99,26 +133,34 @@ def _floor(value: str, width: int) -> str:
     return f"({value} - (({value} % {width}) + {width}) % {width})"
 
 
-def _by_function(
-    con: duckdb.DuckDBPyConnection, transform: Transform[object, object], kind: IcebergType, value: str
-) -> str:
-    """Register pyiceberg's own transform as a vectorised function: it runs once per distinct value of a batch."""
+def _bucket(
+    con: duckdb.DuckDBPyConnection, transform: BucketTransform[Any], kind: IcebergType, value: str
+) -> str | None:
+    """Return SQL for Iceberg's bucket of whatever it hashes as eight bytes, None for other types."""
+    if isinstance(kind, IntegerType | LongType):
+        number = f"{value}::BIGINT"
+    elif isinstance(kind, DateType):
+        number = f"({value} - DATE '1970-01-01')::BIGINT"
+    elif isinstance(kind, TimestampType | TimestamptzType):
+        number = f"epoch_us({value})"
+    else:
+        return None
+    for macro in _MURMUR:
+        con.execute(f"CREATE TEMP MACRO IF NOT EXISTS {macro}")
+    return f"((murmur_long({number}) & 2147483647) % {transform.num_buckets})::INTEGER"
+
+
+def _tabulate(
+    con: duckdb.DuckDBPyConnection, name: str, query: str, transform: Transform[Any, Any], kind: IcebergType
+) -> None:
     apply = transform.transform(kind)
-    bucket = isinstance(transform, BucketTransform)
-    result = pa.int32() if bucket else None
-
-    def run(values: pa.ChunkedArray) -> pa.Array:
-        encoded = pc.dictionary_encode(values.combine_chunks())
-        distinct = [apply(each) for each in encoded.dictionary.to_pylist()]
-        return pa.array(distinct, result or values.type).take(encoded.indices)
-
-    argument = duckdb_type(kind)
-    if argument is None:
-        raise SchemaError(f"no partition transform {transform} for type {kind}")
-    name = safe_name(f"cdc {transform} {kind}")
-    known = con.execute("SELECT 1 FROM duckdb_functions() WHERE function_name = ?", [name]).fetchone()
-    if known is None:
-        con.create_function(
-            name, run, [argument], "INTEGER" if bucket else argument, type="arrow", null_handling="default"
-        )
-    return f"{name}({value})"
+    result = "INTEGER" if isinstance(transform, BucketTransform) else duckdb_type(kind)
+    con.execute(f"CREATE OR REPLACE TABLE {name} (v {duckdb_type(kind)}, t {result})")
+    writer = con.cursor()
+    for batch in con.execute(query).to_arrow_reader(_BATCH_ROWS):
+        values = batch.column(0).to_pylist()
+        table = pa.table({"v": batch.column(0), "t": pa.array([apply(value) for value in values])})
+        writer.register("transformed", table)
+        writer.execute(f"INSERT INTO {name} SELECT v, t FROM transformed")
+        writer.unregister("transformed")
+    writer.close()

@@ -6,7 +6,9 @@ The extensions come from their wheels into a folder of ours: nothing is download
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -23,9 +25,21 @@ _LOCAL = ("avro", "iceberg")
 _REMOTE = ("httpfs",)
 
 
-def connect(config: PlatformConfig, *, spill: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """Return a DuckDB connection with the Iceberg reader and the engine's bounds on memory and threads."""
-    con = duckdb.connect()
+#: Extension files whose signature this process has checked: 0.5 s that need be spent only once.
+_verified: set[Path] = set()
+
+
+def connect(
+    config: PlatformConfig, *, spill: Path | None = None, iceberg: bool = True
+) -> duckdb.DuckDBPyConnection:
+    """Return a DuckDB connection with the engine's bounds on memory and threads.
+
+    It reads Iceberg tables unless told not to, S3 when the warehouse is there, and spills into ``spill``.
+    """
+    remote = "://" in config.lake.warehouse
+    names = (*(_LOCAL if iceberg else ()), *(_REMOTE if remote else ()))
+    files = install_extensions(config, names) if names else []
+    con = duckdb.connect(config={"allow_unsigned_extensions": str(_verified.issuperset(files)).lower()})
     engine = config.engine
     con.execute("SET autoinstall_known_extensions = false")
     con.execute("SET autoload_known_extensions = false")
@@ -34,21 +48,20 @@ def connect(config: PlatformConfig, *, spill: Path | None = None) -> duckdb.Duck
     con.execute("SET TimeZone = 'UTC'")
     con.execute("SET preserve_insertion_order = false")
     con.execute("SET enable_progress_bar = false")
+    con.execute(f"SET extension_directory = {sql_text(str(extension_folder(config)))}")
     if spill is not None:
         con.execute(f"SET temp_directory = {sql_text(str(spill))}")
-    remote = "://" in config.lake.warehouse
-    names = (*_LOCAL, *_REMOTE) if remote else _LOCAL
-    con.execute(f"SET extension_directory = {sql_text(str(install_extensions(config, names)))}")
     for name in names:
         con.execute(f"LOAD {name}")
+    _verified.update(files)
     if remote:
         _add_s3_secret(con, config)
     return con
 
 
-def open_workspace(lake: Lake) -> duckdb.DuckDBPyConnection:
+def open_workspace(lake: Lake, *, iceberg: bool = False) -> duckdb.DuckDBPyConnection:
     """Return a connection of :func:`connect` that spills into the lake's spill folder."""
-    return connect(lake.config, spill=lake.spill_folder())
+    return connect(lake.config, spill=lake.spill_folder(), iceberg=iceberg)
 
 
 def extension_folder(config: PlatformConfig) -> Path:
@@ -56,30 +69,33 @@ def extension_folder(config: PlatformConfig) -> Path:
     return Path(config.path_of(".cdc/duckdb-extensions"))
 
 
-def install_extensions(config: PlatformConfig, names: Sequence[str] = _LOCAL) -> Path:
-    """Copy the extensions from their wheels into our folder, once, and return the folder."""
+def install_extensions(config: PlatformConfig, names: Sequence[str] = _LOCAL) -> list[Path]:
+    """Copy the extensions from their wheels into our folder, once, and return the files."""
     import importlib.resources as resources
     import shutil
 
-    folder = extension_folder(config)
-    with duckdb.connect() as con:
-        row = con.execute(
-            "SELECT library_version, platform FROM pragma_version(), pragma_platform()"
-        ).fetchone()
-    assert row is not None
-    version, platform = row
-    target = folder / version / platform
-    for name in names:
-        installed = target / f"{name}.duckdb_extension"
+    version, platform = _duckdb_build()
+    target = extension_folder(config) / version / platform
+    files = [target / f"{name}.duckdb_extension" for name in names]
+    for name, installed in zip(names, files, strict=True):
         if installed.exists():
             continue
         wheel = Path(str(resources.files(f"duckdb_extension_{name}"))) / "extensions" / version
         target.mkdir(parents=True, exist_ok=True)
         # Renamed into place, so that a second process never loads half a file.
-        partial = target / f".{name}.{os.getpid()}"
+        partial = target / f".{name}.{os.getpid()}.{threading.get_ident()}"
         shutil.copyfile(wheel / f"{name}.duckdb_extension", partial)
         partial.replace(installed)
-    return folder
+    return files
+
+
+@cache
+def _duckdb_build() -> tuple[str, str]:
+    with duckdb.connect() as con:
+        query = "SELECT library_version, platform FROM pragma_version(), pragma_platform()"
+        row = con.execute(query).fetchone()
+    assert row is not None
+    return str(row[0]), str(row[1])
 
 
 def _add_s3_secret(con: duckdb.DuckDBPyConnection, config: PlatformConfig) -> None:
@@ -140,7 +156,7 @@ def scan(
         )
     selected = ", ".join(quoted(name) for name in columns) if columns else "*"
     query = f"SELECT {selected} FROM {_source(table, snapshot_id)}" + (f" WHERE {where}" if where else "")
-    con = open_workspace(lake)
+    con = open_workspace(lake, iceberg=True)
     # The reader keeps the result alive, and the result its connection.
     return con.execute(query).to_arrow_reader(_BATCH_ROWS)
 

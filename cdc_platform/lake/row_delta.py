@@ -1,4 +1,4 @@
-"""One Iceberg snapshot that appends data files and adds position deletes: the write that pyiceberg 0.12 lacks.
+"""One Iceberg snapshot that appends data files and adds position deletes, which pyiceberg 0.12 cannot.
 
 This is the only module that leans on how pyiceberg 0.12 works inside: :meth:`Transaction._apply`, and a
 manifest writer whose content is DELETES. The conformance tests read its result back through pyiceberg,
@@ -115,6 +115,9 @@ def _stage(transaction: Transaction, snapshot: Snapshot) -> None:
                 parent_snapshot_id=snapshot.parent_snapshot_id,
                 ref_name=MAIN_BRANCH,
                 type=SnapshotRefType.BRANCH,
+                max_ref_age_ms=None,
+                max_snapshot_age_ms=None,
+                min_snapshots_to_keep=None,
             ),
         ),
         (AssertRefSnapshotId(snapshot_id=snapshot.parent_snapshot_id, ref=MAIN_BRANCH),),
@@ -148,7 +151,7 @@ class _Snapshot:
             snapshot_id=self._id,
             parent_snapshot_id=parent_id,
             sequence_number=sequence_number,
-            avro_compression="gzip",
+            avro_compression="deflate",
         ) as writer:
             writer.add_manifests(manifests)
         return Snapshot(
@@ -177,8 +180,8 @@ class _Snapshot:
         output = self._io.new_output(self._new_path(f"{self._uuid}-m{next(self._counter)}.avro"))
         schema = self._metadata.schema()
         if content == ManifestContent.DELETES:
-            return _DeleteManifestWriter(spec, schema, output, self._id, "gzip")
-        return write_manifest(2, spec, schema, output, self._id, "gzip")
+            return _DeleteManifestWriter(spec, schema, output, self._id, "deflate")
+        return write_manifest(2, spec, schema, output, self._id, "deflate")
 
     def _added(self) -> Iterable[ManifestFile]:
         groups: dict[tuple[ManifestContent, int], list[DataFile]] = defaultdict(list)
@@ -246,7 +249,7 @@ class _Snapshot:
 
 
 def _summary_counts(delta: RowDelta, removed: list[DataFile]) -> dict[str, str]:
-    """Return the standard summary counts of a row delta; pyiceberg's collector knows nothing of delete files."""
+    """Return the standard counts of a row delta; pyiceberg's collector knows nothing of delete files."""
     gone_data = [file for file in removed if file.content == DataFileContent.DATA]
     gone_deletes = [file for file in removed if file.content != DataFileContent.DATA]
     partitions = {(f.spec_id, repr(f.partition)) for f in (*delta.appended, *delta.deletes, *removed)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 
@@ -32,7 +32,7 @@ class Decision:
     #: Control columns then the source's; '' for no rows.
     rows_sql: str = ""
     tombstones_sql: str = ""
-    counts: MergeCounts = MergeCounts()
+    counts: MergeCounts = field(default_factory=MergeCounts)
 
 
 def identity(table: TableConfig) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ _FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """Which tombstones may be forgotten: those of a superseded generation, and those from before ``before``."""
+    """Which tombstones may be forgotten: of generations before this one, and from before this time."""
 
     generation: int
     before: datetime | None
@@ -88,11 +88,10 @@ class Tombstones:
         )
 
     def write(self, batch_id: str, query: str, horizon: Horizon) -> TombstoneFiles:
-        """Write the tombstones ``query`` yields; gather and forget when it is time."""
-        count = (self._con.execute(f"SELECT count(*) FROM ({query})").fetchone() or (0,))[0]
+        """Write the tombstones ``query`` yields ('' for none); gather and forget when it is time."""
         files = list(self._record.tombstones)
         written = []
-        if count:
+        if query and self._con.execute(f"SELECT 1 FROM ({query}) LIMIT 1").fetchone():
             files.append(self._write(f"{FOLDER}/{batch_id}.parquet", query))
             written.append(files[-1])
         superseded = horizon.generation > self._record.generation_complete and files
@@ -119,7 +118,7 @@ class Tombstones:
                 floor = max(floor, forgotten) if floor else forgotten
             self._con.execute(f"DELETE FROM gathered WHERE {old}")
         left = (self._con.execute("SELECT count(*) FROM gathered").fetchone() or (0,))[0]
-        kept = ()
+        kept: tuple[str, ...] = ()
         if left:
             kept = (self._write(f"{FOLDER}/{batch_id}-gathered.parquet", "FROM gathered"),)
             written.extend(kept)

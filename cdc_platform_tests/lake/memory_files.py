@@ -73,6 +73,9 @@ class MemoryFile:
     fault: CdcError | None = None
     batch_rows: int = 3
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
     def batches(self) -> Iterator[Batch]:
         rejected = tuple(self.rejected)
         for start in range(0, max(len(self.rows), 1), self.batch_rows):

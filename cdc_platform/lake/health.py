@@ -1,0 +1,145 @@
+"""What a base table looks like from outside: is its key unique, how big is it, how far is it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pyiceberg.manifest import DataFileContent
+from pyiceberg.table import Table
+
+from cdc_platform.config.model import DeleteMode, TableConfig
+from cdc_platform.lake import summary
+from cdc_platform.lake.applied import AppliedRecord, read_applied
+from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.read import iceberg_scan_sql, open_workspace
+from cdc_platform.naming import quoted
+
+_SAMPLE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUniqueness:
+    """How many keys have more than one row, with some of them."""
+
+    duplicated_keys: int
+    sample: tuple[Mapping[str, Any], ...]
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether every key has one row."""
+        return self.duplicated_keys == 0
+
+
+@dataclass(frozen=True, slots=True)
+class TableHealth:
+    """Sizes of a base table as of its current snapshot."""
+
+    snapshot_id: int | None
+    snapshots: int
+    rows: int
+    #: Rows kept by ``delete_mode: soft`` that the source no longer has; part of ``rows``.
+    soft_deleted_rows: int
+    data_files: int
+    delete_files: int
+    deleted_positions: int
+    bytes: int
+
+
+def merge_keys_are_unique(lake: Lake, source: str, table: TableConfig) -> KeyUniqueness:
+    """Look for keys with more than one row. A table without a key, or none at all, has no such key."""
+    base = lake.load(source, table.id)
+    if base is None or base.current_snapshot() is None or not table.safe_key:
+        return KeyUniqueness(0, ())
+    keys = ", ".join(map(quoted, table.safe_key))
+    con = open_workspace(lake, iceberg=True)
+    try:
+        con.execute(
+            f"CREATE TABLE repeated AS SELECT {keys}, count(*) AS rows FROM {iceberg_scan_sql(base)} "
+            "GROUP BY ALL HAVING count(*) > 1"
+        )
+        count = con.execute("SELECT count(*) FROM repeated").fetchone()
+        sample = con.execute(f"FROM repeated ORDER BY {keys} LIMIT {_SAMPLE}").to_arrow_table().to_pylist()
+    finally:
+        con.close()
+    return KeyUniqueness(int(count[0]) if count else 0, tuple(sample))
+
+
+def table_health(lake: Lake, source: str, table: TableConfig) -> TableHealth | None:
+    """Return the table's sizes, None before its first merge."""
+    base = lake.load(source, table.id)
+    if base is None:
+        return None
+    snapshot = base.current_snapshot()
+    if snapshot is None:
+        return TableHealth(None, 0, 0, 0, 0, 0, 0, 0)
+    data_files = delete_files = positions = size = records = 0
+    for manifest in snapshot.manifests(base.io):
+        for entry in manifest.fetch_manifest_entry(base.io, discard_deleted=True):
+            file = entry.data_file
+            size += file.file_size_in_bytes
+            if file.content == DataFileContent.DATA:
+                data_files += 1
+                records += file.record_count
+            else:
+                delete_files += 1
+                positions += file.record_count
+    soft = _soft_deleted(lake, base) if table.delete_mode == DeleteMode.SOFT else 0
+    return TableHealth(
+        snapshot_id=snapshot.snapshot_id,
+        snapshots=len(base.metadata.snapshots),
+        rows=records - positions if _is_ours(base) else _count(lake, base, "true"),
+        soft_deleted_rows=soft,
+        data_files=data_files,
+        delete_files=delete_files,
+        deleted_positions=positions,
+        bytes=size,
+    )
+
+
+def current_watermark(lake: Lake, source: str, table_id: str) -> datetime | None:
+    """Return the highest commit time applied to the base table, None when nothing was."""
+    base = lake.load(source, table_id)
+    return read_applied(base, lake.objects(source, table_id)).watermark
+
+
+def applied_record(lake: Lake, source: str, table_id: str) -> AppliedRecord:
+    """Return which files the base table has applied, and where it stands."""
+    return read_applied(lake.load(source, table_id), lake.objects(source, table_id))
+
+
+def merge_history(lake: Lake, source: str, table_id: str) -> list[dict[str, str]]:
+    """Return the ``cdc.*`` properties of each merge's snapshot, oldest first, with its id and time."""
+    base = lake.load(source, table_id)
+    history = []
+    for snapshot in base.metadata.snapshots if base is not None else []:
+        properties = snapshot.summary.additional_properties if snapshot.summary else {}
+        if summary.BATCH_ID in properties:
+            at = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC).isoformat(timespec="milliseconds")
+            ours = {name: value for name, value in properties.items() if name.startswith("cdc.")}
+            history.append({"snapshot-id": str(snapshot.snapshot_id), "committed-at": at, **ours})
+    return history
+
+
+def _is_ours(table: Table) -> bool:
+    """Whether each delete file belongs to one data file and repeats no position, so that counts subtract."""
+    return all(
+        snapshot.summary is None or summary.BATCH_ID in snapshot.summary.additional_properties
+        for snapshot in table.metadata.snapshots
+    )
+
+
+def _soft_deleted(lake: Lake, table: Table) -> int:
+    return _count(lake, table, "_cdc_op = 'D'")
+
+
+def _count(lake: Lake, table: Table, condition: str) -> int:
+    con = open_workspace(lake, iceberg=True)
+    try:
+        query = f"SELECT count(*) FROM {iceberg_scan_sql(table)} WHERE {condition}"
+        row = con.execute(query).fetchone()
+    finally:
+        con.close()
+    return int(row[0]) if row else 0
