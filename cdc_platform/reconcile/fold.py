@@ -16,15 +16,10 @@ from cdc_platform.naming import quoted
 def fold_statements(key: tuple[str, ...], columns: tuple[str, ...], completed: int) -> list[str]:
     """Return the statements that make ``effects``, ``keys`` and ``last_effects`` from ``raw_events``."""
     k = [quoted(column) for column in key]
-    b = [quoted(before_name(column)) for column in key]
+    # A key column the before image leaves out did not change.
+    b = [f"coalesce({quoted(before_name(column))}, {quoted(column)})" for column in key]
     has_key = " AND ".join(f"{name} IS NOT NULL" for name in k)
-    moved = (
-        "_cdc_op = 'U' AND "
-        + " AND ".join(f"{name} IS NOT NULL" for name in b)
-        + " AND ("
-        + " OR ".join(f"{old} <> {new}" for old, new in zip(b, k, strict=True))
-        + ")"
-    )
+    moved = f"_cdc_op = 'U' AND ({' OR '.join(f'{old} <> {new}' for old, new in zip(b, k, strict=True))})"
     keys = ", ".join(k)
     old_keys = ", ".join(f"{old} AS {new}" for old, new in zip(b, k, strict=True))
     at = "_cdc_generation AS generation, _cdc_position AS position"
@@ -56,18 +51,30 @@ def fold_statements(key: tuple[str, ...], columns: tuple[str, ...], completed: i
 
 
 def _swaps(key: tuple[str, ...], columns: tuple[str, ...], moved: str) -> str:
-    """Return the SQL for pairs of updates a→b then b→a of one transaction whose other columns differ."""
-    crossed = " AND ".join(
-        f"x.{quoted(before_name(c))} = y.{quoted(c)} AND x.{quoted(c)} = y.{quoted(before_name(c))}"
-        for c in key
-    )
+    """Return the SQL for pairs of updates a→b then b→a of one transaction whose other columns differ.
+
+    Of several such updates over the same two keys the first two are a pair, then the next two, and so on.
+    """
+    old = ", ".join(f"coalesce({quoted(before_name(c))}, {quoted(c)}) AS {_old(c)}" for c in key)
+    crossed = " AND ".join(f"x.{_old(c)} = y.{quoted(c)} AND x.{quoted(c)} = y.{_old(c)}" for c in key)
+    here, there = (f"row({', '.join(names)})" for names in ([quoted(c) for c in key], [_old(c) for c in key]))
     others = [f"x.{quoted(c)} IS DISTINCT FROM y.{quoted(c)}" for c in columns if c not in key]
-    changed = " OR ".join(others) or "false"
-    moves = f"(SELECT rowid AS event, * FROM raw_events WHERE applied AND {moved})"
     return f"""CREATE OR REPLACE TEMP TABLE swaps AS
+        WITH moves AS (SELECT rowid AS event, *, {old} FROM raw_events WHERE applied AND {moved}),
+        placed AS (
+            SELECT *, dense_rank() OVER (
+                PARTITION BY file, _cdc_committed_at, _cdc_generation,
+                             least({here}, {there}), greatest({here}, {there})
+                ORDER BY _cdc_position) AS place
+            FROM moves WHERE _cdc_committed_at IS NOT NULL)
         SELECT max(x.event) AS first, y.event AS second
-        FROM {moves} x JOIN {moves} y
+        FROM placed x JOIN placed y
           ON x.file = y.file AND x._cdc_committed_at = y._cdc_committed_at
-         AND x._cdc_generation = y._cdc_generation AND x._cdc_position < y._cdc_position AND {crossed}
-        WHERE {changed}
+         AND x._cdc_generation = y._cdc_generation AND {crossed}
+         AND x.place % 2 = 1 AND y.place = x.place + 1
+        WHERE {" OR ".join(others) or "false"}
         GROUP BY y.event"""
+
+
+def _old(column: str) -> str:
+    return quoted(f"old_{column}")

@@ -50,7 +50,7 @@ def quarantined(items: Iterable[QuarantineItem]) -> Quarantined:
 def standing_of(file: AcceptedFile, record: AppliedRecord, quarantine: Quarantined) -> Standing:
     """Return where ``file`` stands. One applied under another generation waits to be applied again."""
     version = (file.file.key, file.file.etag)
-    if record.holds(*version, file.generation):
+    if record.holds(file):
         return Standing.APPLIED
     match quarantine.files.get(version):
         case QuarantineState.OPEN:

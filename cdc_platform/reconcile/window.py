@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol, TypeVar
@@ -126,7 +126,7 @@ def reconcile_window(platform: Platform, source: str, table_id: str, window: str
     config, table = platform.source(source), platform.table(source, table_id)
     bounds = config.window.bounds(window)
     run_id = f"{started_at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
-    subject, workspace = pin(platform, source, table_id, window), open_workspace(platform.lake)
+    subject, workspace = pin(platform, source, table_id, window), open_workspace(platform.lake, iceberg=True)
     try:
         comparisons = _compare(subject, workspace)
     finally:
@@ -203,10 +203,11 @@ def _compare(subject: _Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[C
     if isinstance(unaccepted, Failed):
         return tuple(_failed(name, unaccepted, subject) for name in (RAW_MATCHES_BASE, SOURCE_MATCHES_BASE))
     here = [window for window in unaccepted if window == subject.window]
-    events = guarded(lambda: _load(subject, workspace))
-    if isinstance(events, Failed):
+    loaded = guarded(lambda: _load(subject, workspace))
+    if isinstance(loaded, Failed):
         unknown = "the keys changed in the window are not known, since its raw files could not be compared"
-        return _failed(RAW_MATCHES_BASE, events, subject), _unverified(SOURCE_MATCHES_BASE, unknown, subject)
+        return _failed(RAW_MATCHES_BASE, loaded, subject), _unverified(SOURCE_MATCHES_BASE, unknown, subject)
+    subject, events = loaded
     floor = subject.record.tombstone_floor
     raw = guarded(
         lambda: compare_raw_base(workspace, events, subject.view, unaccepted=here, tombstone_floor=floor)
@@ -217,7 +218,7 @@ def _compare(subject: _Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[C
     )
 
 
-def _load(subject: _Subject, workspace: duckdb.DuckDBPyConnection) -> WindowEvents:
+def _load(subject: _Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[_Subject, WindowEvents]:
     open_file = partial(subject.platform.event_file, subject.source_name, subject.table.id)
     files = window_files(subject.manifest, subject.record, subject.quarantine, open_file)
     events = load_window_events(
@@ -228,8 +229,11 @@ def _load(subject: _Subject, workspace: duckdb.DuckDBPyConnection) -> WindowEven
         completed_generation=subject.view.completed_generation,
         where=subject.where,
     )
+    if subject.view.relation is None:
+        # Before the first merge there is no table: nothing but the keys can be compared, with no row.
+        subject = replace(subject, view=replace(subject.view, schema=events.key_columns))
     load_base_rows(workspace, subject.view, subject.key)
-    return events
+    return subject, events
 
 
 def _compare_source(

@@ -78,6 +78,7 @@ class WindowEvents:
     """What was read. ``columns`` are the source columns of the applied files, in their common types."""
 
     key: tuple[str, ...]
+    key_columns: pa.Schema
     columns: pa.Schema
     rows: int
     pending_rows: int
@@ -130,6 +131,7 @@ def load_window_events(
     keyless, stale = _fold(connection, key, columns, completed_generation or 0)
     return WindowEvents(
         key=key,
+        key_columns=keys,
         columns=columns,
         rows=counts.rows,
         pending_rows=counts.pending,

@@ -42,9 +42,10 @@ class EventsOf:
     rejected: tuple[Rejected, ...] = ()
 
     def batches(self) -> Iterator[Batch]:
-        for start in range(0, len(self.rows), 2):
+        size = max(2, len(self.rows) // 8)
+        for start in range(0, len(self.rows), size):
             part = pa.RecordBatch.from_pylist(
-                [dict(row) for row in self.rows[start : start + 2]], self.schema
+                [dict(row) for row in self.rows[start : start + size]], self.schema
             )
             yield Batch(part, self.rejected if start == 0 else ())
 
@@ -127,7 +128,7 @@ class Case:
         partial: bool = False,
     ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Any, BaseView]]:
         """Load both witnesses; ``tombstones`` are (key…, generation, position)."""
-        with duckdb.connect() as connection:
+        with duckdb.connect(config={"threads": 1}) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             if base is not None:
                 connection.register("base_table", base)

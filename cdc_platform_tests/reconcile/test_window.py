@@ -1,0 +1,428 @@
+"""Reconciling a window on the real platform: raw files in a folder, an Iceberg lake, a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pytest
+from pydantic import SecretStr
+
+from cdc_platform.config.model import (
+    Connection,
+    LakeConfig,
+    PlatformConfig,
+    RawOptions,
+    SourceConfig,
+    TableConfig,
+    WindowOptions,
+)
+from cdc_platform.lake.quarantine import discard, list_items
+from cdc_platform.pipeline import Platform, complete_load, merge_table, reconcile, take_in
+from cdc_platform.reconcile.verdict import Kind, Reconciliation, Verdict
+from cdc_platform.testing import write_change_file, write_load_file
+
+pytestmark = pytest.mark.postgres
+
+DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
+WINDOW, NEXT_WINDOW = "2026-03-01", "2026-03-02"
+FAR_AHEAD = "FFFFFF/0"
+TYPES: dict[str, pa.DataType] = {"id": pa.int64(), "name": pa.string(), "price": pa.decimal128(10, 2)}
+
+
+class ToldPlatform(Platform):
+    """The platform, with capture's position told by the test."""
+
+    captured: str | None = None
+    after_read: Any = None
+
+    def captured_position(self, source: str) -> str | None:
+        if self.after_read is not None:
+            self.after_read()
+        return self.captured
+
+
+class Shop:
+    """One table, its raw folder, its base and its source."""
+
+    def __init__(self, folder: Path, dsn: str | None, **table: Any) -> None:
+        self.raw = folder / "raw"
+        self.raw.mkdir(exist_ok=True)
+        self.dsn = dsn
+        source = SourceConfig(
+            raw=RawOptions(location=str(self.raw)),
+            window=WindowOptions(start=datetime(2026, 3, 1, tzinfo=UTC).date()),
+            connection=Connection(dsn=SecretStr(dsn)) if dsn else None,
+            tables=(TableConfig(**{"name": "public.item", "merge_key": ("id",), **table}),),
+        )
+        config = PlatformConfig(
+            base_folder=folder, lake=LakeConfig(warehouse="warehouse"), sources={"retail": source}
+        )
+        self.platform = ToldPlatform(config)
+
+    def sql(self, *statements: str) -> None:
+        assert self.dsn is not None
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def catch_up(self) -> None:
+        """Tell that capture has come as far as the source's log."""
+        assert self.dsn is not None
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            (self.platform.captured,) = connection.execute(
+                "SELECT pg_current_wal_insert_lsn()::text"
+            ).fetchone()  # type: ignore[misc]
+
+    def load(self, *rows: dict[str, Any], at: datetime = DAY) -> None:
+        write_load_file(self.raw, "public", "item", rows, at=at, types=TYPES)
+
+    def change(self, *events: dict[str, Any], minutes: int = 10, types: Any = None) -> None:
+        moment = DAY + timedelta(minutes=minutes)
+        write_change_file(self.raw, "public", "item", at=moment, events=events, types=types or TYPES)
+
+    def apply(self) -> None:
+        take_in(self.platform, "retail")
+        merge_table(self.platform, "retail", "item")
+
+    def reconcile(self, window: str = WINDOW) -> Reconciliation:
+        return reconcile(self.platform, "retail", "item", window)
+
+    def verdicts(self, window: str = WINDOW) -> tuple[Verdict, Verdict]:
+        found = self.reconcile(window)
+        return found.comparison("raw_matches_base").verdict, found.comparison("source_matches_base").verdict
+
+    def tamper(self, statement: str) -> None:
+        """Change the base table behind the platform's back, keeping every control column."""
+        table = self.platform.lake.load("retail", "item")
+        assert table is not None
+        import duckdb
+
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.register("rows", table.scan().to_arrow())
+            connection.execute("CREATE TABLE base AS SELECT * FROM rows")
+            connection.execute(statement)
+            with warnings.catch_warnings(action="ignore"):  # pyiceberg says that it copies on write
+                table.overwrite(
+                    connection.execute("FROM base").to_arrow_table().cast(table.schema().as_arrow())
+                )
+
+
+@pytest.fixture
+def shop(tmp_path: Path, postgres_database: str) -> Iterator[Shop]:
+    """Two rows loaded, one changed, one inserted; source, raw and base agree."""
+    found = Shop(tmp_path, postgres_database)
+    found.sql(
+        "CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric(10,2))",
+        "INSERT INTO item VALUES (1, 'pen', 1.50), (2, 'ink', 3), (3, 'nib', NULL)",
+    )
+    found.load(
+        {"id": 1, "name": "pen", "price": Decimal("1")}, {"id": 2, "name": "ink", "price": Decimal("3")}
+    )
+    found.change(
+        {"Op": "U", "id": 1, "name": "pen", "price": Decimal("1.5")}, {"id": 3, "name": "nib", "price": None}
+    )
+    found.apply()
+    found.catch_up()
+    yield found
+    found.platform.lake.close()
+
+
+def test_a_window_whose_three_witnesses_agree_matches(shop: Shop) -> None:
+    found = shop.reconcile()
+
+    assert (Verdict.MATCH, Verdict.MATCH, Verdict.MATCH) == (
+        found.verdict,
+        *(comparison.verdict for comparison in found.comparisons),
+    )
+    assert [3, 3] == [comparison.tally.matched for comparison in found.comparisons]
+
+
+def test_the_certificate_says_what_was_compared_with_what(shop: Shop) -> None:
+    certificate = json.loads(json.dumps(shop.reconcile().certificate))
+
+    base = shop.platform.lake.load("retail", "item")
+    assert base is not None
+    assert str(base.current_snapshot().snapshot_id) == certificate["snapshot_id"]  # type: ignore[union-attr]
+    assert "/" in certificate["source_position"]
+    assert ("retail", "public.item", WINDOW, "MATCH") == (
+        certificate["source"],
+        certificate["table"],
+        certificate["window"]["key"],
+        certificate["verdict"],
+    )
+    raw, source = certificate["comparisons"]
+    assert ["id", "name", "price"] == [column["name"] for column in raw["columns"]]
+    assert {"source rows": 3, "base rows": 3} == source["rows"]
+    assert certificate["not_covered"]
+
+
+def test_a_tampered_base_row_is_found_by_both_comparisons_with_both_values(shop: Shop) -> None:
+    shop.tamper("UPDATE base SET name = 'pencil' WHERE id = 1")
+
+    found = shop.reconcile()
+
+    assert Verdict.DIFFERENT is found.verdict
+    for comparison in found.comparisons:
+        (one,) = comparison.discrepancies
+        assert (Kind.CHANGED, ("name",), "pen", "pencil") == (
+            one.kind,
+            one.columns,
+            one.expected["name"],  # type: ignore[index]
+            one.actual["name"],  # type: ignore[index]
+        )
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("DELETE FROM base WHERE id = 2", Kind.MISSING),
+        ("INSERT INTO base FROM base WHERE id = 2", Kind.DUPLICATE),
+        ("UPDATE base SET price = NULL WHERE id = 2", Kind.CHANGED),
+        ("UPDATE base SET id = 22 WHERE id = 2", Kind.MISSING),
+    ],
+)
+def test_whatever_is_done_to_base_behind_the_platforms_back_is_found(
+    shop: Shop, statement: str, kind: Kind
+) -> None:
+    shop.tamper(statement)
+
+    found = shop.reconcile()
+
+    assert [(Verdict.DIFFERENT, kind)] * 2 == [
+        (c.verdict, c.discrepancies[0].kind) for c in found.comparisons
+    ]
+
+
+def test_a_change_capture_lost_is_found_against_the_source_only(shop: Shop) -> None:
+    shop.sql("UPDATE item SET name = 'gel pen' WHERE id = 1")
+    shop.catch_up()
+
+    assert (Verdict.MATCH, Verdict.DIFFERENT) == shop.verdicts()
+
+
+def test_a_change_not_captured_yet_is_in_flight(shop: Shop) -> None:
+    shop.sql("UPDATE item SET name = 'gel pen' WHERE id = 1")
+
+    found = shop.reconcile()
+
+    assert [Verdict.MATCH, Verdict.IN_FLIGHT] == [comparison.verdict for comparison in found.comparisons]
+    assert "capture has come to" in found.comparisons[1].discrepancies[0].reason
+
+
+def test_without_a_captured_position_a_difference_is_not_verified_and_equality_still_matches(
+    shop: Shop,
+) -> None:
+    shop.platform.captured = None
+    assert (Verdict.MATCH, Verdict.MATCH) == shop.verdicts()
+
+    shop.sql("UPDATE item SET name = 'gel pen' WHERE id = 1")
+    assert (Verdict.MATCH, Verdict.UNVERIFIED) == shop.verdicts()
+
+
+def test_a_file_accepted_and_not_applied_leaves_its_keys_in_flight(shop: Shop) -> None:
+    shop.sql("UPDATE item SET name = 'gel pen' WHERE id = 1")
+    shop.change({"Op": "U", "id": 1, "name": "gel pen", "price": Decimal("1.5")}, minutes=20)
+    take_in(shop.platform, "retail")
+    shop.catch_up()
+
+    assert (Verdict.IN_FLIGHT, Verdict.IN_FLIGHT) == shop.verdicts()
+    shop.apply()
+    assert (Verdict.MATCH, Verdict.MATCH) == shop.verdicts()
+
+
+def test_a_file_of_another_window_not_applied_yet_holds_back_only_the_source_comparison(shop: Shop) -> None:
+    shop.sql("UPDATE item SET name = 'gel pen' WHERE id = 1")
+    shop.change({"Op": "U", "id": 1, "name": "gel pen", "price": Decimal("1.5")}, minutes=24 * 60)
+    take_in(shop.platform, "retail")
+    shop.catch_up()
+
+    found = shop.reconcile()
+
+    assert [Verdict.MATCH, Verdict.IN_FLIGHT] == [comparison.verdict for comparison in found.comparisons]
+    assert 1 == found.comparisons[1].tally.in_flight
+    shop.apply()
+    found = shop.reconcile()
+    assert [Verdict.MATCH, Verdict.MATCH] == [comparison.verdict for comparison in found.comparisons]
+    assert 1 == found.comparisons[0].tally.superseded
+
+
+def test_a_file_nobody_accepted_yet_makes_no_difference_final(shop: Shop) -> None:
+    shop.sql("UPDATE item SET name = 'gel pen' WHERE id = 1")
+    shop.change({"Op": "U", "id": 1, "name": "gel pen", "price": Decimal("1.5")}, minutes=20)
+    shop.catch_up()
+
+    assert (Verdict.IN_FLIGHT, Verdict.IN_FLIGHT) == shop.verdicts()
+
+
+def test_a_file_that_becomes_visible_while_the_source_is_read_is_seen(shop: Shop) -> None:
+    shop.sql("UPDATE item SET name = 'gel pen' WHERE id = 1")
+    shop.catch_up()
+    shop.platform.after_read = lambda: shop.change(
+        {"Op": "U", "id": 1, "name": "gel pen", "price": Decimal("1.5")}, minutes=24 * 60
+    )
+
+    assert (Verdict.MATCH, Verdict.IN_FLIGHT) == shop.verdicts()
+
+
+def test_deletes_and_key_changes_agree_with_the_source(shop: Shop) -> None:
+    shop.sql("DELETE FROM item WHERE id = 2", "UPDATE item SET id = 30 WHERE id = 3")
+    shop.change(
+        {"Op": "D", "id": 2, "name": None, "price": None, "BI_id": 2},
+        {"Op": "U", "id": 30, "name": "nib", "price": None, "BI_id": 3},
+        minutes=20,
+    )
+    shop.apply()
+    shop.catch_up()
+
+    found = shop.reconcile()
+
+    assert Verdict.MATCH is found.verdict
+    assert [4, 4] == [comparison.tally.matched for comparison in found.comparisons]
+
+
+def test_a_row_deleted_in_a_later_window_is_explained_by_its_tombstone(shop: Shop) -> None:
+    shop.sql("DELETE FROM item WHERE id = 1")
+    shop.change({"Op": "D", "id": 1, "name": None, "price": None}, minutes=24 * 60)
+    shop.apply()
+    shop.catch_up()
+
+    assert (Verdict.MATCH, Verdict.MATCH) == shop.verdicts()
+    assert (Verdict.MATCH, Verdict.MATCH) == shop.verdicts(NEXT_WINDOW)
+
+
+def test_a_reload_supersedes_what_it_does_not_contain(shop: Shop) -> None:
+    shop.sql("DELETE FROM item WHERE id = 2")
+    shop.load(
+        {"id": 1, "name": "pen", "price": Decimal("1.5")},
+        {"id": 3, "name": "nib", "price": None},
+        at=DAY + timedelta(days=1),
+    )
+    shop.apply()
+    complete_load(shop.platform, "retail", "item")
+    shop.apply()
+    shop.catch_up()
+
+    first, second = shop.reconcile(), shop.reconcile(NEXT_WINDOW)
+
+    assert (Verdict.MATCH, Verdict.MATCH) == (first.verdict, second.verdict)
+    assert "superseded generations" in first.comparisons[0].notes[0]
+
+
+def test_a_column_added_later_is_null_in_older_rows_and_compared_in_newer(shop: Shop) -> None:
+    shop.sql("ALTER TABLE item ADD COLUMN colour text", "UPDATE item SET colour = 'red' WHERE id = 1")
+    shop.change(
+        {"Op": "U", "id": 1, "name": "pen", "price": Decimal("1.5"), "colour": "red"},
+        minutes=20,
+        types={**TYPES, "colour": pa.string()},
+    )
+    shop.apply()
+    shop.catch_up()
+
+    found = shop.reconcile()
+
+    assert Verdict.MATCH is found.verdict
+    assert "colour" in found.comparisons[1].columns
+
+
+def test_a_quarantined_row_stands_against_a_match_until_it_is_discarded(shop: Shop) -> None:
+    good = {"Op": "U", "id": 1, "name": "pen", "price": Decimal("1.50")}
+    shop.change({"Op": "X", "id": 9, "name": "?", "price": Decimal(1)}, good, good, minutes=20)
+    shop.apply()
+    shop.catch_up()
+
+    assert (Verdict.UNVERIFIED, Verdict.UNVERIFIED) == shop.verdicts()
+    (item,) = list_items(shop.platform.lake, "retail", "item")
+    discard(shop.platform.lake, "retail", "item", item.id)
+    assert (Verdict.MATCH, Verdict.MATCH) == shop.verdicts()
+
+
+def test_a_quarantined_file_stands_against_a_match(shop: Shop) -> None:
+    (shop.raw / "public/item/20260301-130000000.parquet").write_bytes(b"PAR1 not parquet PAR1")
+    shop.apply()
+    shop.catch_up()
+
+    assert (Verdict.UNVERIFIED, Verdict.UNVERIFIED) == shop.verdicts()
+
+
+def test_a_raw_file_that_vanished_after_it_was_applied_is_not_verified(shop: Shop) -> None:
+    (shop.raw / "public/item/LOAD00000001.parquet").unlink()
+
+    found = shop.reconcile()
+
+    assert Verdict.UNVERIFIED is found.comparisons[0].verdict
+    assert "can no longer be read" in found.comparisons[0].reason
+
+
+def test_an_empty_window_matches_over_zero_keys_and_reads_nothing_from_the_source(shop: Shop) -> None:
+    found = shop.reconcile("2026-03-05")
+
+    assert Verdict.MATCH is found.verdict
+    assert "raw was listed and holds no file of it" in found.comparisons[0].reason
+    assert "no key was changed in this window, nothing was read" == found.comparisons[1].reason
+
+
+def test_a_raw_location_that_cannot_be_listed_is_an_error_never_a_match(shop: Shop) -> None:
+    shop.raw.rename(shop.raw.with_name("elsewhere"))
+
+    found = shop.reconcile("2026-03-05")
+
+    assert [Verdict.ERROR, Verdict.ERROR] == [comparison.verdict for comparison in found.comparisons]
+
+
+def test_a_source_that_cannot_be_reached_is_an_error_and_raw_is_compared_all_the_same(
+    shop: Shop, tmp_path: Path
+) -> None:
+    away = Shop(tmp_path, "postgresql://etl:hush-hush@127.0.0.1:1/shop")
+
+    found = away.reconcile()
+
+    assert [Verdict.MATCH, Verdict.ERROR] == [comparison.verdict for comparison in found.comparisons]
+    assert Verdict.ERROR is found.verdict
+    assert "hush-hush" not in found.comparisons[1].reason
+    assert "cannot connect to the source" in found.comparisons[1].reason
+
+
+def test_a_source_without_a_connection_is_not_verified(shop: Shop, tmp_path: Path) -> None:
+    assert (Verdict.MATCH, Verdict.UNVERIFIED) == Shop(tmp_path, None).verdicts()
+
+
+def test_a_table_dropped_at_the_source_is_an_error(shop: Shop) -> None:
+    shop.sql("DROP TABLE item")
+
+    assert (Verdict.MATCH, Verdict.ERROR) == shop.verdicts()
+
+
+def test_files_that_wait_for_their_first_merge_are_in_flight(tmp_path: Path, postgres_database: str) -> None:
+    shop = Shop(tmp_path, postgres_database)
+    shop.sql("CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric(10,2))")
+    shop.load({"id": 1, "name": "pen", "price": Decimal("1")})
+    take_in(shop.platform, "retail")
+
+    assert (Verdict.IN_FLIGHT, Verdict.IN_FLIGHT) == shop.verdicts()
+
+
+def test_a_soft_deleted_row_agrees_with_its_absence_in_the_source(
+    tmp_path: Path, postgres_database: str
+) -> None:
+    shop = Shop(tmp_path, postgres_database, delete_mode="soft")
+    shop.sql(
+        "CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric(10,2))",
+        "INSERT INTO item VALUES (2, 'ink', 3)",
+    )
+    shop.load(
+        {"id": 1, "name": "pen", "price": Decimal("1")}, {"id": 2, "name": "ink", "price": Decimal("3")}
+    )
+    shop.change({"Op": "D", "id": 1, "name": None, "price": None})
+    shop.apply()
+    shop.catch_up()
+
+    assert (Verdict.MATCH, Verdict.MATCH) == shop.verdicts()
