@@ -181,5 +181,8 @@ def build_automation_sensor(
         target=selection,
         description=description,
         default_status=dg.DefaultSensorStatus.RUNNING,
+        # As backfills, the checks of raw windows would each become a run of their own; as runs, everything a
+        # window needs goes into one.
+        emit_backfills=False,
         minimum_interval_seconds=max(10, tables // 20),
     )

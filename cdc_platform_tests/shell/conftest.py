@@ -68,15 +68,21 @@ class Shop:
         return sorted(plain, key=lambda row: int(row["id"]))
 
     def materialize(
-        self, instance: dg.DagsterInstance, *keys: Sequence[str], window: str, raise_on_error: bool = True
+        self,
+        instance: dg.DagsterInstance,
+        *keys: Sequence[str],
+        window: str,
+        checks: bool = True,
+        raise_on_error: bool = True,
     ) -> dg.ExecuteInProcessResult:
-        """Run assets for one window as a run of the UI does, with their checks."""
-        job = self.definitions().resolve_implicit_global_asset_job_def()
-        return job.execute_in_process(
-            instance=instance,
-            asset_selection=[dg.AssetKey(list(key)) for key in keys],
-            partition_key=window,
-            raise_on_error=raise_on_error,
+        """Run assets for one window as a run of the UI does, with or without their checks."""
+        selection = dg.AssetSelection.assets(*[dg.AssetKey(list(key)) for key in keys])
+        if not checks:
+            selection = selection.without_checks()
+        job = dg.define_asset_job("by_hand", selection=selection)
+        definitions = dg.Definitions.merge(self.definitions(), dg.Definitions(jobs=[job]))
+        return definitions.resolve_job_def("by_hand").execute_in_process(
+            instance=instance, partition_key=window, raise_on_error=raise_on_error
         )
 
 

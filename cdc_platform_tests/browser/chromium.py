@@ -1,0 +1,166 @@
+"""Headless Chromium by its own DevTools protocol: open a page, wait for what it shows, take a picture.
+
+Needs Debian's ``chromium`` (or any Chrome; set ``CHROMIUM``) and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.request import urlopen
+
+from websockets.sync.client import ClientConnection, connect
+
+#: Without the background-networking flags the browser keeps asking hosts of its maker.
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--remote-debugging-port=0",
+)
+
+
+def find_chromium() -> str | None:
+    """Return the browser's executable, None when there is none."""
+    names = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
+    return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+class Browser:
+    """A headless browser with one page, open from construction to ``close``."""
+
+    def __init__(self, *, width: int = 1440, height: int = 900) -> None:
+        executable = find_chromium()
+        if executable is None:
+            raise RuntimeError("there is no Chromium; install it: apt-get install chromium")
+        self._profile = Path(tempfile.mkdtemp(prefix="cdc-browser-"))
+        size = f"--window-size={width},{height}"
+        self._process = subprocess.Popen(
+            [executable, *FLAGS, size, f"--user-data-dir={self._profile}", "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._last_id = 0
+        try:
+            self._socket = self._connect()
+            self._call("Page.enable")
+            self._call(
+                "Emulation.setDeviceMetricsOverride",
+                width=width,
+                height=height,
+                deviceScaleFactor=1,
+                mobile=False,
+            )
+        except BaseException:
+            self._end()
+            raise
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the browser and remove its profile."""
+        with suppress(Exception):
+            self._socket.close()
+        self._end()
+
+    def open(self, url: str) -> None:
+        """Go to ``url``; what the page fetches afterwards is waited for by ``wait_for``."""
+        self._call("Page.navigate", url=url)
+
+    def evaluate(self, expression: str) -> Any:
+        """Return the value of a JavaScript expression in the page."""
+        answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(f"{expression}: {answer['exceptionDetails']['text']}")
+        return answer["result"].get("value")
+
+    def text(self) -> str:
+        """Return the text the page shows."""
+        return str(self.evaluate("document.body ? document.body.innerText : ''"))
+
+    def wait_for(self, *texts: str, seconds: float = 60) -> str:
+        """Wait until the page shows all ``texts``, and return what it shows. Raises TimeoutError."""
+        return self.wait_until(lambda shown: all(text in shown for text in texts), texts, seconds=seconds)
+
+    def wait_until(
+        self, is_reached: Callable[[str], bool], what: object = "it", *, seconds: float = 60
+    ) -> str:
+        """Wait until ``is_reached`` says yes to the page's text. Raises TimeoutError with the text."""
+        deadline = time.monotonic() + seconds
+        while True:
+            shown = self.text()
+            if is_reached(shown):
+                return shown
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the page does not show {what} after {seconds:.0f} s; it shows:\n{shown}")
+            time.sleep(0.2)
+
+    def click(self, text: str) -> None:
+        """Click the innermost element whose text is ``text``."""
+        wanted = json.dumps(text)
+        found = self.evaluate(
+            "(() => { const all = [...document.querySelectorAll('a,button,div,span,li')]"
+            f".filter(one => one.innerText && one.innerText.trim() === {wanted});"
+            " const last = all[all.length - 1]; if (last) last.click(); return !!last; })()"
+        )
+        if not found:
+            raise RuntimeError(
+                f"there is nothing to click that says {text!r}; the page shows:\n{self.text()}"
+            )
+
+    def screenshot(self, path: Path) -> None:
+        """Write what the window shows as a PNG."""
+        path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))
+
+    def _connect(self) -> ClientConnection:
+        marker = self._profile / "DevToolsActivePort"
+        deadline = time.monotonic() + 60
+        while not marker.exists() or not marker.read_text().strip():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"Chromium does not start (exit code {self._process.poll()})")
+            time.sleep(0.05)
+        port = marker.read_text().splitlines()[0]
+        with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
+            pages = [one for one in json.load(answer) if one["type"] == "page"]
+        return connect(pages[0]["webSocketDebuggerUrl"], max_size=None, open_timeout=10)
+
+    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._last_id += 1
+        self._socket.send(json.dumps({"id": self._last_id, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self._socket.recv(timeout=60))
+            if message.get("id") == self._last_id:
+                if "error" in message:
+                    raise RuntimeError(f"{method}: {message['error']['message']}")
+                return dict(message["result"])
+
+    def _end(self) -> None:
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(10)
+        shutil.rmtree(self._profile, ignore_errors=True)
