@@ -92,15 +92,16 @@ def row_counts_match_replication_statistics(
 
 def merge_keys_are_unique(platform: Platform, source: str, table_id: str, window: str) -> CheckOutcome:
     """Whether base holds at most one row a merge key, in the whole table."""
-    from cdc_platform.lake.health import duplicate_keys
+    from cdc_platform.lake import health
 
     table = platform.table(source, table_id)
     if not table.merge_key:
         return CheckOutcome(True, "the table has no merge key by declaration", {"no_key": str(table.no_key)})
-    found = duplicate_keys(platform.lake, source, table)
-    if found.count:
-        text = f"{found.count} merge keys have more than one row"
-        return CheckOutcome(False, text, {"duplicate_keys": found.count}, list(found.sample))
+    found = health.merge_keys_are_unique(platform.lake, source, table)
+    if not found.is_unique:
+        text = f"{found.duplicated_keys} merge keys have more than one row"
+        rows = [{name: str(value) for name, value in one.items()} for one in found.sample]
+        return CheckOutcome(False, text, {"duplicate_keys": found.duplicated_keys}, rows)
     return CheckOutcome(True, "every merge key has one row", {"duplicate_keys": 0})
 
 
@@ -128,8 +129,7 @@ def watermark_is_current(platform: Platform, source: str, table_id: str, window:
         for earlier in platform.windows(source, table_id)
         if earlier <= window
         for one in platform.manifest(source, table_id, earlier).readable
-        if not applied.holds(one)
-        and (one.file.key, one.file.etag) not in held
+        if not applied.holds(one) and (one.file.key, one.file.etag) not in held
     ]
     watermark = applied.watermark
     seen: dict[str, Any] = {"pending_files": len(pending), "watermark": watermark and watermark.isoformat()}
@@ -147,7 +147,7 @@ def watermark_is_current(platform: Platform, source: str, table_id: str, window:
 
 def schema_matches_configuration(platform: Platform, source: str, table_id: str, window: str) -> CheckOutcome:
     """Whether base has the key, columns and partition fields that ``cdc.yaml`` declares."""
-    from cdc_platform.lake.schema import configured_differences
+    from cdc_platform.lake.configured import configured_differences
 
     table = platform.lake.load(source, table_id)
     if table is None:
