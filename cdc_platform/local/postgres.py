@@ -81,6 +81,7 @@ class EmbeddedPostgres:
         with self._locked():
             if self._server_pid() is None:
                 return False
+            give_to_server(self.data)  # the way to it may have been closed since
             mode = "immediate" if immediate else "fast"
             done = run_program("pg_ctl", "-D", str(self.data), "-m", mode, "-w", "-t", "30", "stop")
             if done.returncode != 0 and self._server_pid() is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -208,7 +207,7 @@ def task_spec(
         "BucketName": "bucket",
         "DataFormat": "parquet",
         "TimestampColumnName": "dms_timestamp",
-        "CdcMaxBatchInterval": 1,
+        "CdcMaxBatchInterval": 0,
     }
     return TaskSpec(
         identifier=identifier,
@@ -237,11 +236,3 @@ def current_lsn(dsn: str) -> int:
     assert row is not None
     high, _, low = row[0].partition("/")
     return (int(high, 16) << 32) | int(low, 16)
-
-
-def grouped(rows: list[dict[str, Any]], name: str) -> dict[Any, list[dict[str, Any]]]:
-    """Return rows by the value of one column."""
-    groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        groups[row[name]].append(row)
-    return groups

@@ -111,7 +111,7 @@ def parse_file_options(settings: Mapping[str, Any]) -> FileOptions:
         csv_quotes=_flag(given, "Rfc4180", default=True),
         csv_no_sup_value=str(no_sup_value) if no_sup_value is not None else None,
         max_load_file_bytes=1024 * _number(given, "MaxFileSize", 1024 * 1024),
-        max_batch_seconds=_number(given, "CdcMaxBatchInterval", 60),
+        max_batch_seconds=_number(given, "CdcMaxBatchInterval", 60, least=0),
         min_change_file_bytes=1024 * _number(given, "CdcMinFileSize", 32_000),
         date_sequence=_date_sequence(given),
         date_delimiter=_DELIMITERS[
@@ -173,14 +173,14 @@ def _flag(given: Mapping[str, Any], name: str, *, default: bool = False) -> bool
     raise _refusal(name, value, "give true or false")
 
 
-def _number(given: Mapping[str, Any], name: str, default: int) -> int:
+def _number(given: Mapping[str, Any], name: str, default: int, *, least: int = 1) -> int:
     value = given.get(name)
     try:
         number = default if value is None else int(value)
     except (TypeError, ValueError) as fault:
         raise _refusal(name, value, "give a whole number") from fault
-    if number < 1:
-        raise _refusal(name, value, "give a number from 1")
+    if number < least:
+        raise _refusal(name, value, f"give a number from {least}")
     return number
 
 

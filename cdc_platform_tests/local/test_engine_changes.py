@@ -1,0 +1,252 @@
+"""Ongoing changes: what I, U and D rows carry, in which order, and what PostgreSQL's log leaves out."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import psycopg
+import pyarrow.parquet as pq
+import pytest
+
+from cdc_platform.local.contract import StartType
+from cdc_platform.local.sample import add_column, create_sample, run_workload
+from cdc_platform_tests.local.task_bench import RULES, TaskBench, before_images
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def bench(postgres_database: str, tmp_path: Path) -> TaskBench:
+    """A running task on table ``t (id, name, size)`` with rows 1 and 2 loaded."""
+    bench = TaskBench(postgres_database, tmp_path)
+    bench.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, name text, size int)",
+        "INSERT INTO t VALUES (1, 'one', 10), (2, 'two', 20)",
+    )
+    bench.start()
+    bench.wait_for_load()
+    return bench
+
+
+def _seen(bench: TaskBench, *columns: str) -> list[tuple[object, ...]]:
+    bench.stop()
+    return [tuple(row[column] for column in columns) for row in bench.changes("t")]
+
+
+def test_every_change_of_a_row_is_kept_in_order_even_within_a_transaction(bench: TaskBench) -> None:
+    with psycopg.connect(bench.dsn) as connection:
+        connection.execute("INSERT INTO t VALUES (3, 'three', 1)")
+        connection.execute("UPDATE t SET size = 2 WHERE id = 3")
+        connection.execute("UPDATE t SET size = 3 WHERE id = 3")
+        connection.execute("DELETE FROM t WHERE id = 3")
+    bench.catch_up()
+    assert _seen(bench, "Op", "id", "size") == [("I", 3, 1), ("U", 3, 2), ("U", 3, 3), ("D", 3, None)]
+    rows = bench.changes("t")
+    assert len({row["dms_timestamp"] for row in rows}) == 1
+    sequences = [row["cdc_change_seq"] for row in rows]
+    assert sequences == sorted(set(sequences))
+    assert {len(sequence) for sequence in sequences} == {35}
+
+
+def test_a_sequence_begins_with_the_commit_time_and_the_position_is_an_lsn(bench: TaskBench) -> None:
+    bench.execute("UPDATE t SET size = 11 WHERE id = 1")
+    bench.catch_up()
+    bench.stop()
+    (row,) = bench.changes("t")
+    digits = row["dms_timestamp"].translate(str.maketrans("", "", "-: ."))
+    assert row["cdc_change_seq"][:16] == digits[:16]
+    with psycopg.connect(bench.dsn) as connection:
+        query = "SELECT %s::pg_lsn < pg_current_wal_lsn()"
+        assert connection.execute(query, (row["cdc_stream_position"],)).fetchone() == (True,)
+
+
+def test_a_rolled_back_transaction_leaves_nothing(bench: TaskBench) -> None:
+    with psycopg.connect(bench.dsn) as connection:
+        connection.execute("UPDATE t SET size = 99")
+        connection.rollback()
+    bench.execute("UPDATE t SET size = 12 WHERE id = 1")
+    bench.catch_up()
+    assert _seen(bench, "Op", "id", "size") == [("U", 1, 12)]
+
+
+def test_a_delete_carries_its_key_only(bench: TaskBench) -> None:
+    bench.execute("DELETE FROM t WHERE id = 2")
+    bench.catch_up()
+    assert _seen(bench, "Op", "id", "name", "size", "BI_id") == [("D", 2, None, None, 2)]
+
+
+def test_a_delete_carries_the_whole_row_with_replica_identity_full(bench: TaskBench) -> None:
+    bench.execute("ALTER TABLE t REPLICA IDENTITY FULL", "DELETE FROM t WHERE id = 2")
+    bench.catch_up()
+    assert _seen(bench, "Op", "id", "name", "size") == [("D", 2, "two", 20)]
+
+
+def test_a_key_change_is_one_update_whose_before_image_tells_the_old_key(bench: TaskBench) -> None:
+    bench.execute("UPDATE t SET id = 7 WHERE id = 2", "UPDATE t SET size = 21 WHERE id = 7")
+    bench.catch_up()
+    assert _seen(bench, "Op", "id", "size", "BI_id") == [("U", 7, 20, 2), ("U", 7, 21, None)]
+
+
+def test_all_columns_but_lobs_have_before_images_when_the_rule_says_all(
+    postgres_database: str, tmp_path: Path
+) -> None:
+    bench = TaskBench(postgres_database, tmp_path, rules=[*RULES[:3], before_images("all")])
+    bench.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, name text, size int)",
+        "ALTER TABLE t REPLICA IDENTITY FULL",
+        "INSERT INTO t VALUES (1, 'one', 10)",
+    )
+    bench.start()
+    bench.wait_for_load()
+    bench.execute("UPDATE t SET size = 11 WHERE id = 1")
+    bench.catch_up()
+    assert _seen(bench, "Op", "size", "BI_id", "BI_size") == [("U", 11, 1, 10)]
+    assert "BI_name" not in bench.changes("t")[0]
+
+
+def test_an_unchanged_toast_value_is_a_gap(bench: TaskBench) -> None:
+    bench.execute(
+        "ALTER TABLE t ALTER COLUMN name SET STORAGE EXTERNAL",
+        "UPDATE t SET name = repeat('long', 3000) WHERE id = 1",
+        "UPDATE t SET size = 12 WHERE id = 1",
+    )
+    bench.catch_up()
+    rows = _seen(bench, "size", "name")
+    assert rows == [(10, "long" * 3000), (12, None)]
+
+
+def test_replica_identity_full_fills_the_gap_of_an_unchanged_toast_value(bench: TaskBench) -> None:
+    bench.execute(
+        "ALTER TABLE t REPLICA IDENTITY FULL",
+        "ALTER TABLE t ALTER COLUMN name SET STORAGE EXTERNAL",
+        "UPDATE t SET name = repeat('long', 3000) WHERE id = 1",
+        "UPDATE t SET size = 12 WHERE id = 1",
+    )
+    bench.catch_up()
+    assert _seen(bench, "size", "name")[-1] == (12, "long" * 3000)
+
+
+def test_truncate_is_not_captured(bench: TaskBench) -> None:
+    bench.execute("TRUNCATE t", "INSERT INTO t VALUES (5, 'five', 50)")
+    bench.catch_up()
+    assert _seen(bench, "Op", "id") == [("I", 5)]
+
+
+def test_updates_and_deletes_of_a_table_without_a_key_are_ignored(
+    postgres_database: str, tmp_path: Path
+) -> None:
+    bench = TaskBench(postgres_database, tmp_path)
+    bench.execute("CREATE TABLE t (id int, size int)", "INSERT INTO t VALUES (1, 10)")
+    bench.start()
+    bench.wait_for_load()
+    bench.execute(
+        "INSERT INTO t VALUES (2, 20)", "UPDATE t SET size = 0 WHERE id = 1", "DELETE FROM t WHERE id = 1"
+    )
+    bench.catch_up()
+    assert _seen(bench, "Op", "id", "size") == [("I", 2, 20)]
+
+
+def test_added_renamed_and_dropped_columns_appear_in_later_files_only(bench: TaskBench) -> None:
+    bench.execute("INSERT INTO t VALUES (3, 'three', 30)")
+    bench.execute("ALTER TABLE t ADD COLUMN colour text DEFAULT 'red'", "UPDATE t SET size = 31 WHERE id = 3")
+    bench.execute("ALTER TABLE t RENAME COLUMN name TO title", "UPDATE t SET size = 32 WHERE id = 3")
+    bench.execute("ALTER TABLE t DROP COLUMN size", "UPDATE t SET colour = 'blue' WHERE id = 3")
+    report = bench.catch_up()
+    bench.stop()
+    columns = [
+        [name for name in pq.read_schema(path).names if name in ("id", "name", "title", "size", "colour")]
+        for path in bench.files("t")[1:]
+    ]
+    assert columns == [
+        ["id", "name", "size"],
+        ["id", "name", "size", "colour"],
+        ["id", "title", "size", "colour"],
+        ["id", "title", "colour"],
+    ]
+    assert (report.tables[0].ddls, report.tables[0].applied_ddls) == (3, 3)
+
+
+def test_statistics_count_what_was_captured_and_what_is_in_files(bench: TaskBench) -> None:
+    bench.execute("INSERT INTO t VALUES (3, 'three', 30)", "UPDATE t SET size = 0", "DELETE FROM t")
+    (table,) = bench.catch_up().tables
+    assert (table.full_load_rows, table.inserts, table.updates, table.deletes) == (2, 1, 3, 3)
+    assert (table.applied_inserts, table.applied_updates, table.applied_deletes) == (1, 3, 3)
+    bench.stop()
+
+
+def test_the_checkpoint_follows_the_log_of_an_idle_source(bench: TaskBench) -> None:
+    bench.execute("CREATE TABLE elsewhere AS SELECT generate_series(1, 1000) AS n")
+    before = len(bench.files("t"))
+    report = bench.catch_up()
+    assert report.recovery_checkpoint is not None
+    assert report.recovery_checkpoint.startswith("checkpoint:V1#")
+    assert len(bench.files("t")) == before
+    bench.stop()
+
+
+def test_nothing_is_lost_or_doubled_when_writes_go_on_during_the_load(
+    postgres_database: str, tmp_path: Path
+) -> None:
+    create_sample(postgres_database)
+    bench = TaskBench(postgres_database, tmp_path)
+    stopping = threading.Event()
+
+    def write() -> None:
+        seed = 0
+        while not stopping.is_set():
+            seed += 1
+            run_workload(postgres_database, changes=40, seed=seed)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    bench.start()
+    bench.wait_for_load()
+    bench.catch_up()
+    stopping.set()
+    writer.join()
+    add_column(postgres_database, "productorder", "channel", "text", value="web", every=5000)
+    report = bench.catch_up()
+    bench.stop()
+    folded = bench.fold("productorder", "order_id")
+    expected = bench.source("productorder", "order_id")
+    assert {key: row | {"channel": row.get("channel")} for key, row in folded.items()} == expected
+    (table,) = (table for table in report.tables if table.table_name == "productorder")
+    assert len(bench.changes("productorder")) == table.inserts + table.updates + table.deletes
+
+
+def test_a_later_commit_never_has_a_lower_sequence_when_the_sources_clock_goes_back(
+    bench: TaskBench,
+) -> None:
+    bench.execute("UPDATE t SET size = 1 WHERE id = 1")
+    bench.catch_up()
+    bench.stop()
+    # a clock that goes back is one that was ahead: put the task a century ahead of the commits to come
+    state = bench.spec.folder / "engine.json"
+    state.write_text(state.read_text().replace('"time": 20', '"time": 21'))
+    bench.start(StartType.RESUME)
+    bench.execute("UPDATE t SET size = 2 WHERE id = 1", "UPDATE t SET size = 3 WHERE id = 1")
+    bench.catch_up()
+    bench.stop()
+    sequences = [row["cdc_change_seq"] for row in bench.changes("t")]
+    assert sequences == sorted(set(sequences))
+    assert [sequence[:2] for sequence in sequences] == ["20", "21", "21"]
+
+
+def test_several_tables_get_a_file_set_each(postgres_database: str, tmp_path: Path) -> None:
+    create_sample(postgres_database)
+    bench = TaskBench(postgres_database, tmp_path)
+    bench.start()
+    bench.wait_for_load()
+    run_workload(postgres_database, changes=300, seed=1)
+    bench.catch_up()
+    bench.stop()
+    for table in ("product", "store", "productorder"):
+        sequences = [row["cdc_change_seq"] for row in bench.changes(table)]
+        assert sequences
+        assert sequences == sorted(set(sequences))
+    products = {
+        key: {name: value for name, value in row.items() if not name.startswith("BI_")}
+        for key, row in bench.fold("product", "product_id").items()
+    }
+    assert products == bench.source("product", "product_id")
