@@ -135,7 +135,7 @@ class DmsEndpoint:
             identifier=task["ReplicationTaskIdentifier"],
             migration_type=task["MigrationType"],
             source=source,
-            target=target,
+            target=target.get("S3Settings", {}),
             table_mappings=json.loads(task["TableMappings"]),
             settings=json.loads(task["ReplicationTaskSettings"]),
             folder=task_folder(self._folder, task["ReplicationTaskArn"]),

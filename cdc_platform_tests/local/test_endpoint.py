@@ -201,7 +201,7 @@ def test_a_run_gets_the_password_the_settings_and_real_delimiters(dms: LocalDms)
 
     spec = dms.engine.runs[0].spec
     assert (spec.source["ServerName"], spec.source["Password"]) == ("db.example", "s3cret")
-    assert spec.target["S3Settings"]["CsvRowDelimiter"] == "\n"
+    assert spec.target["CsvRowDelimiter"] == "\n"
     assert spec.table_mappings == json.loads(MAPPINGS)
 
 
