@@ -8,9 +8,10 @@ the order they were written (time, counter, key) and a new set opens
 
 * for certain, when the current set already holds that counter of that segment in another version: DMS wrote
   the name again;
-* by inference, when the counter falls below the segment's last one: a load counts from 1 upwards. Times that
-  were lost by copying a folder look the same, so nothing is ever removed on account of an inferred boundary
-  until DMS's statistics or a person confirm the load.
+* by inference, when a file of the segment with a higher counter was written more than :data:`REORDERING`
+  earlier: a load counts upwards, so that file is left over from an older, longer load. Uploads of one load
+  overtake each other and copies of a folder lose its times, which can look the same, so nothing is ever
+  removed on account of an inferred boundary until DMS's statistics or a person confirm the load.
 
 Change files older than the first load set belong to it as well: a task that loads and then captures writes
 none before, and a copied folder (whose LOAD files are as young as the copy) must not lose its changes.
@@ -22,11 +23,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 #: The generation of changes of a table that was never loaded.
 NEVER_LOADED = 0
+
+#: How far the files of one load may be written out of the order of their counters.
+REORDERING = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -182,16 +186,14 @@ def assign_generations(files: Iterable[LoadFile], known: LoadSets = LoadSets()) 
 def _cut(ordered: list[LoadFile]) -> list[tuple[list[LoadFile], bool]]:
     """Cut files in the order of writing into sets, each with whether its boundary is a guess."""
     cut: list[tuple[list[LoadFile], bool]] = []
-    last: dict[str, int] = {}
-    seen: set[tuple[str, int]] = set()
     for file in ordered:
-        again = (file.segment, file.counter) in seen
-        if not cut or again or file.counter < last.get(file.segment, 0):
+        current = [one for one in cut[-1][0] if one.segment == file.segment] if cut else []
+        again = any(one.counter == file.counter for one in current)
+        older = file.written_at - REORDERING
+        left_over = any(one.counter > file.counter and one.written_at < older for one in current)
+        if not cut or again or left_over:
             cut.append(([], bool(cut) and not again))
-            last, seen = {}, set()
         cut[-1][0].append(file)
-        last[file.segment] = file.counter
-        seen.add((file.segment, file.counter))
     return cut
 
 
