@@ -8,7 +8,7 @@ Nothing is opened here, so that taking in stays cheap; row counts are read where
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
@@ -137,9 +137,10 @@ def _take_in_table(
     wanted = [one for one in named if windows is None or table.source.window.key_of(one.file_time) in windows]
     before = read_load_sets(table.objects)
     after = add_load_files(table.objects, _load_files(named))
+    loads = after.generations()
     accepted: list[AcceptedFiles] = []
     for window, files in _by_window(table, wanted):
-        offered = (_accepted(one, window, after) for one in files)
+        offered = (_accepted(one, window, after, loads) for one in files)
         new = accept(table.objects, table.source_name, table.config.id, window, offered, after)
         if new:
             accepted.append(AcceptedFiles(table.config.id, window, new))
@@ -201,9 +202,12 @@ def _by_window(table: _Table, named: Iterable[_Listed]) -> Iterator[tuple[str, l
     yield from sorted(groups.items())
 
 
-def _accepted(one: _Listed, window: str, load_sets: LoadSets) -> AcceptedFile:
-    loaded = load_sets.generation_of_load(one.file.key, one.file.etag)
-    generation = loaded if loaded is not None else load_sets.generation_of(one.file_time)
+def _accepted(
+    one: _Listed, window: str, load_sets: LoadSets, loads: Mapping[tuple[str, str], int]
+) -> AcceptedFile:
+    generation = loads.get((one.file.key, one.file.etag))
+    if generation is None:
+        generation = load_sets.generation_of(one.file_time)
     return AcceptedFile(one.file, one.name.kind, one.file_time, window, generation)
 
 

@@ -21,6 +21,7 @@ Once a set has a generation it keeps it, whatever is found later.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -89,12 +90,9 @@ class LoadSets:
         opened = [one.generation for one in self.sets if one.generation <= moment]
         return opened[-1] if opened else self.sets[0].generation
 
-    def generation_of_load(self, key: str, etag: str) -> int | None:
-        """Return the generation of a LOAD file version; None when it is not known."""
-        for one in self.sets:
-            if any(file.version == (key, etag) for file in one.files):
-                return one.generation
-        return None
+    def generations(self) -> dict[tuple[str, str], int]:
+        """Return (key, ETag) → generation of every known version of a LOAD file."""
+        return {file.version: one.generation for one in self.sets for file in one.files}
 
     def newest(self) -> LoadSet | None:
         """Return the newest load set."""
@@ -186,15 +184,36 @@ def assign_generations(files: Iterable[LoadFile], known: LoadSets = LoadSets()) 
 def _cut(ordered: list[LoadFile]) -> list[tuple[list[LoadFile], bool]]:
     """Cut files in the order of writing into sets, each with whether its boundary is a guess."""
     cut: list[tuple[list[LoadFile], bool]] = []
+    segments: dict[str, _Segment] = {}
     for file in ordered:
-        current = [one for one in cut[-1][0] if one.segment == file.segment] if cut else []
-        again = any(one.counter == file.counter for one in current)
-        older = file.written_at - REORDERING
-        left_over = any(one.counter > file.counter and one.written_at < older for one in current)
+        segment = segments.get(file.segment, _Segment())
+        again = file.counter in segment.counters
+        left_over = segment.highest_before(file.written_at - REORDERING) > file.counter
         if not cut or again or left_over:
             cut.append(([], bool(cut) and not again))
+            segments = {}
         cut[-1][0].append(file)
+        segments.setdefault(file.segment, _Segment()).add(file)
     return cut
+
+
+class _Segment:
+    """The files of one segment in the set that is being filled, added in the order of writing."""
+
+    def __init__(self) -> None:
+        self.counters: set[int] = set()
+        self._recent: deque[LoadFile] = deque()
+        self._highest = 0
+
+    def add(self, file: LoadFile) -> None:
+        self.counters.add(file.counter)
+        self._recent.append(file)
+
+    def highest_before(self, moment: datetime) -> int:
+        """Return the highest counter written before ``moment``, which never goes back."""
+        while self._recent and self._recent[0].written_at < moment:
+            self._highest = max(self._highest, self._recent.popleft().counter)
+        return self._highest
 
 
 def _numbered(

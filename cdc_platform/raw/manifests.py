@@ -156,13 +156,15 @@ def _parse(data: bytes, load_sets: LoadSets) -> WindowManifest:
     stored = json.loads(data)
     files: list[AcceptedFile] = []
     replaced: set[tuple[str, str]] = set()
+    loads = load_sets.generations()
     for one in stored["files"]:
         modified = datetime.fromisoformat(one["last_modified"])
         file = RawFile(one["key"], one["size"], one["etag"], modified)
         kind = FileKind(one["kind"])
         file_time = datetime.fromisoformat(one["file_time"])
-        loaded = load_sets.generation_of_load(file.key, file.etag) if kind is FileKind.LOAD else None
-        generation = loaded if loaded is not None else load_sets.generation_of(file_time)
+        generation = loads.get((file.key, file.etag))
+        if generation is None:
+            generation = load_sets.generation_of(file_time)
         files.append(AcceptedFile(file, kind, file_time, stored["window"], generation))
         if one["replaced"]:
             replaced.add((file.key, file.etag))
