@@ -32,6 +32,8 @@ import pyarrow.parquet as pq
 from cdc_platform.config.model import CsvOptions, FileFormat, RawOptions
 from cdc_platform.formats.dms_names import change_file_key, load_file_key
 
+__all__ = ["change_sequence", "csv_text", "write_change_file", "write_load_file"]
+
 Row = Mapping[str, Any]
 
 

@@ -25,6 +25,7 @@ _DAY = r"[0-9]{4,6}-[0-9]{2}-[0-9]{2}"
 _CLOCK = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?"
 _ZONE = r" ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)"
 _HEX = r"(0[xX]|[\\]x)?([0-9A-Fa-f]{2})*"
+_NARROW_DIGITS = 18
 _INTEGER_DIGITS = {pa.int32(): 10, pa.int64(): 19}
 
 
@@ -106,11 +107,7 @@ def _from_text(value: str, target: Any) -> str:
             f"THEN TRY_CAST({float_value} AS {to}) END"
         )
     if at.is_decimal(target):
-        fits = f"length(rtrim(split_part({text}, '.', 2), '0')) <= {target.scale}"
-        return (
-            f"CASE WHEN {_matches(text, _DECIMAL)} AND {fits} THEN TRY_CAST({text} AS {to}) "
-            f"WHEN {_matches(text, _FLOAT)} THEN TRY_CAST(TRY_CAST({text} AS DOUBLE) AS {to}) END"
-        )
+        return _decimal_from_text(text, target)
     if at.is_floating(target):
         number = f"({_matches(text, _DECIMAL)} OR {_matches(text, _FLOAT)})"
         names = "('nan', 'inf', '+inf', '-inf', 'infinity', '+infinity', '-infinity')"
@@ -123,6 +120,22 @@ def _from_text(value: str, target: Any) -> str:
             rf"CASE WHEN {_matches(text, _HEX)} THEN unhex(regexp_replace({text}, '^(0[xX]|[\\]x)', '')) END"
         )
     return _moment_from_text(text, target)
+
+
+def _decimal_from_text(text: str, target: Any) -> str:
+    to, narrow = duckdb_type(target), _NARROW_DIGITS - target.scale
+    is_plain = (
+        f"{_matches(text, _DECIMAL)} AND length(rtrim(split_part({text}, '.', 2), '0')) <= {target.scale}"
+    )
+    cases = [
+        f"WHEN {is_plain} THEN TRY_CAST({text} AS {to})",
+        f"WHEN {_matches(text, _FLOAT)} THEN TRY_CAST(TRY_CAST({text} AS DOUBLE) AS {to})",
+    ]
+    if target.precision > _NARROW_DIGITS and narrow > 0:
+        # a decimal of more than 18 digits takes DuckDB 100 times as long from text: most values need not
+        through = f"CAST(TRY_CAST({text} AS DECIMAL({_NARROW_DIGITS}, {target.scale})) AS {to})"
+        cases.insert(0, f"WHEN {is_plain} AND length(split_part({text}, '.', 1)) <= {narrow} THEN {through}")
+    return f"CASE {' '.join(cases)} END"
 
 
 def _moment_from_text(text: str, target: Any) -> str:

@@ -32,7 +32,7 @@ def _changes(folder: Path, events: list[dict[str, Any]], **more: Any) -> Path:
 
 @pytest.mark.parametrize("batch_rows", [1, 7, 10_000, 100_000])
 def test_batches_are_bounded_and_keep_the_order_of_the_file(tmp_path: Path, batch_rows: int) -> None:
-    rows = 25_000 if batch_rows > 100 else 50
+    rows = 10_500 if batch_rows > 100 else 50  # more than one row group
     _changes(tmp_path, [{"id": number} for number in range(rows)])
 
     found = read(tmp_path, options_of(tmp_path), table_of(), batch_rows=batch_rows)
