@@ -71,6 +71,7 @@ class DmsEndpoint:
         try:
             server = _Server((HOST, self._port), partial(RequestHandler, self))
         except OSError as fault:
+            self._store.close()
             raise LocalServiceError(
                 f"port {self._port} cannot be used: {fault.strerror}",
                 where="local DMS",

@@ -140,13 +140,12 @@ class TaskRuns:
         self._settle(task["ReplicationTaskArn"])
         self._running.pop(task["ReplicationTaskArn"], None)
         spec = self._spec_of(task)
+        left: str | None = None
         try:
             self._engine.forget(spec)
         except CdcError as fault:
             left = str(fault)
             _LOG.warning("task %s is deleted, but: %s", spec.identifier, left)
-        else:
-            left = None
         if spec.folder.exists():
             shutil.rmtree(spec.folder)
         return left

@@ -43,10 +43,9 @@ class ServiceFolder:
         """Tells which process serves the endpoint; there only while it does."""
         return self.root / "dms.json"
 
-    @property
-    def dsn_file(self) -> Path:
+    def dsn_file(self, database: str) -> Path:
         """Holds the database's DSN, for ``dsn_file`` in ``cdc.yaml``."""
-        return self.root / "source.dsn"
+        return self.root / f"{database}.dsn"
 
     @property
     def _port_file(self) -> Path:
@@ -65,9 +64,9 @@ class ServiceFolder:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def keep_dsn(self, dsn: str) -> None:
+    def keep_dsn(self, database: str, dsn: str) -> None:
         """Write the DSN where only the owner can read it."""
-        write_private(self.dsn_file, dsn + "\n")
+        write_private(self.dsn_file(database), dsn + "\n")
 
     def keep_port(self, url: str) -> None:
         """Remember the port, so that the URL stays the same from one start to the next."""

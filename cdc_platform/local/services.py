@@ -81,7 +81,7 @@ def up(
         postgres = _postgres(places)
         postgres.start()
         dsn = postgres.create_database(database)
-        places.keep_dsn(dsn)
+        places.keep_dsn(database, dsn)
         running = places.process()
         if running is not None:
             _check_running(running, port)

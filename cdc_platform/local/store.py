@@ -39,12 +39,13 @@ class ApiStore:
         os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
         file.chmod(0o600)
         self._lock = threading.Lock()
+        self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
         try:
-            self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
             self._connection.execute("pragma journal_mode = wal")
             self._connection.execute("pragma synchronous = normal")
             self._connection.execute(_SCHEMA)
         except sqlite3.DatabaseError as fault:
+            self._connection.close()
             raise LocalServiceError(
                 f"the state of the local DMS cannot be read: {fault}",
                 where=str(file),

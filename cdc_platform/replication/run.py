@@ -36,15 +36,16 @@ def start(
     timeout_seconds: float = START_SECONDS,
     progress: Progress = lambda _: None,
 ) -> TaskState:
-    """Start the task and wait until it runs (or has already ended well); a task that runs is left running.
+    """Start the task and wait until it runs (or has already ended well); a task that runs is left running,
+    unless ``reload`` or ``position`` asks for another run: it is stopped first then.
 
     A first run is ``start-replication``; a later one resumes, unless ``reload`` asks to load all over again,
     or a ``position`` (LSN or checkpoint) asks a change-capture task to begin there.
     Raises TaskFailed, TaskTimedOut, ReplicationError.
     """
     before = describe_task(client, task)
-    if before.status == "stopping":
-        before = wait_until(client, task, {"stopped"}, timeout_seconds=timeout_seconds, progress=progress)
+    if before.status == "stopping" or (before.is_live and (reload or position is not None)):
+        before = stop(client, task, timeout_seconds=timeout_seconds, progress=progress)
     if not before.is_live:
         start_type = _start_type(before, reload=reload, position=position)
         positions: dict[str, Any] = {}

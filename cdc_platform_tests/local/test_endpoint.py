@@ -217,15 +217,19 @@ def test_a_failed_run_shows_its_message_without_the_password(dms: LocalDms) -> N
     assert failed["LastFailureMessage"] == "cannot connect to postgresql://etl:***@db.example/shop"
 
 
-def test_a_start_the_engine_refuses_leaves_the_task_failed_and_startable_again(dms: LocalDms) -> None:
+@pytest.mark.parametrize("start_type", ["start-replication", "resume-processing"])
+def test_a_start_the_engine_refuses_leaves_the_task_failed_and_startable_again(
+    dms: LocalDms, start_type: str
+) -> None:
     task = dms.task()
     dms.engine.refusal = "the slot does not exist"
     dms.client.start_replication_task(ReplicationTaskArn=task, StartReplicationTaskType="start-replication")
     failed = dms.describe(task)
     dms.engine.refusal = None
 
-    dms.start(task)
+    dms.start(task, start_type)
 
+    assert dms.engine.runs[0].request.start_type == StartType.START
     assert (failed["Status"], failed["LastFailureMessage"]) == ("failed", "the slot does not exist")
     assert dms.describe(task)["Status"] == "running"
 

@@ -6,6 +6,7 @@ import json
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,10 @@ from cdc_platform_tests.local.scripted_engine import ScriptedEngine
 
 
 @pytest.fixture
-def switch(tmp_path: Path) -> FaultSwitchboard:
-    return FaultSwitchboard(ApiStore(tmp_path / "store.sqlite"))
+def switch(tmp_path: Path) -> Iterator[FaultSwitchboard]:
+    store = ApiStore(tmp_path / "store.sqlite")
+    yield FaultSwitchboard(store)
+    store.close()
 
 
 def test_a_fault_is_met_once(switch: FaultSwitchboard) -> None:

@@ -79,12 +79,12 @@ def test_status_tells_what_runs(services: LocalServices, folder: Path) -> None:
 
 def test_the_folder_keeps_its_secrets_to_its_owner(services: LocalServices, folder: Path) -> None:
     places = ServiceFolder(folder)
-    private = [places.process_file, places.log, places.dsn_file, places.dms / "dms.sqlite"]
+    private = [places.process_file, places.log, places.dsn_file("source"), places.dms / "dms.sqlite"]
 
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in private}
 
     assert dict.fromkeys(modes, 0o600) == modes
-    assert places.dsn_file.read_text().strip() == services.dsn
+    assert places.dsn_file("source").read_text().strip() == services.dsn
     assert services.dsn not in repr(services)
 
 

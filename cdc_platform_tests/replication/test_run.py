@@ -54,6 +54,16 @@ def test_a_reload_is_started_on_request(dms: LocalDms) -> None:
     assert dms.engine.runs[-1].request.start_type == StartType.RELOAD
 
 
+def test_a_reload_of_a_running_task_stops_it_first(dms: LocalDms) -> None:
+    dms.task()
+    start(dms.client, "copy")
+
+    start(dms.client, "copy", reload=True)
+
+    assert [StartType.START, StartType.RELOAD] == [run.request.start_type for run in dms.engine.runs]
+    assert dms.engine.runs[0].report().status == TaskStatus.STOPPED
+
+
 def test_a_capture_task_is_started_at_a_position(dms: LocalDms) -> None:
     dms.task(migration_type="cdc")
     start(dms.client, "copy", position="0/10")

@@ -34,6 +34,9 @@ def start(context: Context, call: Call) -> dict[str, Any]:
         require_tested(context, task["ReplicationInstanceArn"], task[end])
     start_type = StartType(request["StartReplicationTaskType"])
     _check_start_type(task, start_type)
+    if not task.get("_has_run", False):
+        # its first start was refused before anything was read: whatever is asked now is its first run
+        start_type = StartType.START
     run_request = _start_request(task, request, start_type)
     if start_type != StartType.RESUME:
         task["_fresh_start"] = time.time()
@@ -51,7 +54,7 @@ def _check_start_type(task: Document, start_type: StartType) -> None:
         raise invalid_combination(
             "Start Type : START_REPLICATION, valid only for tasks running for the first time"
         )
-    if start_type != StartType.START and not has_run:
+    if start_type != StartType.START and not task.get("_runs"):
         raise invalid_combination(
             f"Start Type : {start_type.value}, not valid for tasks running for the first time; "
             "use start-replication"
