@@ -155,6 +155,8 @@ class Reconciliation:
     certificate: Mapping[str, Any]
     started_at: datetime
     seconds: float
+    #: Where its HTML report lies; None when none was written.
+    report: str | None = None
 
     def comparison(self, name: str) -> Comparison:
         """Return the comparison called ``name``; KeyError when there is none."""

@@ -12,35 +12,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
-from pyiceberg.io.pyarrow import schema_to_pyarrow
-from pyiceberg.table import Table
 
-from cdc_platform.config.model import DeleteMode, Images, PlatformConfig, SourceConfig, TableConfig
-from cdc_platform.errors import CdcError, redact
-from cdc_platform.lake.applied import AppliedRecord, read_applied
-from cdc_platform.lake.catalog import Lake
-from cdc_platform.lake.quarantine import items_in
-from cdc_platform.lake.read import iceberg_scan_sql, open_workspace
-from cdc_platform.naming import sql_text
-from cdc_platform.raw.files import AcceptedFile
-from cdc_platform.raw.manifests import WindowManifest, windows_of
-from cdc_platform.raw.objects import ObjectStore
-from cdc_platform.raw.store import RawStore
-from cdc_platform.reconcile.awaited import load_awaited_keys, unaccepted_files
-from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
+from cdc_platform.config.model import SourceConfig
+from cdc_platform.errors import CdcError, ConfigError, redact
+from cdc_platform.lake.read import open_workspace
+from cdc_platform.raw.manifests import windows_of
+from cdc_platform.reconcile.awaited import load_awaited_keys
+from cdc_platform.reconcile.base_rows import load_base_rows
 from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.open_points import open_points
 from cdc_platform.reconcile.postgres import PostgresReader
 from cdc_platform.reconcile.raw_base import compare_raw_base
+from cdc_platform.reconcile.report import write_report
+from cdc_platform.reconcile.results import history, record
 from cdc_platform.reconcile.source_base import compare_source_base
 from cdc_platform.reconcile.sources import SourceReader
-from cdc_platform.reconcile.standing import Quarantined, quarantined, standing_of, window_files
-from cdc_platform.reconcile.typed import canonical_schema
+from cdc_platform.reconcile.standing import standing_of, window_files
+from cdc_platform.reconcile.subject import Platform, Subject, pin
 from cdc_platform.reconcile.verdict import (
     RAW_MATCHES_BASE,
     SOURCE_MATCHES_BASE,
@@ -54,77 +47,25 @@ from cdc_platform.reconcile.window_events import Events, Standing, WindowEvents,
 _T = TypeVar("_T")
 
 
-class Platform(Protocol):
-    """What reconciliation needs of ``pipeline.Platform``."""
-
-    config: PlatformConfig
-
-    @property
-    def lake(self) -> Lake: ...
-
-    def source(self, name: str) -> SourceConfig: ...
-
-    def table(self, source: str, table_id: str) -> TableConfig: ...
-
-    def raw_store(self, source: str, table_id: str | None = None) -> RawStore: ...
-
-    def objects(self, source: str, table_id: str) -> ObjectStore: ...
-
-    def manifest(self, source: str, table_id: str, window: str) -> WindowManifest: ...
-
-    def event_file(self, source: str, table_id: str, accepted: AcceptedFile) -> Events: ...
-
-    def captured_position(self, source: str) -> str | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """The window being reconciled and the base it is compared with, pinned to one snapshot."""
-
-    platform: Platform
-    source_name: str
-    source: SourceConfig
-    table: TableConfig
-    window: str
-    record: AppliedRecord
-    quarantine: Quarantined
-    view: BaseView
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        return self.table.safe_key
-
-    @property
-    def where(self) -> str:
-        return f"{self.source_name}.{self.table.id} {self.window}"
-
-    @property
-    def manifest(self) -> WindowManifest:
-        return self.platform.manifest(self.source_name, self.table.id, self.window)
-
-    def unaccepted(self) -> list[str]:
-        """Return the windows of raw files nobody has accepted yet, one entry a file."""
-        platform, table_id = self.platform, self.table.id
-        objects = platform.objects(self.source_name, table_id)
-        known = {
-            (file.file.key, file.file.etag)
-            for window in windows_of(objects)
-            for file in platform.manifest(self.source_name, table_id, window).files
-        }
-        store = platform.raw_store(self.source_name, table_id)
-        found = unaccepted_files(store, self.source, self.table, known | set(self.quarantine.files))
-        return [window for _, window in found]
-
-
 def reconcile_window(platform: Platform, source: str, table_id: str, window: str) -> Reconciliation:
-    """Compare raw with base and the source with base for the keys changed in ``window``.
+    """Reconcile ``window``, write its report and record the verdict in the result tables.
 
     Never raises for a side that cannot be compared: the verdict says so. Raises ConfigError for an unknown
-    table and ValueError for a key that is no window.
+    table or window, StorageUnavailable or StaleCommit when the outcome cannot be recorded.
     """
+    found = compare_window(platform, source, table_id, window)
+    earlier = history(platform.lake, source, table_id, window)
+    report = write_report(platform.objects(source, table_id), found, earlier)
+    recorded = replace(found, report=report)
+    record(platform.lake, recorded)
+    return recorded
+
+
+def compare_window(platform: Platform, source: str, table_id: str, window: str) -> Reconciliation:
+    """Compare raw with base, and the source with base, for the keys changed in ``window``; write nothing."""
     started_at, started = datetime.now(UTC), time.monotonic()
-    config, table = platform.source(source), platform.table(source, table_id)
-    bounds = config.window.bounds(window)
+    table = platform.table(source, table_id)
+    bounds = _bounds(platform.source(source), source, window)
     run_id = f"{started_at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
     subject, workspace = pin(platform, source, table_id, window), open_workspace(platform.lake, iceberg=True)
     try:
@@ -132,67 +73,31 @@ def reconcile_window(platform: Platform, source: str, table_id: str, window: str
     finally:
         workspace.close()
     verdict = combine(comparison.verdict for comparison in comparisons)
-    return Reconciliation(
+    proof = certificate(
         run_id=run_id,
         source=source,
-        table_id=table_id,
+        table=table.name,
         window=window,
+        bounds=bounds,
+        merge_key=table.merge_key,
         verdict=verdict,
         comparisons=comparisons,
-        certificate=certificate(
-            run_id=run_id,
-            source=source,
-            table=table.name,
-            window=window,
-            bounds=bounds,
-            merge_key=table.merge_key,
-            verdict=verdict,
-            comparisons=comparisons,
-            started_at=started_at,
-        ),
         started_at=started_at,
-        seconds=round(time.monotonic() - started, 3),
     )
+    seconds = round(time.monotonic() - started, 3)
+    return Reconciliation(run_id, source, table_id, window, verdict, comparisons, proof, started_at, seconds)
 
 
-def pin(platform: Platform, source: str, table_id: str, window: str) -> _Subject:
-    """Load base as it stands now, with the files applied in just that snapshot."""
-    config, table = platform.source(source), platform.table(source, table_id)
-    objects = platform.objects(source, table_id)
-    base = platform.lake.load(source, table_id)
-    record = read_applied(base, objects)
-    return _Subject(
-        platform=platform,
-        source_name=source,
-        source=config,
-        table=table,
-        window=window,
-        record=record,
-        quarantine=quarantined(items_in(objects)),
-        view=base_view(base, record, table, objects),
-    )
+def _bounds(source: SourceConfig, name: str, window: str) -> tuple[datetime, datetime]:
+    try:
+        return source.window.bounds(window)
+    except ValueError:
+        example = source.window.key_of(datetime.now(UTC))
+        mend = f"write it as in {example!r}"
+        raise ConfigError(name, [(name, f"{window!r} is not a {source.window.every} window", mend)]) from None
 
 
-def base_view(
-    base: Table | None, record: AppliedRecord, table: TableConfig, objects: ObjectStore
-) -> BaseView:
-    """Return how SQL reads the pinned snapshot of ``base``."""
-    snapshot = base.current_snapshot() if base is not None else None
-    urls = ", ".join(sql_text(objects.url(key)) for key in record.tombstones)
-    return BaseView(
-        relation=iceberg_scan_sql(base) if base is not None and snapshot is not None else None,
-        schema=canonical_schema(schema_to_pyarrow(base.schema(), include_field_ids=False))
-        if base
-        else pa.schema([]),
-        snapshot_id=snapshot.snapshot_id if snapshot else None,
-        tombstones=f"read_parquet([{urls}], union_by_name = true)" if urls else None,
-        completed_generation=record.generation_complete or None,
-        soft_deletes=table.delete_mode is DeleteMode.SOFT,
-        partial_images=table.images is Images.PARTIAL,
-    )
-
-
-def _compare(subject: _Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[Comparison, ...]:
+def _compare(subject: Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[Comparison, ...]:
     if not subject.key:
         reason = "the table has no merge key, so its rows cannot be told apart by window"
         return (
@@ -218,7 +123,7 @@ def _compare(subject: _Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[C
     )
 
 
-def _load(subject: _Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[_Subject, WindowEvents]:
+def _load(subject: Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[Subject, WindowEvents]:
     open_file = partial(subject.platform.event_file, subject.source_name, subject.table.id)
     files = window_files(subject.manifest, subject.record, subject.quarantine, open_file)
     events = load_window_events(
@@ -237,7 +142,7 @@ def _load(subject: _Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[_Sub
 
 
 def _compare_source(
-    subject: _Subject, workspace: duckdb.DuckDBPyConnection, events: WindowEvents, here: list[str]
+    subject: Subject, workspace: duckdb.DuckDBPyConnection, events: WindowEvents, here: list[str]
 ) -> Comparison:
     points = open_points(events, here)
     if not events.keys:
@@ -272,7 +177,7 @@ def source_reader(source: SourceConfig) -> SourceReader | str:
     return PostgresReader(source.connection)
 
 
-def observe(subject: _Subject, workspace: duckdb.DuckDBPyConnection, reader: SourceReader) -> Capture:
+def observe(subject: Subject, workspace: duckdb.DuckDBPyConnection, reader: SourceReader) -> Capture:
     """Ask how far capture has come, then find what the pinned snapshot still awaits: in this order."""
     platform, table_id = subject.platform, subject.table.id
     captured = platform.captured_position(subject.source_name)
@@ -303,13 +208,13 @@ def guarded(step: Callable[[], _T]) -> _T | Failed:
         return Failed(redact(f"{type(error).__name__}: {error}"))
 
 
-def _failed(name: str, failed: Failed, subject: _Subject) -> Comparison:
+def _failed(name: str, failed: Failed, subject: Subject) -> Comparison:
     return _plain(name, Verdict.ERROR, failed.reason, subject)
 
 
-def _unverified(name: str, reason: str, subject: _Subject) -> Comparison:
+def _unverified(name: str, reason: str, subject: Subject) -> Comparison:
     return _plain(name, Verdict.UNVERIFIED, reason, subject)
 
 
-def _plain(name: str, verdict: Verdict, reason: str, subject: _Subject) -> Comparison:
+def _plain(name: str, verdict: Verdict, reason: str, subject: Subject) -> Comparison:
     return Comparison(name=name, verdict=verdict, reason=reason, snapshot_id=subject.view.snapshot_id)

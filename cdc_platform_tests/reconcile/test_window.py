@@ -24,8 +24,10 @@ from cdc_platform.config.model import (
     TableConfig,
     WindowOptions,
 )
+from cdc_platform.errors import ConfigError
 from cdc_platform.lake.quarantine import discard, list_items
 from cdc_platform.pipeline import Platform, complete_load, merge_table, reconcile, take_in
+from cdc_platform.reconcile.results import latest_verdicts
 from cdc_platform.reconcile.verdict import Kind, Reconciliation, Verdict
 from cdc_platform.testing import write_change_file, write_load_file
 
@@ -144,6 +146,23 @@ def test_a_window_whose_three_witnesses_agree_matches(shop: Shop) -> None:
         *(comparison.verdict for comparison in found.comparisons),
     )
     assert [3, 3] == [comparison.tally.matched for comparison in found.comparisons]
+
+
+def test_a_run_is_recorded_with_its_report_and_the_next_one_shows_it(shop: Shop) -> None:
+    first = shop.reconcile()
+    shop.tamper("DELETE FROM base WHERE id = 2")
+    second = shop.reconcile()
+
+    assert first.report is not None
+    assert second.report is not None
+    assert first.run_id in Path(second.report).read_text()
+    assert first.run_id not in "".join(Path(first.report).read_text().partition("<h2>Runs")[0])
+    assert {("retail", "item"): {WINDOW: "DIFFERENT"}} == latest_verdicts(shop.platform.lake)
+
+
+def test_a_window_that_is_none_is_refused_with_the_form_of_one(shop: Shop) -> None:
+    with pytest.raises(ConfigError, match="'yesterday' is not a daily window"):
+        shop.reconcile("yesterday")
 
 
 def test_the_certificate_says_what_was_compared_with_what(shop: Shop) -> None:

@@ -1,0 +1,188 @@
+"""The HTML report of a reconciliation: one self-contained page a person reads from top to bottom.
+
+No script and nothing from outside; everything that comes from data is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.reconcile.certificate import NOT_COVERED
+from cdc_platform.reconcile.verdict import (
+    RAW_MATCHES_BASE,
+    SOURCE_MATCHES_BASE,
+    Comparison,
+    Discrepancy,
+    Reconciliation,
+    Verdict,
+)
+
+_TITLES = {RAW_MATCHES_BASE: "Raw files and base", SOURCE_MATCHES_BASE: "Source and base"}
+_CLAIMS = {
+    RAW_MATCHES_BASE: "Base holds what the last raw event of every key changed in the window says.",
+    SOURCE_MATCHES_BASE: "Base holds the row the source has now for every key changed in the window.",
+}
+_BARS = ("matched", "superseded", "different", "in_flight", "unverified")
+_MARKS = {" ": "·", "\t": "⇥", "\n": "⏎", "\r": "␍", "\u00a0": "⍽"}
+
+
+def report_key(window: str, run_id: str) -> str:
+    """Return the object key of a run's report."""
+    return f"reports/{window.replace(':', '_')}/{run_id}.html"
+
+
+def write_report(
+    objects: ObjectStore, reconciliation: Reconciliation, history: Sequence[Mapping[str, Any]]
+) -> str:
+    """Store the report, also as the window's ``latest.html``, and return its path or URL."""
+    page = render_report(reconciliation, history).encode()
+    key = report_key(reconciliation.window, reconciliation.run_id)
+    objects.put(key, page)
+    objects.put(report_key(reconciliation.window, "latest"), page)
+    return objects.url(key)
+
+
+def render_report(reconciliation: Reconciliation, history: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return the page. ``history`` are earlier runs of the window, newest first."""
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=reconciliation,
+            headline=headline(reconciliation),
+            comparisons=[_shown(comparison) for comparison in reconciliation.comparisons],
+            not_covered=NOT_COVERED,
+            certificate=json.dumps(reconciliation.certificate, indent=2, sort_keys=True),
+            history=[
+                {
+                    "run_id": reconciliation.run_id,
+                    "started_at": reconciliation.started_at,
+                    "verdict": reconciliation.verdict.value,
+                    "keys_compared": max((c.tally.compared for c in reconciliation.comparisons), default=0),
+                    "discrepancies": sum(c.discrepancies_total for c in reconciliation.comparisons),
+                    "seconds": reconciliation.seconds,
+                },
+                *history,
+            ],
+        )
+    )
+
+
+def headline(reconciliation: Reconciliation) -> str:
+    """Return the verdict as a sentence a person understands without knowing the terms."""
+    comparisons = reconciliation.comparisons
+    keys = max((comparison.tally.compared for comparison in comparisons), default=0)
+    different = max((comparison.tally.different for comparison in comparisons), default=0)
+    scope = f"{keys:,} key{'s' if keys != 1 else ''} changed in this window"
+    match reconciliation.verdict:
+        case Verdict.MATCH if keys == 0:
+            return "Nothing was changed in this window, so there was nothing that could differ."
+        case Verdict.MATCH:
+            proven = f"Base is proven equal to both the raw files and the source for the {scope}."
+            later = sum(comparison.tally.superseded for comparison in comparisons)
+            return proven if not later else f"{proven} Of them {later:,} changed again in a later window."
+        case Verdict.DIFFERENT:
+            where = " and ".join(
+                "the raw files" if c.name == RAW_MATCHES_BASE else "the source"
+                for c in comparisons
+                if c.verdict is Verdict.DIFFERENT
+            )
+            return f"Base is wrong: {different:,} of the {scope} differ from {where}."
+        case Verdict.IN_FLIGHT:
+            return f"No difference is proven for the {scope}, but changes are still on their way: look again."
+        case Verdict.UNVERIFIED:
+            return f"No difference is proven for the {scope}, but not everything could be compared."
+        case Verdict.ERROR:
+            return "A comparison failed, so nothing is proven about what it covers."
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    column: str
+    expected: Markup
+    actual: Markup
+    differs: bool
+
+
+def _shown(comparison: Comparison) -> dict[str, Any]:
+    tally = asdict(comparison.tally)
+    return {
+        "it": comparison,
+        "title": _TITLES.get(comparison.name, comparison.name),
+        "claim": _CLAIMS.get(comparison.name, ""),
+        "bars": [
+            (name, tally[name], 100 * tally[name] / max(1, comparison.tally.compared))
+            for name in _BARS
+            if tally[name]
+        ],
+        "rules": _by_rule(comparison),
+        "discrepancies": [{"it": found, "cells": list(_cells(found))} for found in comparison.discrepancies],
+    }
+
+
+def _by_rule(comparison: Comparison) -> dict[str, list[str]]:
+    rules: dict[str, list[str]] = {}
+    for column, rule in comparison.rules.items():
+        rules.setdefault(rule, []).append(column)
+    return rules
+
+
+def _cells(found: Discrepancy) -> Iterable[_Cell]:
+    """Yield the columns of both rows side by side, those that differ first."""
+    columns = list(dict.fromkeys([*found.columns, *(found.expected or {}), *(found.actual or {})]))
+    both = found.expected is not None and found.actual is not None
+    for column in columns:
+        yield _Cell(
+            column=column,
+            expected=_value(found.expected, column),
+            actual=_value(found.actual, column),
+            differs=column in found.columns or not both,
+        )
+
+
+def _value(row: Mapping[str, Any] | None, column: str) -> Markup:
+    if row is None:
+        return Markup('<span class="none">no row</span>')
+    return show(row.get(column))
+
+
+def show(value: Any) -> Markup:
+    """Return a value as HTML in which NULL, the empty text and blanks at either end can be told apart."""
+    if value is None:
+        return Markup('<span class="none">NULL</span>')
+    if value == "":
+        return Markup('<span class="none">empty text</span>')
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    body = text.strip(" \t\r\n\u00a0")
+    if not body:
+        return _blanks(text)
+    start = text.index(body)
+    return _blanks(text[:start]) + escape(body) + _blanks(text[start + len(body) :])
+
+
+def _blanks(text: str) -> Markup:
+    marks = "".join(_MARKS.get(character, character) for character in text)
+    return Markup('<span class="blank">{}</span>').format(marks) if text else Markup("")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("cdc_platform.reconcile"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["show"] = show
+    environment.filters["thousands"] = lambda number: f"{number:,}"
+    environment.filters["words"] = lambda text: str(text).replace("_", " ").lower()
+    return environment

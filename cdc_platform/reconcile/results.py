@@ -1,0 +1,225 @@
+"""Results of reconciliations: Iceberg tables for everyone who queries, and an index of the latest verdicts.
+
+The namespace ``cdc_reconciliation`` holds ``runs`` (one row a run, with its certificate), ``segments`` (one
+row a comparison of a window) and ``discrepancies`` (the kept ones, key and both rows as JSON text). They only
+ever grow. The latest verdict of each window also stands in ``reports/verdicts.json`` of the table's object
+store, because a status of a thousand tables must not open a file for every run there ever was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pyiceberg.exceptions import CommitFailedException, NamespaceAlreadyExistsError
+from pyiceberg.expressions import And, EqualTo
+from pyiceberg.table import Table
+from pyiceberg.typedef import Identifier
+
+from cdc_platform.errors import StaleCommit
+from cdc_platform.lake.catalog import Lake
+from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.reconcile.result_tables import RESULT_TABLES, ResultTable
+from cdc_platform.reconcile.typed import TYPE_RULES_VERSION
+from cdc_platform.reconcile.verdict import Comparison, Reconciliation
+
+NAMESPACE = "cdc_reconciliation"
+VERDICTS = "reports/verdicts.json"
+
+_COMMIT_ATTEMPTS = 20
+_LONGEST_PAUSE_SECONDS = 1.0
+
+#: Beyond so many snapshots the oldest are expired: nobody travels in time over an append-only log.
+_MOST_SNAPSHOTS = 200
+_KEPT_SNAPSHOTS = 50
+
+
+def record(lake: Lake, reconciliation: Reconciliation) -> None:
+    """Append a run to the result tables and make it the latest verdict of its window."""
+    rows: dict[str, list[dict[str, Any]]] = {
+        "runs": [_run(reconciliation)],
+        "segments": [_segment(reconciliation, comparison) for comparison in reconciliation.comparisons],
+        "discrepancies": _discrepancies(reconciliation),
+    }
+    for name, new in rows.items():
+        if new:
+            _append(lake, RESULT_TABLES[name], new)
+    _remember(lake.objects(reconciliation.source, reconciliation.table_id), reconciliation)
+
+
+def latest_verdicts(lake: Lake) -> dict[tuple[str, str], dict[str, str]]:
+    """Return the latest verdict of every window that was reconciled, by (source, table id), then window."""
+    found = {}
+    for source, config in lake.config.sources.items():
+        for table in config.tables:
+            windows = _read_index(lake.objects(source, table.id).get(VERDICTS))
+            if windows:
+                found[source, table.id] = {window: entry["verdict"] for window, entry in windows.items()}
+    return found
+
+
+def history(lake: Lake, source: str, table_id: str, window: str, *, limit: int = 30) -> list[dict[str, Any]]:
+    """Return the window's recorded runs, newest first: run, start, verdict, keys and discrepancies."""
+    table = _table(lake, RESULT_TABLES["runs"])
+    rows = (
+        table.scan(
+            row_filter=And(
+                EqualTo(term="source", value=source),
+                EqualTo(term="table_id", value=table_id),
+                EqualTo(term="window", value=window),
+            ),
+            selected_fields=("run_id", "started_at", "verdict", "keys_compared", "discrepancies", "seconds"),
+        )
+        .to_arrow()
+        .sort_by([("started_at", "descending")])
+    )
+    return rows.slice(0, limit).to_pylist()
+
+
+def _identifier(result: ResultTable) -> Identifier:
+    return (NAMESPACE, result.name)
+
+
+def _table(lake: Lake, result: ResultTable) -> Table:
+    identifier = _identifier(result)
+    if not lake.catalog.table_exists(identifier):
+        with contextlib.suppress(NamespaceAlreadyExistsError):
+            lake.catalog.create_namespace(NAMESPACE)
+    return lake.catalog.create_table_if_not_exists(
+        identifier, result.schema, partition_spec=result.partition_spec, properties=result.properties
+    )
+
+
+def _append(lake: Lake, result: ResultTable, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append in one snapshot; runs of other tables append at the same time, so conflicts are retried."""
+    data = result.arrow_table(rows)
+    for attempt in range(_COMMIT_ATTEMPTS):
+        table = _table(lake, result)
+        try:
+            table.append(data)
+        except CommitFailedException:
+            time.sleep(random.uniform(0, min(_LONGEST_PAUSE_SECONDS, 0.02 * 2**attempt)))
+            continue
+        _trim(table)
+        return
+    raise StaleCommit(
+        f"the results could not be appended in {_COMMIT_ATTEMPTS} attempts: others commit at the same time",
+        where=".".join(_identifier(result)),
+        mend="run the reconciliation again",
+    )
+
+
+def _trim(table: Table) -> None:
+    """Expire old snapshots of a result table now and then; the rows stay."""
+    snapshots = sorted(table.snapshots(), key=lambda snapshot: snapshot.sequence_number or 0)
+    if len(snapshots) <= _MOST_SNAPSHOTS:
+        return
+    try:
+        expired = [snapshot.snapshot_id for snapshot in snapshots[:-_KEPT_SNAPSHOTS]]
+        table.maintenance.expire_snapshots().by_ids(expired).commit()
+    except CommitFailedException:
+        # Another run committed meanwhile; the next one trims.
+        return
+
+
+def _remember(objects: ObjectStore, reconciliation: Reconciliation) -> None:
+    """Put the run into the index unless a later one of the window is there already."""
+    entry = {
+        "run_id": reconciliation.run_id,
+        "verdict": reconciliation.verdict.value,
+        "started_at": reconciliation.started_at.isoformat(),
+        "report": reconciliation.report,
+    }
+    while True:
+        stored = objects.read(VERDICTS)
+        windows = _read_index(stored.data if stored else None)
+        known = windows.get(reconciliation.window)
+        if known is not None and known["run_id"] > entry["run_id"]:
+            return
+        windows[reconciliation.window] = entry
+        data = json.dumps({"version": 1, "windows": windows}, indent=1, sort_keys=True).encode()
+        if objects.replace(VERDICTS, data, stored.version if stored else None):
+            return
+
+
+def _read_index(data: bytes | None) -> dict[str, dict[str, Any]]:
+    windows: dict[str, dict[str, Any]] = json.loads(data)["windows"] if data else {}
+    return windows
+
+
+def _scope(reconciliation: Reconciliation) -> dict[str, Any]:
+    return {
+        "run_id": reconciliation.run_id,
+        "source": reconciliation.source,
+        "table_id": reconciliation.table_id,
+        "window": reconciliation.window,
+        "started_at": reconciliation.started_at,
+    }
+
+
+def _run(reconciliation: Reconciliation) -> dict[str, Any]:
+    certificate = reconciliation.certificate
+    snapshot_id = certificate["snapshot_id"]
+    return {
+        **_scope(reconciliation),
+        "verdict": reconciliation.verdict.value,
+        "seconds": reconciliation.seconds,
+        "keys_compared": max((c.tally.compared for c in reconciliation.comparisons), default=0),
+        "discrepancies": sum(c.discrepancies_total for c in reconciliation.comparisons),
+        "snapshot_id": int(snapshot_id) if snapshot_id else None,
+        "source_position": certificate["source_position"],
+        "type_rules_version": TYPE_RULES_VERSION,
+        "report": reconciliation.report,
+        "certificate": json.dumps(certificate, sort_keys=True),
+    }
+
+
+def _segment(reconciliation: Reconciliation, comparison: Comparison) -> dict[str, Any]:
+    return {
+        **_scope(reconciliation),
+        "comparison": comparison.name,
+        "segment": "window",
+        "verdict": comparison.verdict.value,
+        "reason": comparison.reason,
+        "method": comparison.method,
+        **{f"keys_{name}": number for name, number in asdict(comparison.tally).items()},
+        "discrepancies": comparison.discrepancies_total,
+        "columns": json.dumps(list(comparison.columns)),
+        "excluded": json.dumps([asdict(excluded) for excluded in comparison.excluded]),
+        "rules": json.dumps(dict(comparison.rules), sort_keys=True),
+        "rows": json.dumps(dict(comparison.rows)),
+        "notes": json.dumps(list(comparison.notes)),
+        "source_position": comparison.source_position,
+        "snapshot_id": comparison.snapshot_id,
+        "seconds": comparison.seconds,
+    }
+
+
+def _discrepancies(reconciliation: Reconciliation) -> list[dict[str, Any]]:
+    return [
+        {
+            **_scope(reconciliation),
+            "comparison": comparison.name,
+            "segment": "window",
+            "kind": found.kind.value,
+            "verdict": found.verdict.value,
+            "reason": found.reason,
+            "key": json.dumps(dict(found.key), sort_keys=True),
+            "columns": json.dumps(list(found.columns)),
+            "first_witness": found.witnesses[0],
+            "second_witness": found.witnesses[1],
+            "expected": _json(found.expected),
+            "actual": _json(found.actual),
+        }
+        for comparison in reconciliation.comparisons
+        for found in comparison.discrepancies
+    ]
+
+
+def _json(row: Mapping[str, Any] | None) -> str | None:
+    return None if row is None else json.dumps(dict(row))

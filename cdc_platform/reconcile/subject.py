@@ -1,0 +1,125 @@
+"""What is reconciled: one window of one table, and base pinned to the snapshot it stands at now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.table import Table
+
+from cdc_platform.config.model import DeleteMode, Images, PlatformConfig, SourceConfig, TableConfig
+from cdc_platform.lake.applied import AppliedRecord, read_applied
+from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.quarantine import items_in
+from cdc_platform.lake.read import iceberg_scan_sql
+from cdc_platform.naming import sql_text
+from cdc_platform.raw.files import AcceptedFile
+from cdc_platform.raw.manifests import WindowManifest, windows_of
+from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.raw.store import RawStore
+from cdc_platform.reconcile.awaited import unaccepted_files
+from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.standing import Quarantined, quarantined
+from cdc_platform.reconcile.typed import canonical_schema
+from cdc_platform.reconcile.window_events import Events
+
+
+class Platform(Protocol):
+    """What reconciliation needs of ``pipeline.Platform``."""
+
+    config: PlatformConfig
+
+    @property
+    def lake(self) -> Lake: ...
+
+    def source(self, name: str) -> SourceConfig: ...
+
+    def table(self, source: str, table_id: str) -> TableConfig: ...
+
+    def raw_store(self, source: str, table_id: str | None = None) -> RawStore: ...
+
+    def objects(self, source: str, table_id: str) -> ObjectStore: ...
+
+    def manifest(self, source: str, table_id: str, window: str) -> WindowManifest: ...
+
+    def event_file(self, source: str, table_id: str, accepted: AcceptedFile) -> Events: ...
+
+    def captured_position(self, source: str) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The window being reconciled and the base it is compared with, pinned to one snapshot."""
+
+    platform: Platform
+    source_name: str
+    source: SourceConfig
+    table: TableConfig
+    window: str
+    record: AppliedRecord
+    quarantine: Quarantined
+    view: BaseView
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return self.table.safe_key
+
+    @property
+    def where(self) -> str:
+        return f"{self.source_name}.{self.table.id} {self.window}"
+
+    @property
+    def manifest(self) -> WindowManifest:
+        return self.platform.manifest(self.source_name, self.table.id, self.window)
+
+    def unaccepted(self) -> list[str]:
+        """Return the windows of raw files nobody has accepted yet, one entry a file."""
+        platform, table_id = self.platform, self.table.id
+        objects = platform.objects(self.source_name, table_id)
+        known = {
+            (file.file.key, file.file.etag)
+            for window in windows_of(objects)
+            for file in platform.manifest(self.source_name, table_id, window).files
+        }
+        store = platform.raw_store(self.source_name, table_id)
+        found = unaccepted_files(store, self.source, self.table, known | set(self.quarantine.files))
+        return [window for _, window in found]
+
+
+def pin(platform: Platform, source: str, table_id: str, window: str) -> Subject:
+    """Load base as it stands now, with the files applied in just that snapshot."""
+    config, table = platform.source(source), platform.table(source, table_id)
+    objects = platform.objects(source, table_id)
+    base = platform.lake.load(source, table_id)
+    record = read_applied(base, objects)
+    return Subject(
+        platform=platform,
+        source_name=source,
+        source=config,
+        table=table,
+        window=window,
+        record=record,
+        quarantine=quarantined(items_in(objects)),
+        view=base_view(base, record, table, objects),
+    )
+
+
+def base_view(
+    base: Table | None, record: AppliedRecord, table: TableConfig, objects: ObjectStore
+) -> BaseView:
+    """Return how SQL reads the pinned snapshot of ``base``."""
+    snapshot = base.current_snapshot() if base is not None else None
+    urls = ", ".join(sql_text(objects.url(key)) for key in record.tombstones)
+    return BaseView(
+        relation=iceberg_scan_sql(base) if base is not None and snapshot is not None else None,
+        schema=canonical_schema(schema_to_pyarrow(base.schema(), include_field_ids=False))
+        if base
+        else pa.schema([]),
+        snapshot_id=snapshot.snapshot_id if snapshot else None,
+        tombstones=f"read_parquet([{urls}], union_by_name = true)" if urls else None,
+        completed_generation=record.generation_complete or None,
+        soft_deletes=table.delete_mode is DeleteMode.SOFT,
+        partial_images=table.images is Images.PARTIAL,
+    )
