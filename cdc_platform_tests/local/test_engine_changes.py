@@ -250,3 +250,44 @@ def test_several_tables_get_a_file_set_each(postgres_database: str, tmp_path: Pa
         for key, row in bench.fold("product", "product_id").items()
     }
     assert products == bench.source("product", "product_id")
+
+
+def test_a_table_made_while_the_task_runs_is_loaded_and_followed(bench: TaskBench) -> None:
+    bench.execute("CREATE TABLE u (id int PRIMARY KEY, size int)", "INSERT INTO u VALUES (1, 10), (2, 20)")
+    bench.wait(lambda report: report.tables_loaded == 2)
+    bench.execute("UPDATE u SET size = 11 WHERE id = 1", "DELETE FROM u WHERE id = 2")
+    report = bench.catch_up()
+    bench.stop()
+    assert [row["id"] for row in bench.rows("u")] == [1, 2, 1, 2]
+    assert bench.fold("u", "id") == bench.source("u", "id")
+    assert not any(table.full_load_reloaded for table in report.tables)
+
+
+def test_a_table_dropped_and_made_anew_is_loaded_again(bench: TaskBench) -> None:
+    bench.execute(
+        "DROP TABLE t", "CREATE TABLE t (id int PRIMARY KEY, colour text)", "INSERT INTO t VALUES (9, 'red')"
+    )
+    bench.wait(lambda report: report.tables[0].full_load_reloaded)
+    bench.execute("UPDATE t SET colour = 'blue'")
+    bench.catch_up()
+    bench.stop()
+    load, *changes = bench.files("t")
+    assert pq.read_table(load).column("colour").to_pylist() == ["red"]
+    assert pq.read_table(changes[-1]).column("colour").to_pylist() == ["blue"]
+
+
+def test_a_table_that_loses_its_key_can_still_be_changed_at_the_source(bench: TaskBench) -> None:
+    bench.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
+    bench.wait(lambda report: report.tables[0].full_load_reloaded)
+    bench.execute("UPDATE t SET size = 0", "INSERT INTO t VALUES (3, 'three', 30)")
+    bench.catch_up()
+    assert _seen(bench, "Op", "id") == [("I", 3)]
+
+
+def test_a_renamed_table_goes_on_under_its_new_name(bench: TaskBench) -> None:
+    bench.execute("ALTER TABLE t RENAME TO renamed", "INSERT INTO renamed VALUES (3, 'three', 30)")
+    bench.wait(lambda report: len(report.tables) == 2 and report.tables[1].full_load_rows == 3)
+    bench.execute("UPDATE renamed SET size = 31 WHERE id = 3")
+    bench.catch_up()
+    bench.stop()
+    assert bench.fold("renamed", "id") == bench.source("renamed", "id")

@@ -355,3 +355,26 @@ def test_selection_rules_include_exclude_and_take_wildcards(postgres_database: s
     bench.start()
     report = bench.end()
     assert sorted(table.table_name for table in report.tables) == ["order_lines", "orders"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "status", "state"),
+    [
+        ("SUSPEND_TABLE", TaskStatus.STOPPED, "Table error"),
+        ("STOP_TASK", TaskStatus.FAILED, "Table error"),
+    ],
+)
+def test_a_lob_that_is_too_long_is_not_cut_when_the_policy_forbids_it(
+    postgres_database: str, tmp_path: Path, policy: str, status: TaskStatus, state: str
+) -> None:
+    settings = {
+        "TargetMetadata": {"LimitedSizeLobMode": True, "LobMaxSize": 1},
+        "ErrorBehavior": {"DataTruncationErrorPolicy": policy},
+    }
+    bench = TaskBench(postgres_database, tmp_path, migration_type="full-load", settings=settings)
+    bench.execute("CREATE TABLE t AS SELECT 1 AS id, repeat('x', 2000) AS doc")
+    bench.start()
+    report = bench.end()
+    assert (report.status, report.tables[0].table_state) == (status, state)
+    assert "a value is 2000 long, LobMaxSize allows 1024" in str(report.last_failure_message)
+    assert bench.files("t") == []

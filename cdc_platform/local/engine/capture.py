@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from cdc_platform.errors import CdcError
 from cdc_platform.local.engine.buffer import TableBuffer, Transaction
 from cdc_platform.local.engine.context import RunContext
-from cdc_platform.local.engine.load import load_tables
+from cdc_platform.local.engine.load import reload_tables
 from cdc_platform.local.engine.lsn import StopPosition
 from cdc_platform.local.engine.outcome import (
     FAILURES,
@@ -21,7 +21,6 @@ from cdc_platform.local.engine.outcome import (
     STOPPED_AT_COMMIT_TIME,
     STOPPED_AT_SERVER_TIME,
     Stop,
-    StopRequested,
 )
 from cdc_platform.local.engine.pgoutput import (
     BEGIN,
@@ -33,6 +32,7 @@ from cdc_platform.local.engine.pgoutput import (
     parse_relation,
     relation_oid,
 )
+from cdc_platform.local.engine.prepare import admit_tables
 from cdc_platform.local.engine.slots import SlotNames, open_stream
 from cdc_platform.local.engine.source import Connection
 from cdc_platform.local.engine.state import LogPosition
@@ -42,6 +42,7 @@ _BURST = 5_000
 _IDLE_SECONDS = 0.05
 _POLL_SECONDS = 0.1
 _CONFIRM_SECONDS = 0.25
+_DISCOVERY_SECONDS = 2.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -69,6 +70,7 @@ class ChangeCapture:
         self._counter = self._here.counter
         self._must_release = False
         self._saved_at = self._polled_at = self._confirmed_at = 0.0
+        self._looked_at = time.monotonic()
 
     def run(self) -> Stop:
         """Capture changes until the run ends. Raises RunFailed when it cannot go on."""
@@ -135,7 +137,7 @@ class ChangeCapture:
         try:
             buffer.add(message, transaction, self._counter)
         except CdcError as fault:
-            self._suspend(buffer, str(fault))
+            self._suspend(buffer, fault)
 
     def _begin(self, message: bytes) -> None:
         commit_lsn, moment = parse_begin(message)
@@ -163,6 +165,8 @@ class ChangeCapture:
         if not context.mappings.selects(table.schema, table.name):
             self._retire(relation.oid)
             return
+        if table.id not in context.state.tables:
+            admit_tables(context, self._connection, self._names)
         progress = context.progress_of(table)
         buffer = self._buffers.get(relation.oid)
         if buffer is None or buffer.target.id != table.id:
@@ -172,7 +176,7 @@ class ChangeCapture:
         try:
             buffer.describe(table)
         except CdcError as fault:
-            self._suspend(buffer, str(fault))
+            self._suspend(buffer, fault)
 
     def _retire(self, oid: int) -> None:
         """Let go of a table that was renamed out of the task, or under another name in it."""
@@ -198,7 +202,9 @@ class ChangeCapture:
             self._publish_all()
             self._context.state.history.clear()
         if self._context.reloads:
-            self._reload()
+            self._publish_all()
+            self._save()
+            reload_tables(self._context)
         self._checkpoint(now)
         if self._must_release or now - self._confirmed_at >= _CONFIRM_SECONDS:
             stream.confirm(self._here.lsn, self._context.state.needed_lsn)
@@ -220,6 +226,9 @@ class ChangeCapture:
         if armed is not None:
             return Stop(str(armed["reason"]))
         self._suspend_where_armed()
+        if now - self._looked_at >= _DISCOVERY_SECONDS:
+            self._looked_at = now
+            admit_tables(context, self._connection, self._names)
         stop = self._stop_position
         if stop is not None and not stop.is_commit_time and datetime.now(UTC) >= stop.moment:
             # what was committed until now is still taken in
@@ -239,31 +248,6 @@ class ChangeCapture:
                         buffer.discard()
                 context.suspend(table_id, str(armed.get("reason", "by an armed fault")))
 
-    def _reload(self) -> None:
-        """Load tables again, in order with the log.
-
-        All files of earlier changes are made visible first; the snapshot is taken next; changes committed
-        before the snapshot are then passed over, being in the load. So every change file after the new LOAD
-        files holds newer changes only.
-        """
-        context = self._context
-        wanted = list(dict.fromkeys(context.reloads))
-        context.reloads.clear()
-        table_ids = [f"{schema}.{table}" for schema, table in wanted]
-        table_ids = [table_id for table_id in table_ids if table_id in context.state.tables]
-        self._publish_all()
-        for table_id in table_ids:
-            # a run killed from here on loads the table again
-            context.state.tables[table_id].is_loaded = False
-        self._save()
-        context.publisher.clock.wait_for_next_second()
-        try:
-            with context.source.exported_snapshot(context.is_stopping) as snapshot:
-                load_tables(context, snapshot, table_ids, is_reload=True)
-        except StopRequested:
-            return
-        context.save()
-
     # -- files and checkpoint
 
     def _live_buffers(self) -> list[TableBuffer]:
@@ -273,16 +257,16 @@ class ChangeCapture:
         try:
             buffer.publish()
         except CdcError as fault:
-            self._suspend(buffer, str(fault))
+            self._suspend(buffer, fault)
 
     def _publish_all(self) -> None:
         for buffer in self._live_buffers():
             self._publish(buffer)
         self._context.publisher.publish_held()
 
-    def _suspend(self, buffer: TableBuffer, why: str) -> None:
+    def _suspend(self, buffer: TableBuffer, fault: CdcError) -> None:
         buffer.discard()
-        self._context.suspend(buffer.target.id, why)
+        self._context.fail_table(buffer.target.id, fault)
 
     def _checkpoint(self, now: float) -> None:
         if now - self._saved_at >= _CONFIRM_SECONDS and self._durable() != self._context.state.position:

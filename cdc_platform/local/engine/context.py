@@ -12,6 +12,7 @@ from pathlib import Path
 from cdc_platform.local.contract import FaultSwitch, TableStatistics, TaskSpec
 from cdc_platform.local.engine.mappings import TableMappings
 from cdc_platform.local.engine.options import FileOptions, TaskOptions
+from cdc_platform.local.engine.outcome import RunFailed
 from cdc_platform.local.engine.publish import Publisher
 from cdc_platform.local.engine.shape import RowShape
 from cdc_platform.local.engine.source import Source, SourceTable
@@ -69,6 +70,14 @@ class RunContext:
     def shape_of(self, table: SourceTable, *, is_load: bool) -> RowShape:
         """Return how rows of the table look in files."""
         return RowShape(table, self.mappings, self.files, self.options, is_load=is_load)
+
+    def fail_table(self, table_id: str, fault: Exception) -> None:
+        """Suspend a table for a fault of its own. Raises RunFailed when the task must stop for it."""
+        if isinstance(fault, RunFailed):
+            raise fault
+        self.suspend(table_id, str(fault))
+        if self.options.stops_on_table_error:
+            raise RunFailed(str(fault), where=table_id, mend="mend it, then reload the table")
 
     def suspend(self, table_id: str, why: str) -> None:
         """Give one table up, as DMS does, and carry on with the others."""

@@ -36,6 +36,11 @@ def load_tables(context: RunContext, snapshot: Snapshot, table_ids: list[str], *
     report.full_load_started_at = report.full_load_started_at or datetime.now(UTC)
     found = context.source.tables(snapshot.connection, context.mappings.selects)
     present = {table.id: table for table in found}
+    first_time = {
+        table_id
+        for table_id in table_ids
+        if context.state.tables[table_id].statistics.full_load_end_time is None
+    }
     for done, table_id in enumerate(table_ids):
         report.full_load_progress_percent = 100 * done // len(table_ids)
         table = present.get(table_id)
@@ -44,17 +49,43 @@ def load_tables(context: RunContext, snapshot: Snapshot, table_ids: list[str], *
             continue
         try:
             with snapshot.connection.transaction():
-                _load_table(context, snapshot, table, is_reload=is_reload)
+                _load_table(context, snapshot, table, is_reload=is_reload and table_id not in first_time)
         except psycopg.errors.Error as fault:
             if snapshot.connection.closed:
                 raise fault_of(context.source.hide_secrets(str(fault)), "the load broke off") from None
-            context.suspend(table_id, str(fault))
+            context.fail_table(table_id, fault)
         except CdcError as fault:
-            context.suspend(table_id, str(fault))
+            context.fail_table(table_id, fault)
         context.count_tables()
         context.save()
     report.full_load_progress_percent = 100
     report.full_load_finished_at = datetime.now(UTC)
+
+
+def reload_tables(context: RunContext) -> None:
+    """Load the tables that wait for it again, in order with the log.
+
+    The caller has made every file of earlier changes visible and stands between two transactions. The
+    snapshot is taken now; changes committed before it are then passed over, being in the load. So every
+    change file after the new LOAD files holds newer changes only.
+    """
+    wanted: list[str] = []
+    while context.reloads:
+        table_id = ".".join(context.reloads.popleft())
+        if table_id in context.state.tables and table_id not in wanted:
+            wanted.append(table_id)
+            # a run killed from here on loads the table again
+            context.state.tables[table_id].is_loaded = False
+    if not wanted:
+        return
+    context.save()
+    context.publisher.clock.wait_for_next_second()
+    try:
+        with context.source.exported_snapshot(context.is_stopping) as snapshot:
+            load_tables(context, snapshot, wanted, is_reload=True)
+    except StopRequested:
+        return
+    context.save()
 
 
 def _load_table(context: RunContext, snapshot: Snapshot, table: SourceTable, *, is_reload: bool) -> None:

@@ -72,7 +72,9 @@ class TaskOptions:
     prepare_mode: str
     stop_after_load: bool
     stop_after_cached: bool
-    lob_limit_bytes: int | None
+    lob_limit: int | None
+    cuts_lobs: bool
+    stops_on_table_error: bool
     boolean_as_boolean: bool
 
 
@@ -129,11 +131,17 @@ def parse_task_options(settings: Mapping[str, Any], source: Mapping[str, Any]) -
         raise _refusal("FullLobMode", True, "S3 targets take limited LOB mode only")
     limit = _number(metadata, "LobMaxSize", 32) * 1024 if _flag(metadata, "LimitedSizeLobMode") else None
     modes = ("TRUNCATE_BEFORE_LOAD", "DROP_AND_CREATE")
+    errors = settings.get("ErrorBehavior") or {}
+    others = ("SUSPEND_TABLE", "STOP_TASK")
+    truncation = _choice(errors, "DataTruncationErrorPolicy", "LOG_ERROR", others, upper=True)
+    stopping = (str(errors.get(name)).upper() for name in ("DataErrorPolicy", "TableErrorPolicy"))
     return TaskOptions(
         prepare_mode=_choice(load, "TargetTablePrepMode", "DO_NOTHING", modes, upper=True),
         stop_after_load=_flag(load, "StopTaskCachedChangesNotApplied"),
         stop_after_cached=_flag(load, "StopTaskCachedChangesApplied"),
-        lob_limit_bytes=limit,
+        lob_limit=limit,
+        cuts_lobs=truncation == "LOG_ERROR",
+        stops_on_table_error=truncation == "STOP_TASK" or "STOP_TASK" in stopping,
         boolean_as_boolean=_flag(source.get("PostgreSQLSettings") or {}, "MapBooleanAsBoolean"),
     )
 

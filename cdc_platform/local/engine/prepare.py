@@ -46,9 +46,10 @@ def prepare_source(context: RunContext, request: StartRequest, connection: Conne
     is_fresh = request.start_type is not StartType.RESUME
     if is_fresh:
         context.state.tables.clear()
-    unknown = _register(context, tables)
+    unknown = _enter(context, tables)
+    _tidy(context, tables)
     names = _names(context)
-    to_load = _to_load(context, unknown, is_fresh=is_fresh)
+    published: set[str] = set()
     if context.spec.migration_type != "full-load":
         _require_logical_log(connection)
         # the publications come first: what is committed after the slot's first LSN must find them
@@ -56,19 +57,31 @@ def prepare_source(context: RunContext, request: StartRequest, connection: Conne
         _set_position(context, request, connection, names, published)
         if unknown and not is_fresh:
             _skip_sequences(context)
+    to_load = _to_load(context, published.union(unknown), is_fresh=is_fresh)
     return Preparation(names, to_load, is_reload=request.start_type is StartType.RELOAD)
 
 
-def _register(context: RunContext, tables: list[SourceTable]) -> list[str]:
-    """Enter the tables into the state and clean their folders; return those that were not in it."""
+def admit_tables(context: RunContext, connection: Connection, names: SlotNames) -> None:
+    """Take in tables that were made, made anew or renamed into the task since it started.
+
+    Their changes are published from here on, and they are loaded at the next chance; a task of migration
+    type cdc has their changes only.
+    """
+    tables = context.source.tables(connection, context.mappings.selects)
+    new = [table.id for table in tables if table.id not in context.state.tables]
+    late = publish(connection, names, tables) | set(new)
+    if not late:
+        return
+    _enter(context, tables)
+    if context.spec.migration_type != "cdc":
+        context.reloads.extend((table.schema, table.name) for table in tables if table.id in late)
+
+
+def _enter(context: RunContext, tables: list[SourceTable]) -> list[str]:
+    """Enter the tables into the state; return the ids of those that were not in it."""
     unknown = [table.id for table in tables if table.id not in context.state.tables]
-    present = {table.id for table in tables}
     for table in tables:
         context.progress_of(table)
-        remove_partials(context.target_of(table.schema, table.name).folder)
-    for table_id, progress in context.state.tables.items():
-        if table_id not in present:
-            progress.statistics.table_state = "Table does not exist"
     if context.spec.migration_type == "cdc":
         for table_id in unknown:
             progress = context.state.tables[table_id]
@@ -77,7 +90,18 @@ def _register(context: RunContext, tables: list[SourceTable]) -> list[str]:
     return unknown
 
 
-def _to_load(context: RunContext, unknown: list[str], *, is_fresh: bool) -> list[str]:
+def _tidy(context: RunContext, tables: list[SourceTable]) -> None:
+    """Remove what a killed run left half-written, and mark the tables that are gone from the source."""
+    for table in tables:
+        remove_partials(context.target_of(table.schema, table.name).folder)
+    present = {table.id for table in tables}
+    for table_id, progress in context.state.tables.items():
+        if table_id not in present:
+            progress.statistics.table_state = "Table does not exist"
+    context.count_tables()
+
+
+def _to_load(context: RunContext, late: set[str], *, is_fresh: bool) -> list[str]:
     if context.spec.migration_type == "cdc":
         return []
     chosen = [
@@ -85,7 +109,7 @@ def _to_load(context: RunContext, unknown: list[str], *, is_fresh: bool) -> list
         for table_id, progress in context.state.tables.items()
         if progress.statistics.table_state != "Table does not exist"
         and not progress.is_suspended
-        and (is_fresh or table_id in unknown or not progress.is_loaded)
+        and (is_fresh or table_id in late or not progress.is_loaded)
     ]
     return sorted(chosen)
 

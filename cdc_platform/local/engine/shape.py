@@ -6,6 +6,7 @@ One shape serves the files of a full load, another those of changes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from cdc_platform.local.engine.outcome import TableFailed
 from cdc_platform.local.engine.pgoutput import ABSENT
 from cdc_platform.local.engine.rules import AddedColumn
 from cdc_platform.local.engine.source import SourceTable
-from cdc_platform.local.engine.types import ColumnType, Values, column_type, pc, truncate_lobs
+from cdc_platform.local.engine.types import ColumnType, Values, column_type, limited_lobs, pc
 
 OP = "Op"
 _OPERATIONS = {"I": "INSERT", "U": "UPDATE", "D": "DELETE"}
@@ -45,10 +46,13 @@ class _Column:
     name: str  # at the target
     type: ColumnType
     lob_limit: int | None
+    cuts_lobs: bool = True
 
     def parse(self, text: Values) -> Values:
         values = self.type.parse(text, column=self.name)
-        return truncate_lobs(values, self.lob_limit) if self.lob_limit else values
+        if self.lob_limit is None:
+            return values
+        return limited_lobs(values, self.lob_limit, column=self.name, cut=self.cuts_lobs)
 
 
 class RowShape:
@@ -73,7 +77,8 @@ class RowShape:
                 index,
                 kept[column.name],
                 column_type(column.type, boolean_as_boolean=options.boolean_as_boolean),
-                options.lob_limit_bytes if column.type.is_lob else None,
+                options.lob_limit if column.type.is_lob else None,
+                options.cuts_lobs,
             )
             for index, column in enumerate(table.columns)
             if column.name in kept
@@ -132,7 +137,7 @@ class RowShape:
                 continue
             if rule.columns == "pk-only" and source.name not in self.table.primary_key:
                 continue
-            chosen.append(_Column(column.index, rule.name_of(column.name), column.type, column.lob_limit))
+            chosen.append(dataclasses.replace(column, name=rule.name_of(column.name)))
         return chosen
 
     def _schema(self) -> pa.Schema:

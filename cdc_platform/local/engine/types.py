@@ -15,6 +15,7 @@ and a row looks the same whichever way it came. Where DMS changes a value, so do
 from __future__ import annotations
 
 import binascii
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -25,6 +26,7 @@ import pyarrow.compute
 from cdc_platform.errors import LocalServiceError
 
 UTC_MICROSECONDS = pa.timestamp("us", tz="UTC")
+_LOG = logging.getLogger(__name__)
 _UNBOUNDED_NUMERIC = pa.decimal128(28, 6)
 _MAX_PRECISION = 38
 _LOB_NAMES = frozenset({"text", "json", "jsonb", "xml", "bytea", "tsvector", "hstore"})
@@ -200,8 +202,21 @@ _TYPES: dict[str, tuple[ArrowType, Parser]] = {
 }
 
 
-def truncate_lobs(values: Values, limit: int) -> Values:
-    """Return LOB values cut to ``limit`` bytes (or characters), silently, as limited LOB mode does."""
-    if pa.types.is_binary(values.type):
-        return pc.binary_slice(values, 0, limit)
-    return pc.utf8_slice_codeunits(values, 0, limit) if pa.types.is_string(values.type) else values
+def limited_lobs(values: Values, limit: int, *, column: str, cut: bool) -> Values:
+    """Return LOB values as limited LOB mode leaves them: cut to ``limit`` bytes (or characters).
+
+    DMS cuts with no more than a line in its log. Raises LocalServiceError instead when ``cut`` is false.
+    """
+    is_text = pa.types.is_string(values.type)
+    lengths = pc.utf8_length(values) if is_text else pc.binary_length(values)
+    longest = pc.max(lengths).as_py()
+    if longest is None or longest <= limit:
+        return values
+    if not cut:
+        raise LocalServiceError(
+            f"a value is {longest} long, LobMaxSize allows {limit}",
+            where=f"column {column}",
+            mend="raise LobMaxSize, then reload the table",
+        )
+    _LOG.warning("column %s: values were cut to %d, the longest from %d", column, limit, longest)
+    return pc.utf8_slice_codeunits(values, 0, limit) if is_text else pc.binary_slice(values, 0, limit)
