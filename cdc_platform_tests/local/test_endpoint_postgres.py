@@ -81,6 +81,15 @@ class Shop:
                 row = 1 + self.written % self.loaded
                 connection.execute("update event set number = %s where id = %s", (self.written, row))
 
+    def slots(self) -> int:
+        """Return how many replication slots the database has."""
+        with psycopg.connect(self.dsn) as connection:
+            row = connection.execute(
+                "select count(*) from pg_replication_slots where database = current_database()"
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
+
     def position(self) -> int:
         """Return the log's end as a number."""
         with psycopg.connect(self.dsn) as connection:
@@ -385,6 +394,75 @@ def test_an_armed_stop_ends_the_task_for_that_reason_and_it_resumes_whole(
 
     assert ended["StopReason"] == f"Stop Reason {reason}"
     assert task.changes() == once_each(20)
+
+
+def test_a_file_armed_to_be_doubled_is_in_the_folder_twice(
+    client: DatabaseMigrationServiceClient, shop: Shop, tmp_path: Path
+) -> None:
+    task = make_task(client, shop.dsn, tmp_path / "raw")
+    task.start()
+    task.wait_for_load()
+
+    arm_fault(client.meta.endpoint_url, "duplicate-file", task="copy", table="public.event")
+    shop.change(5)
+    task.catch_up(shop)
+    task.stop()
+
+    counts = task.changes()
+    assert set(counts) == set(range(1, 6))
+    assert 2 in counts.values()
+    assert {1} == {len(sequences) for sequences in task.sequences().values()}
+
+
+def test_a_resume_armed_to_repeat_reads_its_last_transactions_again(
+    client: DatabaseMigrationServiceClient, shop: Shop, tmp_path: Path
+) -> None:
+    task = make_task(client, shop.dsn, tmp_path / "raw")
+    task.start()
+    task.wait_for_load()
+    shop.change(10)
+    task.catch_up(shop)
+    task.stop()
+
+    arm_fault(client.meta.endpoint_url, "reemit-after-resume", options={"transactions": 3})
+    task.start("resume-processing")
+    shop.change(5)
+    task.catch_up(shop)
+    task.stop()
+
+    counts = task.changes()
+    assert set(counts) == set(range(1, 16))
+    assert {8: 2, 9: 2, 10: 2} == {number: count for number, count in counts.items() if count > 1}
+
+
+def test_a_suspended_table_makes_a_good_stop_a_failure(
+    client: DatabaseMigrationServiceClient, shop: Shop, tmp_path: Path
+) -> None:
+    task = make_task(client, shop.dsn, tmp_path / "raw")
+    task.start()
+    task.wait_for_load()
+
+    arm_fault(client.meta.endpoint_url, "suspend-table", table="public.event")
+    shop.change(5)
+    task.wait(lambda found: found["ReplicationTaskStats"]["TablesErrored"] == 1)
+
+    assert task.statistics()["TableState"] == "Table error"
+    with pytest.raises(TaskFailed, match="tables in error, whose changes are not written: 1"):
+        stop(client, "copy")
+
+
+def test_a_deleted_task_leaves_no_slot_at_its_source(
+    client: DatabaseMigrationServiceClient, shop: Shop, tmp_path: Path
+) -> None:
+    task = make_task(client, shop.dsn, tmp_path / "raw")
+    task.start()
+    task.wait_for_load()
+    task.stop()
+    before = shop.slots()
+
+    client.delete_replication_task(ReplicationTaskArn=task.arn)
+
+    assert (before, shop.slots()) == (1, 0)
 
 
 def test_a_wrong_password_fails_the_connection_test_without_telling_it(
