@@ -58,8 +58,15 @@ def load_tables(context: RunContext, snapshot: Snapshot, table_ids: list[str], *
             context.fail_table(table_id, fault)
         context.count_tables()
         context.save()
+    finish_load(context)
+
+
+def finish_load(context: RunContext) -> None:
+    """Record that every table is loaded that could be."""
+    report = context.state.report
     report.full_load_progress_percent = 100
     report.full_load_finished_at = datetime.now(UTC)
+    context.save()
 
 
 def reload_tables(context: RunContext) -> None:

@@ -14,7 +14,7 @@ from cdc_platform.errors import CdcError, redact
 from cdc_platform.local.contract import StartRequest, StartType, TaskReport, TaskStatus
 from cdc_platform.local.engine.capture import ChangeCapture
 from cdc_platform.local.engine.context import RunContext
-from cdc_platform.local.engine.load import load_tables
+from cdc_platform.local.engine.load import finish_load, load_tables
 from cdc_platform.local.engine.lsn import parse_stop_position
 from cdc_platform.local.engine.outcome import (
     FAILURES,
@@ -129,6 +129,9 @@ class PostgresTaskRun:
             )
             with snapshots as snapshot:
                 load_tables(context, snapshot, prepared.to_load, is_reload=prepared.is_reload)
+        elif context.spec.migration_type != "cdc" and context.state.report.full_load_finished_at is None:
+            # a run that was killed had loaded the last table, and not said so
+            finish_load(context)
         if is_load_only:
             return Stop(FULL_LOAD_ONLY_FINISHED)
         if prepared.to_load and context.options.stop_after_load:
