@@ -76,13 +76,18 @@ class Shop:
         raise_on_error: bool = True,
     ) -> dg.ExecuteInProcessResult:
         """Run assets for one window as a run of the UI does, with or without their checks."""
-        selection = dg.AssetSelection.assets(*[dg.AssetKey(list(key)) for key in keys])
+        paths = [dg.AssetKey(list(key)) for key in keys]
+        definitions, job, chosen = self.definitions(), "__ASSET_JOB", paths
         if not checks:
-            selection = selection.without_checks()
-        job = dg.define_asset_job("by_hand", selection=selection)
-        definitions = dg.Definitions.merge(self.definitions(), dg.Definitions(jobs=[job]))
-        return definitions.resolve_job_def("by_hand").execute_in_process(
-            instance=instance, partition_key=window, raise_on_error=raise_on_error
+            job, chosen = "by_hand", None
+            selection = dg.AssetSelection.assets(*paths).without_checks()
+            jobs = [dg.define_asset_job(job, selection=selection)]
+            definitions = dg.Definitions.merge(definitions, dg.Definitions(jobs=jobs))
+        return definitions.resolve_job_def(job).execute_in_process(
+            instance=instance,
+            partition_key=window,
+            asset_selection=chosen,
+            raise_on_error=raise_on_error,
         )
 
 

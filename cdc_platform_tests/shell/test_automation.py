@@ -7,7 +7,7 @@ from cdc_platform.assets.checks import window_check_spec
 from cdc_platform.assets.conditions import when_all_dependencies_exist, when_verdict_allows
 from cdc_platform.assets.keys import window_partitions
 from cdc_platform.assets.reconciliation import GATE
-from cdc_platform_tests.shell.conftest import Shop
+from cdc_platform_tests.shell.conftest import Shop, day
 
 RAW, BASE = dg.AssetKey(["raw", "shop", "orders"]), dg.AssetKey(["base", "shop", "orders"])
 RECONCILIATION = dg.AssetKey(["reconciliation", "shop", "orders"])
@@ -75,6 +75,20 @@ def test_a_file_that_comes_while_its_window_is_merged_is_not_forgotten(daemon: D
     after = daemon.tick()
 
     assert (set(), {"2024-05-03"}) == (during.get(BASE, set()), after.get(BASE, set()))
+
+
+def test_a_window_of_raw_made_by_a_run_is_merged_and_not_checked_again(shop: Shop, daemon: Daemon) -> None:
+    shop.change("orders", day(3), {"id": 1})
+    shop.materialize(daemon.instance, RAW.path, window="2024-05-03")
+
+    assert {key: {"2024-05-03"} for key in (BASE, RECONCILIATION)} == daemon.tick()
+
+
+def test_a_run_of_the_whole_chain_asks_for_nothing_more(shop: Shop, daemon: Daemon) -> None:
+    shop.change("orders", day(3), {"id": 1})
+    shop.materialize(daemon.instance, RAW.path, BASE.path, RECONCILIATION.path, window="2024-05-03")
+
+    assert {} == daemon.tick()
 
 
 def start_run(daemon: Daemon, key: dg.AssetKey, window: str) -> dg.DagsterRun:
