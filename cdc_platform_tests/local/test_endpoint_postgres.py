@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.postgres
 
 ROLE = "arn:aws:iam::000000000000:role/dms"
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 
 @dataclass
@@ -132,6 +132,7 @@ class Task:
             if reached(task):
                 return task
             told = {name: task.get(name) for name in ("Status", "StopReason", "LastFailureMessage")}
+            assert task["Status"] != "failed", told
             assert time.monotonic() < deadline, (told, task["ReplicationTaskStats"])
             time.sleep(0.02)
 
