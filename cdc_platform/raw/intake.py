@@ -3,7 +3,7 @@
 Idempotent, and safe for any number of callers at once: what is recorded is a set of (key, ETag) that only
 grows. Which files are new is told by set difference, never by a watermark of names: a listing without
 ``full`` merely leaves out change files older than a few days, for the sake of tables with years of them.
-Nothing is opened here, so that taking in stays cheap; row counts are read where they are needed.
+But for the first file of a table's first load nothing is opened here, so that taking in stays cheap.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cdc_platform.raw.load_sets import LoadFile, LoadSets
 from cdc_platform.raw.manifests import accept, add_load_files, mark_replaced, read_load_sets, windows_of
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.store import RawStore
+from cdc_platform.raw.transfer_time import transfer_time
 
 #: How far before the newest known change file a quick listing begins: late files are found within this.
 OVERLAP = timedelta(days=2)
@@ -136,7 +137,7 @@ def _take_in_table(
     named, refused = _named(table, listed)
     wanted = [one for one in named if windows is None or table.source.window.key_of(one.file_time) in windows]
     before = read_load_sets(table.objects)
-    after = add_load_files(table.objects, _load_files(named))
+    after = add_load_files(table.objects, _load_files(table, store, named, before))
     loads = after.generations()
     accepted: list[AcceptedFiles] = []
     for window, files in _by_window(table, wanted):
@@ -188,11 +189,16 @@ def _check_not_before_start(table: _Table, listed: _Listed) -> None:
         )
 
 
-def _load_files(named: Iterable[_Listed]) -> Iterator[LoadFile]:
+def _load_files(
+    table: _Table, store: RawStore, named: Iterable[_Listed], before: LoadSets
+) -> Iterator[LoadFile]:
     for one in named:
         if one.name.kind is FileKind.LOAD:
-            counter = one.name.counter or 0
-            yield LoadFile(one.file.last_modified, counter, one.file.key, one.name.segment, one.file.etag)
+            file, counter = one.file, one.name.counter or 0
+            # only the first load set is opened by what its rows say, and its first files say it
+            looks = counter == 1 and not before.sets
+            told = transfer_time(store, table.raw, file, one.name.extension) if looks else None
+            yield LoadFile(file.last_modified, counter, file.key, one.name.segment, file.etag, told)
 
 
 def _by_window(table: _Table, named: Iterable[_Listed]) -> Iterator[tuple[str, list[_Listed]]]:
@@ -223,11 +229,11 @@ def _mark_overwritten(table: _Table, new: Iterable[AcceptedFile], before: LoadSe
 
 def _reassigned(table: _Table, before: LoadSets, after: LoadSets) -> Iterator[tuple[str, str]]:
     """Yield the windows in which change files may have moved to another generation."""
-    if [one.generation for one in before.sets] == [one.generation for one in after.sets]:
+    if before.openings() == after.openings():
         return
     for window in windows_of(table.objects):
         begin, end = table.source.window.bounds(window)
-        probes = [begin, end, *(_moment(one.generation) for one in after.sets)]
+        probes = [begin, end, *(_moment(opening) for opening in after.openings())]
         inside = [moment for moment in probes if begin <= moment <= end]
         if any(before.generation_of(moment) != after.generation_of(moment) for moment in inside):
             yield table.config.id, window

@@ -13,9 +13,11 @@ the order they were written (time, counter, key) and a new set opens
   overtake each other and copies of a folder lose its times, which can look the same, so nothing is ever
   removed on account of an inferred boundary until DMS's statistics or a person confirm the load.
 
-Change files older than the first load set belong to it as well: a task that loads and then captures writes
-none before, and a copied folder (whose LOAD files are as young as the copy) must not lose its changes.
-Once a set has a generation it keeps it, whatever is found later.
+The first load set opens when its own rows say they were transferred (``TimestampColumnName``): a copied
+folder, whose LOAD files are as young as the copy, must not lose its changes, nor may changes of before a load
+be taken for later ones. Where the rows do not say, change files older than the first load set belong to it as
+well, for a task that loads and then captures writes none before. Once a set has a generation it keeps it,
+whatever is found later.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
@@ -43,6 +45,8 @@ class LoadFile:
     key: str
     segment: str
     etag: str
+    #: The earliest transfer time in the file's rows, where it was looked for and found.
+    transferred_at: datetime | None = field(default=None, compare=False)
 
     @property
     def version(self) -> tuple[str, str]:
@@ -87,8 +91,16 @@ class LoadSets:
         if not self.sets:
             return NEVER_LOADED
         moment = milliseconds(file_time)
-        opened = [one.generation for one in self.sets if one.generation <= moment]
-        return opened[-1] if opened else self.sets[0].generation
+        opened = [one.generation for one, at in zip(self.sets, self.openings(), strict=True) if at <= moment]
+        return opened[-1] if opened else NEVER_LOADED
+
+    def openings(self) -> tuple[int, ...]:
+        """Return, for each set, the time (ms) from which on change files belong to it."""
+        if not self.sets:
+            return ()
+        told = [one.transferred_at for one in self.sets[0].files if one.transferred_at is not None]
+        first = milliseconds(min(told)) if told else NEVER_LOADED
+        return (min(first, self.sets[0].generation), *(one.generation for one in self.sets[1:]))
 
     def generations(self) -> dict[tuple[str, str], int]:
         """Return (key, ETag) → generation of every known version of a LOAD file."""
@@ -128,6 +140,7 @@ class LoadSets:
                         "segment": file.segment,
                         "counter": file.counter,
                         "written_at": file.written_at.isoformat(),
+                        "transferred_at": file.transferred_at and file.transferred_at.isoformat(),
                     }
                     for file in one.files
                 ],
@@ -150,6 +163,7 @@ class LoadSets:
                             file["key"],
                             file["segment"],
                             file["etag"],
+                            _moment(file["transferred_at"]),
                         )
                         for file in one["files"]
                     ),
@@ -159,6 +173,10 @@ class LoadSets:
                 for one in json.loads(data)["sets"]
             )
         )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def milliseconds(moment: datetime) -> int:

@@ -86,11 +86,33 @@ def test_changes_applied_before_their_full_load_was_delivered_survive_it(bench: 
 
 
 def test_a_copied_folder_keeps_its_changes_though_its_load_looks_younger(bench: Workbench) -> None:
-    _load(bench, DAY + timedelta(days=400), 1, 2)
-    _change(bench, DAY, {"Op": "U", "id": 1, "n": 7}, {"Op": "D", "id": 2})
+    load = _load(bench, DAY, 1, 2)
+    os.utime(load)
+    _change(bench, DAY + timedelta(hours=1), {"Op": "U", "id": 1, "n": 7}, {"Op": "D", "id": 2})
     bench.apply("thing")
 
     assert {1: 7} == _numbers(bench)
+
+
+def test_a_copied_folder_without_transfer_times_keeps_its_changes(tmp_path: Path) -> None:
+    bench = Workbench(tmp_path, TABLE, raw={"timestamp_column": None})
+    options = bench.platform.source(SOURCE).raw
+    rows = [{"id": 1, "n": 0}, {"id": 2, "n": 0}]
+    write_load_file(bench.raw, "public", "thing", rows, types=TYPES, options=options)
+    events = [{"Op": "U", "id": 1, "n": 7}, {"Op": "D", "id": 2}]
+    write_change_file(bench.raw, "public", "thing", at=DAY, events=events, types=TYPES, options=options)
+    bench.apply("thing")
+
+    assert {1: 7} == _numbers(bench)
+
+
+def test_changes_of_before_the_first_load_do_not_override_it(bench: Workbench) -> None:
+    _change(bench, DAY, {"Op": "I", "id": 1, "n": 7}, {"Op": "I", "id": 2, "n": 7})
+    _load(bench, DAY + timedelta(hours=1), 1, n=9)
+    _change(bench, DAY + timedelta(hours=2), {"Op": "I", "id": 3, "n": 3})
+    bench.apply("thing")
+
+    assert {1: 9, 3: 3} == _numbers(bench)
 
 
 def test_a_reload_removes_rows_that_vanished_at_the_source_meanwhile(bench: Workbench) -> None:

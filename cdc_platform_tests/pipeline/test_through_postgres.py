@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdc_platform.local.postgres import EmbeddedPostgres
+from cdc_platform.pipeline import complete_load
 from cdc_platform_tests.local.task_bench import TaskBench
-from cdc_platform_tests.pipeline.workbench import Workbench
+from cdc_platform_tests.pipeline.workbench import SOURCE, Workbench
 
 pytestmark = pytest.mark.postgres
 
@@ -102,6 +103,10 @@ def _deliver(bench: TaskBench, workbench: Workbench, random: Random) -> None:
         if random.random() < 0.5:
             workbench.apply("thing")
     workbench.apply("thing")
+    if workbench.platform.load_sets(SOURCE, "thing").newest() is not None:
+        # as DMS's statistics would: no change may have followed the last load
+        complete_load(workbench.platform, SOURCE, "thing")
+        workbench.apply("thing")
 
 
 def _name(path: Path, *, again: bool) -> str:
