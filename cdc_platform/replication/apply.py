@@ -58,6 +58,7 @@ class _Apply:
         self._before = find_task(client, plan.task.identifier)
 
     def run(self) -> ReplicationObjects:
+        """Make or change every object, in the order they need each other."""
         instance = self._instance()
         source, target = self._endpoint(self._plan.origin), self._endpoint(self._plan.target)
         if not self._is_live:

@@ -49,23 +49,8 @@ def record_checkpoint(
     TaskFailed when it ended badly; StateConflict when another run was first.
     """
     where = f"source {source}, task {task.identifier}"
-    if task.status != "stopped":
-        what = f"a checkpoint is taken from a stopped task, this one is {task.status}"
-        raise ReplicationError(what, where=where, mend="stop it first")
-    require_success(task)
-    if task.checkpoint is None:
-        raise ReplicationError(
-            "DMS told no checkpoint", where=where, mend="reload the task to start a new line"
-        )
+    new = _checkpoint_of(task, where, now or datetime.now(UTC))
     before = _entry(state, source)
-    new = Checkpoint(
-        text=task.checkpoint,
-        position=position_of(task.checkpoint),
-        task_arn=task.arn,
-        task_identifier=task.identifier,
-        stop_reason=task.stop_reason,
-        taken_at=(now or datetime.now(UTC)).isoformat(),
-    )
     if before is not None:
         kept = _checkpoint(before.value)
         if (kept.text, kept.task_arn) == (new.text, new.task_arn):
@@ -75,6 +60,25 @@ def record_checkpoint(
     version = before.version if before is not None else ABSENT
     state.put_if_version(CHECKPOINT_KIND, source, asdict(new), version)
     return new
+
+
+def _checkpoint_of(task: TaskState, where: str, now: datetime) -> Checkpoint:
+    if task.status != "stopped":
+        what = f"a checkpoint is taken from a stopped task, this one is {task.status}"
+        raise ReplicationError(what, where=where, mend="stop it first")
+    require_success(task)
+    if task.checkpoint is None:
+        raise ReplicationError(
+            "DMS told no checkpoint", where=where, mend="reload the task to start a new line"
+        )
+    return Checkpoint(
+        text=task.checkpoint,
+        position=position_of(task.checkpoint),
+        task_arn=task.arn,
+        task_identifier=task.identifier,
+        stop_reason=task.stop_reason,
+        taken_at=now.isoformat(),
+    )
 
 
 def last_checkpoint(state: StateStore, source: str) -> Checkpoint | None:
