@@ -103,25 +103,36 @@ def open_event_file(
     if accepted.file.size == 0:
         raise UnreadableRawFile("the file is empty (0 bytes)", where=where, mend=_RELOAD)
     stream = store.open(accepted.file)
-    extension = accepted.file.key.rpartition("/")[2].partition(".")[2]
-    is_text = extension.startswith("csv")
     try:
-        with unreadable(where):
-            rows = (
-                CsvRows(stream, raw_options.csv, zipped=extension.endswith("gz"), where=where)
-                if is_text
-                else ParquetRows(stream)
-            )
-        if isinstance(rows, CsvRows):
-            names = csv_column_names(rows.first_record, accepted.kind, raw_options, table, where=where)
-            types: tuple[pa.DataType, ...] = (pa.string(),) * len(names)
-        else:
-            names, types = rows.names, rows.types
-        layout = layout_of(names, types, accepted.kind, raw_options, table, where=where, is_text=is_text)
-        typing = Normaliser(layout, types, accepted, raw_options, table, where=where, is_text=is_text)
+        return _opened(stream, raw_options, table, accepted, batch_rows, where)
     except BaseException:
         stream.close()
         raise
+
+
+def _opened(
+    stream: pa.NativeFile,
+    raw_options: RawOptions,
+    table: TableConfig,
+    accepted: AcceptedFile,
+    batch_rows: int,
+    where: str,
+) -> EventFile:
+    extension = accepted.file.key.rpartition("/")[2].partition(".")[2]
+    is_text = extension.startswith("csv")
+    rows: CsvRows | ParquetRows
+    with unreadable(where):
+        if is_text:
+            rows = CsvRows(stream, raw_options.csv, zipped=extension.endswith("gz"), where=where)
+        else:
+            rows = ParquetRows(stream)
+    if isinstance(rows, CsvRows):
+        names = csv_column_names(rows.first_record, accepted.kind, raw_options, table, where=where)
+        types: tuple[pa.DataType, ...] = (pa.string(),) * len(names)
+    else:
+        names, types = rows.names, rows.types
+    layout = layout_of(names, types, accepted.kind, raw_options, table, where=where, is_text=is_text)
+    typing = Normaliser(layout, types, accepted, raw_options, table, where=where, is_text=is_text)
     return EventFile(rows, names, layout, typing, batch_rows=batch_rows, where=where)
 
 

@@ -93,21 +93,45 @@ def layout_of(
     """
     _check_names(names, where)
     op = 0 if has_op(list(names), kind, options, where=where) else None
-    rest = [index for index in range(len(names)) if index != op]
-    added = {
-        role: next((index for index in rest if column is not None and names[index] == column), None)
-        for role, column in (
-            ("timestamp", options.timestamp_column),
-            ("change_sequence", options.change_sequence_column),
-            ("stream_position", options.stream_position_column),
-        )
-    }
-    rest = [index for index in rest if index not in added.values()]
+    added = _added_columns(names, op, options)
+    rest = [index for index in range(len(names)) if index != op and index not in added.values()]
     before_of = _before_images([names[index] for index in rest], options.before_image_prefix)
     own = [index for index in rest if names[index] not in before_of]
+    images = [index for index in rest if names[index] in before_of]
     declared = _declared(table)
+    columns = _own_columns(names, types, own, declared, where)
+    _check_key(table, columns, where)
+    return Layout(
+        op=op,
+        columns=columns,
+        before=_before_columns(names, types, images, before_of, columns),
+        position_kind=_position_kind(added["change_sequence"], added["timestamp"]),
+        untyped=tuple(column.source for column in columns if is_text and column.name not in declared),
+        **added,
+    )
+
+
+def _added_columns(names: Sequence[str], op: int | None, options: RawOptions) -> dict[str, int | None]:
+    """Return where the columns are that the task adds and events take into their control columns."""
+    roles = {
+        "timestamp": options.timestamp_column,
+        "change_sequence": options.change_sequence_column,
+        "stream_position": options.stream_position_column,
+    }
+    places = {name: index for index, name in enumerate(names) if index != op}
+    return {role: None if name is None else places.get(name) for role, name in roles.items()}
+
+
+def _own_columns(
+    names: Sequence[str],
+    types: Sequence[pa.DataType],
+    own: Sequence[int],
+    declared: Mapping[str, pa.DataType],
+    where: str,
+) -> tuple[Column, ...]:
+    """Return the source's columns, of the declared type or else the canonical one of the file's."""
     safe = _safe([names[index] for index in own], where)
-    columns = tuple(
+    return tuple(
         Column(
             index,
             names[index],
@@ -117,21 +141,21 @@ def layout_of(
         )
         for index in own
     )
+
+
+def _before_columns(
+    names: Sequence[str],
+    types: Sequence[pa.DataType],
+    images: Sequence[int],
+    before_of: Mapping[str, str],
+    columns: Sequence[Column],
+) -> tuple[Column, ...]:
+    """Return the before images, each of its column's type."""
     by_source = {column.source: column for column in columns}
-    before = tuple(
-        Column(index, names[index], before_name(image.name), types[index], image.type)
-        for index in rest
-        if names[index] in before_of
-        for image in [by_source[before_of[names[index]]]]
-    )
-    _check_key(table, columns, where)
-    return Layout(
-        op=op,
-        columns=columns,
-        before=before,
-        position_kind=_position_kind(added["change_sequence"], added["timestamp"]),
-        untyped=tuple(column.source for column in columns if is_text and column.name not in declared),
-        **added,
+    after = {index: by_source[before_of[names[index]]] for index in images}
+    return tuple(
+        Column(index, names[index], before_name(column.name), types[index], column.type)
+        for index, column in after.items()
     )
 
 

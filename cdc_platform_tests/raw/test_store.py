@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cdc_platform.config.model import PlatformConfig, RawOptions
 from cdc_platform.errors import RawFileVanished, StorageUnavailable, UnreadableRawFile
 from cdc_platform.raw.store import FolderRawStore, RawStore, open_raw_store
+from cdc_platform.testing import write_change_file
 
 Put = Callable[[str, bytes], None]
 
@@ -179,6 +180,31 @@ def test_a_big_object_that_vanishes_while_read_is_told_as_vanished(s3: Any, buck
 
     with stream, pytest.raises(RawFileVanished):
         stream.read(10)
+
+
+def test_a_parquet_object_that_vanishes_while_read_is_told_as_vanished(
+    s3: Any, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error comes back through Arrow as it was raised, not as unreadable bytes."""
+    from cdc_platform.config.model import TableConfig
+    from cdc_platform.formats.dms_reader import open_event_file
+    from cdc_platform.raw import s3_store
+    from cdc_platform.raw.files import AcceptedFile, FileKind
+
+    monkeypatch.setattr(s3_store, "_WHOLE", 0)
+    monkeypatch.setattr(s3_store, "_AHEAD", 1)
+    at = datetime(2024, 5, 31, tzinfo=UTC)
+    key = write_change_file(tmp_path, "s", "t", at=at, events=[{"id": number} for number in range(20_000)])
+    s3.put_object(Bucket=bucket, Key=f"dms/{key}", Body=(tmp_path / key).read_bytes())
+    options = RawOptions(location=f"s3://{bucket}/dms")
+    store = open_raw_store(PlatformConfig(), options)
+    [file] = store.list()
+    table = TableConfig(name="s.t", merge_key=("id",))
+    events = open_event_file(store, options, table, AcceptedFile(file, FileKind.CHANGES, at, "2024-05-31", 0))
+    s3.delete_object(Bucket=bucket, Key=f"dms/{key}")
+
+    with pytest.raises(RawFileVanished):
+        list(events.batches())
 
 
 def test_a_folder_that_does_not_exist_is_unreachable_not_empty(tmp_path: Path) -> None:
