@@ -18,13 +18,13 @@ from cdc_platform.errors import CdcError, ConfigError
 from cdc_platform.lake import quarantine
 from cdc_platform.lake.applied import AppliedRecord, read_applied
 from cdc_platform.lake.catalog import Lake, open_lake
+from cdc_platform.load_completion import complete_load, completed_generation
 from cdc_platform.raw import intake
 from cdc_platform.raw.files import AcceptedFile, FileKind
 from cdc_platform.raw.intake import IntakeResult, RefusedFile
-from cdc_platform.raw.load_sets import LoadSet, LoadSets
+from cdc_platform.raw.load_sets import LoadSets
 from cdc_platform.raw.manifests import (
     WindowManifest,
-    confirm_load,
     read_load_sets,
     read_manifest,
     windows_of,
@@ -128,10 +128,16 @@ class Platform:
         raw = self.source(source).raw_of(table)
         return open_event_file(self.raw_store(source, table_id), raw, table, accepted)
 
+    def has_task(self, source: str) -> bool:
+        """Return whether ``cdc.yaml`` says anything of a source's DMS task; if not, DMS is never asked."""
+        return "dms" in self.source(source).model_fields_set
+
     def captured_position(self, source: str) -> str | None:
         """Return the log position up to which a source's changes are in raw files; None when unknown."""
         from cdc_platform.replication import captured_position, dms_client, task_identifier
 
+        if not self.has_task(source):
+            return None
         try:
             return captured_position(dms_client(self.config, source), task_identifier(self.config, source))
         except CdcError:
@@ -142,6 +148,8 @@ class Platform:
         """Return DMS's statistics of a table; None when its task has none. Raises ReplicationError."""
         from cdc_platform.replication import dms_client, table_statistics, task_identifier
 
+        if not self.has_task(source):
+            return None
         table = self.table(source, table_id)
         client, task = dms_client(self.config, source), task_identifier(self.config, source)
         wanted = (table.schema_name, table.table_name)
@@ -196,7 +204,7 @@ def merge_table(
         for one in read_manifest(objects, source, table_id, window, sets).readable
         if wanted is None or window in wanted or applied.is_outdated(one)
     ]
-    complete = _completed_generation(objects, sets, applied, files, source, table_id)
+    complete = completed_generation(platform, source, table_id, sets, applied, files)
     if not table.merge_key:
         # without a key a file applied again would double its rows, unless the load's completion removes them
         files = [one for one in files if not applied.is_outdated(one) or one.generation == complete]
@@ -204,57 +212,11 @@ def merge_table(
     return merge(platform.lake, source, table, inputs, completed_generation=complete)
 
 
-def complete_load(platform: Platform, source: str, table_id: str) -> int:
-    """Declare the newest full load of a table complete, and return its generation.
-
-    The next merge removes the rows it does not contain. Raises ConfigError when there is nothing to declare.
-    """
-    newest = platform.load_sets(source, table_id).newest()
-    where = f"{source}/{table_id}"
-    if newest is None:
-        raise ConfigError(where, [(where, "no full load was taken in", "run a full load, then `cdc apply`")])
-    if newest.holes():
-        missing = ", ".join(newest.holes())
-        raise ConfigError(where, [(where, f"LOAD files are missing: {missing}", "reload the table")])
-    confirm_load(platform.objects(source, table_id), newest.generation)
-    return newest.generation
-
-
 def reconcile(platform: Platform, source: str, table_id: str, window: str) -> Reconciliation:
     """Compare a window: raw files against base, and the source database against base."""
     from cdc_platform.reconcile.window import reconcile_window
 
     return reconcile_window(platform, source, table_id, window)
-
-
-def _is_followed_by_change(
-    objects: ObjectStore, sets: LoadSets, source: str, table_id: str, load_set: LoadSet
-) -> bool:
-    return any(
-        one.kind is FileKind.CHANGES and one.file_time > load_set.last_written_at
-        for window in reversed(tuple(windows_of(objects)))
-        for one in read_manifest(objects, source, table_id, window, sets).files
-    )
-
-
-def _completed_generation(
-    objects: ObjectStore,
-    sets: LoadSets,
-    applied: AppliedRecord,
-    files: Collection[AcceptedFile],
-    source: str,
-    table_id: str,
-) -> int | None:
-    """Return the newest generation whose load is complete with all its files applied or in the batch."""
-    here = {(one.file.key, one.file.etag) for one in files}
-    for load_set in reversed(sets.sets):
-        followed = _is_followed_by_change(objects, sets, source, table_id, load_set)
-        if not sets.is_complete(load_set, followed_by_change=followed):
-            continue
-        generation = load_set.generation
-        if all(f.version in here or applied.files.get(f.version) == generation for f in load_set.files):
-            return generation
-    return None
 
 
 def _quarantine_name(platform: Platform, source: str, refused: RefusedFile) -> None:
