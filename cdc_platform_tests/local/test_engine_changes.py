@@ -291,3 +291,94 @@ def test_a_renamed_table_goes_on_under_its_new_name(bench: TaskBench) -> None:
     bench.catch_up()
     bench.stop()
     assert bench.fold("renamed", "id") == bench.source("renamed", "id")
+
+
+def test_every_insert_is_in_the_load_or_in_the_log_and_never_in_both(
+    postgres_database: str, tmp_path: Path
+) -> None:
+    bench = TaskBench(postgres_database, tmp_path)
+    bench.execute("CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, writer int)")
+    stopping = threading.Event()
+
+    def write(writer: int) -> None:
+        with psycopg.connect(postgres_database, autocommit=True) as connection:
+            while not stopping.is_set():
+                connection.execute("INSERT INTO t (writer) VALUES (%s)", (writer,))
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+    for writer in writers:
+        writer.start()
+    bench.start()
+    bench.wait_for_load()
+    bench.wait(lambda report: report.tables[0].inserts > 200)
+    assert bench.run is not None
+    bench.run.reload_tables([("public", "t")])
+    bench.wait(lambda report: report.tables[0].full_load_reloaded)
+    seen = bench.report().tables[0].inserts
+    bench.wait(lambda report: report.tables[0].inserts > seen + 200)
+    stopping.set()
+    for writer in writers:
+        writer.join()
+    bench.catch_up()
+    bench.stop()
+    load, *changes = bench.files("t")
+    loaded = pq.read_table(load).column("id").to_pylist()
+    moment = load.stat().st_mtime
+    logged = [
+        number
+        for path in changes
+        if path.stat().st_mtime > moment
+        for number in pq.read_table(path).column("id").to_pylist()
+    ]
+    assert sorted(loaded + logged) == sorted(bench.source("t", "id"))
+
+
+def test_a_partitioned_table_is_one_table_and_a_row_may_move_between_its_partitions(
+    postgres_database: str, tmp_path: Path
+) -> None:
+    bench = TaskBench(postgres_database, tmp_path)
+    bench.execute(
+        "CREATE TABLE t (id int, area text, PRIMARY KEY (id, area)) PARTITION BY LIST (area)",
+        "CREATE TABLE t_north PARTITION OF t FOR VALUES IN ('north')",
+        "CREATE TABLE t_south PARTITION OF t FOR VALUES IN ('south')",
+        "INSERT INTO t VALUES (1, 'north'), (2, 'south')",
+    )
+    bench.start()
+    bench.wait_for_load()
+    bench.execute("UPDATE t SET area = 'south' WHERE id = 1")
+    report = bench.catch_up()
+    assert _seen(bench, "Op", "id", "area") == [("D", 1, "north"), ("I", 1, "south")]
+    assert [table.table_name for table in report.tables] == ["t"]
+
+
+def test_names_that_need_quotes_are_taken_as_they_are(postgres_database: str, tmp_path: Path) -> None:
+    rules = [RULES[0] | {"object-locator": {"schema-name": "%", "table-name": "%"}}, *RULES[1:]]
+    bench = TaskBench(postgres_database, tmp_path, rules=rules)
+    bench.execute(
+        'CREATE SCHEMA "My Shop"',
+        'CREATE TABLE "My Shop"."Order.Lines" ("Id" int PRIMARY KEY, "Größe %s" text)',
+        """INSERT INTO "My Shop"."Order.Lines" VALUES (1, 'x')""",
+    )
+    bench.start()
+    bench.wait_for_load()
+    bench.execute("""UPDATE "My Shop"."Order.Lines" SET "Größe %s" = 'y'""")
+    bench.catch_up()
+    bench.stop()
+    values = [(row["Id"], row["Größe %s"]) for row in bench.rows("Order.Lines", "My Shop")]
+    assert values == [(1, "x"), (1, "y")]
+
+
+def test_a_replica_identity_index_is_the_key_of_a_table_without_a_primary_key(
+    postgres_database: str, tmp_path: Path
+) -> None:
+    bench = TaskBench(postgres_database, tmp_path)
+    bench.execute(
+        "CREATE TABLE t (id int NOT NULL UNIQUE, size int)",
+        "ALTER TABLE t REPLICA IDENTITY USING INDEX t_id_key",
+        "INSERT INTO t VALUES (1, 10)",
+    )
+    bench.start()
+    bench.wait_for_load()
+    bench.execute("UPDATE t SET id = 2", "DELETE FROM t")
+    bench.catch_up()
+    assert _seen(bench, "Op", "id", "size", "BI_id") == [("U", 2, 10, 1), ("D", 2, None, 2)]

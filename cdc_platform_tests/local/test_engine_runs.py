@@ -513,6 +513,36 @@ def test_a_missing_slot_fails_the_resume_with_the_mend(bench: TaskBench) -> None
     assert "start the task again with start-replication" in str(report.last_failure_message)
 
 
+def test_a_log_that_was_removed_fails_the_resume_and_a_reload_mends_it(tmp_path: Path) -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="cdc-postgres-") as folder,
+        EmbeddedPostgres(Path(folder) / "server", durable=False) as server,
+    ):
+        bench = TaskBench(server.create_database("shop"), tmp_path)
+        bench.execute(*_TABLE)
+        bench.start()
+        bench.wait_for_load()
+        bench.stop()
+        bench.execute(
+            "ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'",
+            "ALTER SYSTEM SET max_wal_size = '32MB'",
+            "SELECT pg_reload_conf()",
+        )
+        for _ in range(4):
+            bench.execute(
+                "CREATE TABLE filler AS SELECT 1 AS n", "DROP TABLE filler", "SELECT pg_switch_wal()"
+            )
+        bench.execute("CHECKPOINT")
+        bench.start(StartType.RESUME)
+        report = bench.end()
+        assert (report.status, report.stop_reason) == (TaskStatus.FAILED, "Stop Reason FATAL_ERROR")
+        assert "was removed" in str(report.last_failure_message)
+        assert "reload-target" in str(report.last_failure_message)
+        bench.start(StartType.RELOAD)
+        bench.wait_for_load()
+        assert bench.stop().status is TaskStatus.STOPPED
+
+
 def test_a_given_slot_that_does_not_exist_fails_the_start_with_the_mend(
     postgres_database: str, tmp_path: Path
 ) -> None:

@@ -162,11 +162,12 @@ class ChangeCapture:
         relation = parse_relation(message)
         context = self._context
         table = context.source.table_of(self._connection, relation)
-        if not context.mappings.selects(table.schema, table.name):
+        if context.mappings.selects(table.schema, table.name) and table.id not in context.state.tables:
+            admit_tables(context, self._connection, self._names)
+        if table.id not in context.state.tables:
+            # not selected, or a partition of a table that is
             self._retire(relation.oid)
             return
-        if table.id not in context.state.tables:
-            admit_tables(context, self._connection, self._names)
         progress = context.progress_of(table)
         buffer = self._buffers.get(relation.oid)
         if buffer is None or buffer.target.id != table.id:

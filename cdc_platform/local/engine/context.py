@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from cdc_platform.local.engine.publish import Publisher
 from cdc_platform.local.engine.shape import RowShape
 from cdc_platform.local.engine.source import Source, SourceTable
 from cdc_platform.local.engine.state import TableProgress, TaskState, save_state
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class RunContext:
         progress.statistics.last_update_time = datetime.now(UTC)
         self.state.report.last_failure_message = self.source.hide_secrets(f"{table_id} was suspended: {why}")
         self.count_tables()
+        _LOG.warning("task %s: %s", self.spec.identifier, self.state.report.last_failure_message)
 
     def count_tables(self) -> None:
         """Bring the report's table counts up to date."""

@@ -98,6 +98,7 @@ class PostgresTaskRun:
             report.last_failure_message = f"{stop.reason} by an armed fault"
         report.stop_reason, report.stopped_at = stop.reason, datetime.now(UTC)
         report.status = TaskStatus.FAILED if stop.reason in FAILURES else TaskStatus.STOPPED
+        _LOG.info("task %s %s: %s", context.spec.identifier, report.status.value, stop.reason)
         try:
             context.save()
         except OSError:

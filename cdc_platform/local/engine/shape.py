@@ -129,13 +129,13 @@ class RowShape:
         rule = mappings.before_images_of(self.table.schema, self.table.name)
         if rule is None:
             return []
-        chosen = []
+        chosen, key = [], self.table.key
         for column in self._columns:
             source = self.table.columns[column.index]
             # DMS keeps no before images of LOBs, whatever the filter says
-            if source.type.is_lob and source.name not in self.table.primary_key:
+            if source.type.is_lob and source.name not in key:
                 continue
-            if rule.columns == "pk-only" and source.name not in self.table.primary_key:
+            if rule.columns == "pk-only" and source.name not in key:
                 continue
             chosen.append(dataclasses.replace(column, name=rule.name_of(column.name)))
         return chosen

@@ -76,7 +76,8 @@ def publish(connection: Connection, names: SlotNames, tables: Iterable[SourceTab
 def _publish_one(
     connection: Connection, name: str, members: list[SourceTable], actions: str, *, keep_others: bool
 ) -> set[str]:
-    present = {row[0] for row in connection.execute(_MEMBERS, (name,))}
+    members_now = connection.execute(_MEMBERS, (name,)).fetchall()
+    present = {f"{schema}.{table}": sql.Identifier(schema, table) for schema, table in members_now}
     wanted = {table.id: sql.Identifier(table.schema, table.name) for table in members}
     exists = connection.execute("SELECT 1 FROM pg_publication WHERE pubname = %s", (name,)).fetchone()
     if exists is None:
@@ -90,12 +91,11 @@ def _publish_one(
         connection.execute(sql.Composed([create, tables, sql.SQL(f" WITH ({options})")]))
         return set(wanted)
     change = sql.SQL("ALTER PUBLICATION {} {} TABLE {}")
-    for table_id in () if keep_others else sorted(present - set(wanted)):
-        table = sql.Identifier(*table_id.split(".", 1))
-        connection.execute(change.format(sql.Identifier(name), sql.SQL("DROP"), table))
-    for table_id in sorted(set(wanted) - present):
+    for table_id in () if keep_others else sorted(present.keys() - wanted.keys()):
+        connection.execute(change.format(sql.Identifier(name), sql.SQL("DROP"), present[table_id]))
+    for table_id in sorted(wanted.keys() - present.keys()):
         connection.execute(change.format(sql.Identifier(name), sql.SQL("ADD"), wanted[table_id]))
-    return set(wanted) - present
+    return wanted.keys() - present.keys()
 
 
 def slot_position(connection: Connection, slot: str) -> int | None:
@@ -185,7 +185,7 @@ def unpublish(connection: Connection, names: SlotNames) -> None:
 
 
 _MEMBERS = """
-    SELECT n.nspname || '.' || c.relname FROM pg_publication p
+    SELECT n.nspname, c.relname FROM pg_publication p
     JOIN pg_publication_rel r ON r.prpubid = p.oid JOIN pg_class c ON c.oid = r.prrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = %s
 """

@@ -49,6 +49,12 @@ class SourceTable:
         """``schema.table``, as faults and statistics name it."""
         return f"{self.schema}.{self.name}"
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The primary key, else the columns of the replica identity index; none without either."""
+        marked = tuple(column.name for column in self.columns if column.is_key)
+        return self.primary_key or (marked if len(marked) < len(self.columns) else ())
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
