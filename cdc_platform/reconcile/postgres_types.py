@@ -29,7 +29,16 @@ RULE_UTC = "timestamp without time zone is taken as UTC"
 RULE_UTC_WALL = "timestamp with time zone is taken as UTC wall time"
 RULE_MONEY = "money travels as decimal"
 RULE_FINITE = "NaN and infinities have no decimal form and count as NULL"
-RULE_CLAMPED = "infinite dates are clamped: any date beyond the years 1 to 9999 stands for them"
+RULE_CLAMPED = "dates beyond the years 1 to 9999, and infinite ones, are clamped to the ends of that range"
+RULE_MILLISECONDS = "time keeps milliseconds only, and 24:00:00 becomes the last of them"
+RULE_TIMETZ = "time with time zone loses its zone"
+
+_CLAMPED = (
+    "({source} > '9999-12-31 23:59:59.999999' AND {base} >= '9999-12-31')"
+    " OR ({source} < '0001-01-01' AND {base} < '0001-01-02')"
+)
+_CLAMPED_DATE = _CLAMPED.replace(" 23:59:59.999999", "")
+_MILLISECONDS = "epoch_us({base}) = least(epoch_us({source}) // 1000 * 1000, 86399999000)"
 
 
 def iceberg_type(column: SourceColumn) -> str:
@@ -47,8 +56,8 @@ def iceberg_type(column: SourceColumn) -> str:
             return "double"
         case "numeric" if column.precision is None:
             return "decimal(28,6)"
-        case "numeric" if _fits_decimal(column):
-            return f"decimal({column.precision},{column.scale or 0})"
+        case "numeric" if (shape := _decimal_shape(column)) is not None:
+            return f"decimal({shape.precision},{shape.scale})"
         case "money":
             return "decimal(38,4)"
         case "date" | "time":
@@ -61,13 +70,13 @@ def iceberg_type(column: SourceColumn) -> str:
             return "string"
 
 
-def _fits_decimal(column: SourceColumn) -> bool:
-    """Return whether a numeric with a precision has at most 38 digits, none of them beyond its scale."""
-    return (
-        column.precision is not None
-        and column.precision <= 38
-        and 0 <= (column.scale or 0) <= column.precision
-    )
+def _decimal_shape(column: SourceColumn) -> pa.Decimal128Type[int, int] | None:
+    """Return the decimal that holds a numeric with a precision; None when it has more than 38 digits."""
+    if column.precision is None:
+        return None
+    scale = column.scale or 0
+    digits = max(column.precision, scale) - min(scale, 0)
+    return pa.decimal128(digits, max(scale, 0)) if digits <= 38 else None
 
 
 def plan_column(column: SourceColumn, base_type: pa.DataType) -> ColumnPlan | Excluded:
@@ -105,7 +114,7 @@ def _as_text(column: SourceColumn) -> ColumnPlan | None:
     if column.base_type == "bool":
         return _plan(column, "{}::text", pa.string(), rule=RULE_BOOLEAN_TEXT)
     if column.base_type == "numeric":
-        wide = column.precision is not None and column.precision > 38
+        wide = column.precision is not None and _decimal_shape(column) is None
         return _plan(column, "{}::text", pa.string(), rule=RULE_NUMERIC_TEXT) if wide else None
     if column.base_type in _NEEDS_TYPE:
         return None
@@ -122,11 +131,10 @@ def _numeric(column: SourceColumn, base: pa.DataType) -> ColumnPlan | None:
         shape = pa.decimal128(38, base.scale)
         rule = f"{RULE_NUMERIC_ROUNDED.format(base.scale)}; {RULE_FINITE}"
         plan = _plan(column, f"round({{}}, {base.scale})::text", shape, rule=rule)
-    elif not _fits_decimal(column):
+    elif (fitting := _decimal_shape(column)) is None:
         return None
     else:
-        shape = pa.decimal128(column.precision, column.scale or 0)
-        plan = _plan(column, "{}::text", shape, rule=RULE_FINITE)
+        plan = _plan(column, "{}::text", fitting, rule=RULE_FINITE)
     return _by_value(plan, base)
 
 
@@ -137,14 +145,15 @@ def _temporal_or_bytes(column: SourceColumn, base: pa.DataType) -> ColumnPlan | 
     if kind == "uuid" and pa.types.is_fixed_size_binary(base):
         return _plan(column, "uuid_send({})", pa.binary())
     if kind == "date" and pa.types.is_date32(base):
-        return _plan(column, "{}", pa.date32(), rule=RULE_CLAMPED)
-    if kind == "time" and pa.types.is_time64(base):
-        return _plan(column, "{}", pa.time64("us"))
+        return _plan(column, "{}", pa.date32(), rule=RULE_CLAMPED, also=_CLAMPED_DATE)
+    if kind in ("time", "timetz") and pa.types.is_time64(base):
+        rule = RULE_MILLISECONDS if kind == "time" else f"{RULE_TIMETZ}; {RULE_MILLISECONDS}"
+        return _plan(column, "{}::time", pa.time64("us"), rule=rule, also=_MILLISECONDS)
     if kind in ("timestamp", "timestamptz") and isinstance(base, pa.TimestampType):
         zoned = base.tz is not None
         shift = None if zoned == (kind == "timestamptz") else (RULE_UTC if zoned else RULE_UTC_WALL)
         rule = "; ".join(filter(None, [shift, RULE_CLAMPED]))
-        return _plan(column, "{}", _UTC if zoned else pa.timestamp("us"), rule=rule)
+        return _plan(column, "{}", _UTC if zoned else pa.timestamp("us"), rule=rule, also=_CLAMPED)
     return None
 
 
@@ -153,7 +162,13 @@ def _by_value(plan: ColumnPlan, base: pa.DataType) -> ColumnPlan | None:
 
 
 def _plan(
-    column: SourceColumn, select: str, arrow: pa.DataType, *, base: str = "{}", rule: str | None = None
+    column: SourceColumn,
+    select: str,
+    arrow: pa.DataType,
+    *,
+    base: str = "{}",
+    also: str | None = None,
+    rule: str | None = None,
 ) -> ColumnPlan:
     wire, decoding = arrow, Decoding.AS_IS
     if pa.types.is_decimal(arrow):
@@ -173,5 +188,6 @@ def _plan(
         arrow=arrow,
         decoding=decoding,
         base=base,
+        also=also,
         rule=rule,
     )

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 
 import duckdb
-import pyarrow as pa
 
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView
@@ -137,11 +136,9 @@ def _differs(column: ColumnPlan, view: BaseView) -> str:
     """Return the SQL condition that source and base differ in ``column`` under its rule."""
     left, right = f"s.{quoted(column.column)}", column.base.format(f"b.{quoted(column.column)}")
     differs = differs_sql(left, right)
-    if not (pa.types.is_timestamp(column.arrow) or pa.types.is_date(column.arrow)):
+    if column.also is None:
         return f"({differs})"
-    return f"""CASE WHEN {left} = 'infinity' THEN coalesce({right} < '9999-12-31', true)
-                    WHEN {left} = '-infinity' THEN coalesce({right} > '0001-01-02', true)
-                    ELSE {differs} END"""
+    return f"({differs} AND NOT coalesce({column.also.format(source=left, base=right)}, false))"
 
 
 def _confirm(

@@ -62,6 +62,7 @@ class ColumnPlan:
 
     ``select`` is the source's SQL expression, ``base`` the SQL template (over ``{}``) applied to the base
     value, ``rule`` the conversion rule both are compared under; None when they are compared as they are.
+    ``also`` is a condition over ``{source}`` and ``{base}`` under which two unequal values are equal by rule.
     """
 
     column: str
@@ -72,6 +73,7 @@ class ColumnPlan:
     arrow: pa.DataType
     decoding: Decoding = Decoding.AS_IS
     base: str = "{}"
+    also: str | None = None
     rule: str | None = None
 
 

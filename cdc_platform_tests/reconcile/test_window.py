@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -29,26 +29,30 @@ from cdc_platform.lake.quarantine import discard, list_items
 from cdc_platform.pipeline import Platform, complete_load, merge_table, reconcile, take_in
 from cdc_platform.reconcile.results import latest_verdicts
 from cdc_platform.reconcile.verdict import Kind, Reconciliation, Verdict
+from cdc_platform.reconcile.window import compare_window
 from cdc_platform.testing import write_change_file, write_load_file
 
 pytestmark = pytest.mark.postgres
 
 DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 WINDOW, NEXT_WINDOW = "2026-03-01", "2026-03-02"
-FAR_AHEAD = "FFFFFF/0"
 TYPES: dict[str, pa.DataType] = {"id": pa.int64(), "name": pa.string(), "price": pa.decimal128(10, 2)}
+
+
+def log_position(dsn: str) -> str:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+        assert row is not None
+        return str(row[0])
 
 
 class ToldPlatform(Platform):
     """The platform, with capture's position told by the test."""
 
-    captured: str | None = None
-    after_read: Any = None
+    captured: Callable[[], str | None] = staticmethod(lambda: None)
 
     def captured_position(self, source: str) -> str | None:
-        if self.after_read is not None:
-            self.after_read()
-        return self.captured
+        return self.captured()
 
 
 class Shop:
@@ -76,12 +80,13 @@ class Shop:
                 connection.execute(statement)
 
     def catch_up(self) -> None:
-        """Tell that capture has come as far as the source's log."""
-        assert self.dsn is not None
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
-            (self.platform.captured,) = connection.execute(
-                "SELECT pg_current_wal_insert_lsn()::text"
-            ).fetchone()  # type: ignore[misc]
+        """Let capture be as far as the source's log whenever it is asked."""
+        self.platform.captured = lambda: log_position(self.dsn or "")
+
+    def fall_behind(self) -> None:
+        """Let capture stay where the source's log is now."""
+        position = log_position(self.dsn or "")
+        self.platform.captured = lambda: position
 
     def load(self, *rows: dict[str, Any], at: datetime = DAY) -> None:
         write_load_file(self.raw, "public", "item", rows, at=at, types=TYPES)
@@ -95,7 +100,7 @@ class Shop:
         merge_table(self.platform, "retail", "item")
 
     def reconcile(self, window: str = WINDOW) -> Reconciliation:
-        return reconcile(self.platform, "retail", "item", window)
+        return compare_window(self.platform, "retail", "item", window)
 
     def verdicts(self, window: str = WINDOW) -> tuple[Verdict, Verdict]:
         found = self.reconcile(window)
@@ -149,9 +154,9 @@ def test_a_window_whose_three_witnesses_agree_matches(shop: Shop) -> None:
 
 
 def test_a_run_is_recorded_with_its_report_and_the_next_one_shows_it(shop: Shop) -> None:
-    first = shop.reconcile()
+    first = reconcile(shop.platform, "retail", "item", WINDOW)
     shop.tamper("DELETE FROM base WHERE id = 2")
-    second = shop.reconcile()
+    second = reconcile(shop.platform, "retail", "item", WINDOW)
 
     assert first.report is not None
     assert second.report is not None
@@ -229,6 +234,7 @@ def test_a_change_capture_lost_is_found_against_the_source_only(shop: Shop) -> N
 
 
 def test_a_change_not_captured_yet_is_in_flight(shop: Shop) -> None:
+    shop.fall_behind()
     shop.sql("UPDATE item SET name = 'gel pen' WHERE id = 1")
 
     found = shop.reconcile()
@@ -240,7 +246,7 @@ def test_a_change_not_captured_yet_is_in_flight(shop: Shop) -> None:
 def test_without_a_captured_position_a_difference_is_not_verified_and_equality_still_matches(
     shop: Shop,
 ) -> None:
-    shop.platform.captured = None
+    shop.platform.captured = lambda: None
     assert (Verdict.MATCH, Verdict.MATCH) == shop.verdicts()
 
     shop.sql("UPDATE item SET name = 'gel pen' WHERE id = 1")
@@ -284,10 +290,12 @@ def test_a_file_nobody_accepted_yet_makes_no_difference_final(shop: Shop) -> Non
 
 def test_a_file_that_becomes_visible_while_the_source_is_read_is_seen(shop: Shop) -> None:
     shop.sql("UPDATE item SET name = 'gel pen' WHERE id = 1")
-    shop.catch_up()
-    shop.platform.after_read = lambda: shop.change(
-        {"Op": "U", "id": 1, "name": "gel pen", "price": Decimal("1.5")}, minutes=24 * 60
-    )
+
+    def capture() -> str:
+        shop.change({"Op": "U", "id": 1, "name": "gel pen", "price": Decimal("1.5")}, minutes=24 * 60)
+        return log_position(shop.dsn or "")
+
+    shop.platform.captured = capture
 
     assert (Verdict.MATCH, Verdict.IN_FLIGHT) == shop.verdicts()
 
