@@ -128,7 +128,10 @@ class Reader:
             column for column in self._target.before if any(column in c.before for _, c in admitted)
         )
         self.has_full_before = set(self.before) == set(self._target.columns)
-        staging = Staging(self._con, self._target.key, self._target.columns, self._staged_before())
+        if admitted:
+            staging = Staging(self._con, self._target.key, self._target.columns, self._staged_before())
+        else:
+            staging = Staging(self._con, (), {}, ())
         self._con.execute("CREATE TABLE released (file INTEGER)")
         free_files = {(i.key, i.etag) for i in selection.released if i.row is None}
         for index, columns in admitted:

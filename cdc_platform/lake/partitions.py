@@ -94,10 +94,10 @@ def partition_expressions(
         value = quoted(source.name)
         expression = _expression(con, field.transform, source.field_type, value)
         if expression is None:
-            query = f"SELECT DISTINCT {value} AS v FROM ({rows_sql}) WHERE {value} IS NOT NULL"
+            query = f"SELECT DISTINCT {value} AS _cdc_value FROM ({rows_sql}) WHERE {value} IS NOT NULL"
             name = f"values_of_{field.field_id}"
             _tabulate(con, name, query, field.transform, source.field_type)
-            expression = f"(SELECT t FROM {name} x WHERE x.v = {value})"
+            expression = f"(SELECT _cdc_result FROM {name} WHERE _cdc_value = {value})"
         expressions.append(expression)
     return expressions
 
@@ -155,7 +155,7 @@ def _tabulate(
 ) -> None:
     apply = transform.transform(kind)
     result = "INTEGER" if isinstance(transform, BucketTransform) else duckdb_type(kind)
-    con.execute(f"CREATE OR REPLACE TABLE {name} (v {duckdb_type(kind)}, t {result})")
+    con.execute(f"CREATE OR REPLACE TABLE {name} (_cdc_value {duckdb_type(kind)}, _cdc_result {result})")
     writer = con.cursor()
     for batch in con.execute(query).to_arrow_reader(_BATCH_ROWS):
         values = batch.column(0).to_pylist()

@@ -115,7 +115,7 @@ def memory_file(
     """Return a file of ``events``; a commit time follows from the position unless given."""
     rows = []
     for number, event in enumerate(events):
-        at = event.committed_at or EPOCH + timedelta(seconds=event.position)
+        at = event.committed_at or EPOCH + timedelta(seconds=min(event.position, 10**9))
         rows.append(
             {
                 OP: event.op,

@@ -1,0 +1,1 @@
+"""Spark over the same catalog: the session, and the jobs that run in it."""
