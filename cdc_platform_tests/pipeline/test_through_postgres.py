@@ -110,10 +110,11 @@ def _deliver(bench: TaskBench, workbench: Workbench, random: Random) -> None:
 
 
 def _name(path: Path, *, again: bool) -> str:
+    """Return the name a file is delivered by; the second time a moment later, as a task writes it again."""
     if not again:
         return path.name
-    moment = datetime.strptime(path.name[:15], "%Y%m%d-%H%M%S") + timedelta(seconds=1)
-    return f"{moment:%Y%m%d-%H%M%S}{path.name[15:]}"
+    moment = datetime.strptime(path.name[:18], "%Y%m%d-%H%M%S%f") + timedelta(milliseconds=1)
+    return f"{moment:%Y%m%d-%H%M%S}{moment.microsecond // 1000:03d}{path.suffix}"
 
 
 @settings(
