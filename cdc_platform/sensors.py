@@ -174,7 +174,9 @@ def build_automation_sensor(
 ) -> dg.AutomationConditionSensorDefinition:
     """Return a sensor that evaluates the conditions of ``selection``; Dagster's own starts switched off.
 
-    An evaluation takes some 20 ms a table, so many tables are looked at less often.
+    Every half minute: asked for more often, a window with steady traffic would always have a run under way
+    and never a result to look at. An evaluation takes some 20 ms a table, so many tables are looked at less
+    often still.
     """
     return dg.AutomationConditionSensorDefinition(
         name,
@@ -184,5 +186,5 @@ def build_automation_sensor(
         # As backfills, the checks of raw windows would each become a run of their own; as runs, everything a
         # window needs goes into one.
         emit_backfills=False,
-        minimum_interval_seconds=max(10, tables // 20),
+        minimum_interval_seconds=max(30, tables // 20),
     )

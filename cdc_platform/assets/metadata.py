@@ -118,11 +118,19 @@ def merge_metadata(result: "MergeResult", table: "Table | None") -> dict[str, An
 
 def table_metadata(table: "Table") -> dict[str, Any]:
     """Return what the UI knows of any table: its columns, its rows, where it is."""
+    from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION
+
+    ours = {
+        OP: "the op of the event that wrote the row: I, U, D (kept by soft delete) or L (full load)",
+        GENERATION: "the full load the row follows",
+        POSITION: "where the event stands in the source's log; one at or before it changes nothing",
+        COMMITTED_AT: "when the source committed the event",
+    }
     columns = [
         dg.TableColumn(
             name=field.name,
             type=str(field.field_type),
-            description=field.doc,
+            description=ours.get(field.name) or (field.doc if field.doc != field.name else None),
             constraints=dg.TableColumnConstraints(nullable=not field.required),
         )
         for field in table.schema().fields
