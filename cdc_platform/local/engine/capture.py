@@ -42,7 +42,7 @@ _BURST = 5_000
 _IDLE_SECONDS = 0.05
 _POLL_SECONDS = 0.1
 _CONFIRM_SECONDS = 0.25
-_DISCOVERY_SECONDS = 2.0
+_DISCOVERY_SECONDS = 1.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -68,7 +68,7 @@ class ChangeCapture:
         self._transaction: Transaction | None = None
         self._end: str | None = None
         self._counter = self._here.counter
-        self._must_release = False
+        self._must_release = self._has_published = False
         self._saved_at = self._polled_at = self._confirmed_at = 0.0
         self._looked_at = time.monotonic()
 
@@ -162,9 +162,10 @@ class ChangeCapture:
         relation = parse_relation(message)
         context = self._context
         table = context.source.table_of(self._connection, relation)
-        if context.mappings.selects(table.schema, table.name) and table.id not in context.state.tables:
+        is_selected = context.mappings.selects(table.schema, table.name)
+        if is_selected and table.id not in context.state.tables:
             admit_tables(context, self._connection, self._names)
-        if table.id not in context.state.tables:
+        if not is_selected or table.id not in context.state.tables:
             # not selected, or a partition of a table that is
             self._retire(relation.oid)
             return
@@ -255,6 +256,7 @@ class ChangeCapture:
         return list(self._buffers.values())
 
     def _publish(self, buffer: TableBuffer) -> None:
+        self._has_published = True
         try:
             buffer.publish()
         except CdcError as fault:
@@ -270,13 +272,14 @@ class ChangeCapture:
         self._context.fail_table(buffer.target.id, fault)
 
     def _checkpoint(self, now: float) -> None:
-        if now - self._saved_at >= _CONFIRM_SECONDS and self._durable() != self._context.state.position:
+        is_time = self._has_published or now - self._saved_at >= _CONFIRM_SECONDS
+        if is_time and self._durable() != self._context.state.position:
             self._save()
 
     def _save(self) -> None:
         self._context.state.position = self._durable()
         self._context.save()
-        self._saved_at = time.monotonic()
+        self._saved_at, self._has_published = time.monotonic(), False
 
     def _durable(self) -> LogPosition:
         """Return the place before the oldest change that is not in a visible file."""
