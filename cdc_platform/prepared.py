@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cdc_platform.lake.catalog import Lake
 
 BUILD_SECONDS = 1800
+#: What the script `dbt` does; by the interpreter, so that no PATH decides which dbt runs.
+_RUN_DBT = "import sys; from dbt.cli.main import cli; sys.argv[0] = 'dbt'; cli()"
 _WENT_WRONG = ("fail", "error", "skipped", "runtime error")
 
 
@@ -77,15 +79,16 @@ def prepared_vars(lake: Lake) -> dict[str, Any]:
 
 def dbt_environment(config: PlatformConfig) -> dict[str, str]:
     """Return the variables ``profiles.yml`` reads; install missing extensions of DuckDB."""
-    from cdc_platform.lake.read import install_extensions
+    from cdc_platform.lake.read import extension_folder, install_extensions
 
     options = _options(config)
+    install_extensions(config)
     database = Path(config.path_of(options.database))
     database.parent.mkdir(parents=True, exist_ok=True)
     return {
         "CDC_PREPARED_DATABASE": str(database),
         "CDC_PREPARED_MEMORY_LIMIT": options.memory_limit,
-        "CDC_DUCKDB_EXTENSIONS": str(install_extensions(config)),
+        "CDC_DUCKDB_EXTENSIONS": str(extension_folder(config)),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     }
 
@@ -122,7 +125,7 @@ def _node(result: dict[str, Any]) -> BuiltNode:
 def _dbt(config: PlatformConfig, arguments: list[str], *, target: Path, check: bool = True) -> str:
     folder = project_folder(config)
     paths = ["--project-dir", str(folder), "--profiles-dir", str(folder), "--target-path", str(target)]
-    command = [sys.executable, "-m", "dbt.cli.main", "--log-path", str(target / "logs"), "--no-use-colors"]
+    command = [sys.executable, "-c", _RUN_DBT, "--log-path", str(target / "logs"), "--no-use-colors"]
     try:
         done = subprocess.run(
             [*command, *arguments, *paths],

@@ -14,7 +14,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -45,6 +45,7 @@ WindowOption = Annotated[
 ]
 
 DEFAULT_CONFIG = Path("cdc.yaml")
+_PIPE_WIDTH = 240
 COLOURS = {
     "MATCH": "green",
     "DIFFERENT": "bold red",
@@ -56,12 +57,19 @@ COLOURS = {
 
 def stdout() -> Console:
     """Return the console for results."""
-    return Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
+    return _console(sys.stdout)
 
 
 def stderr() -> Console:
     """Return the console for progress and remarks."""
-    return Console(file=sys.stderr, soft_wrap=not sys.stderr.isatty())
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
+    """Return a console that folds lines for a terminal, and leaves them whole for a file or a pipe."""
+    if stream.isatty():
+        return Console(file=stream)
+    return Console(file=stream, width=_PIPE_WIDTH, soft_wrap=True)
 
 
 def print_json(value: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -16,6 +17,9 @@ from cdc_platform.cli.output import (
     print_table,
 )
 from cdc_platform.cli.selection import open_platform
+
+if TYPE_CHECKING:
+    from cdc_platform.pipeline import TableStatus
 
 
 def register(app: typer.Typer) -> None:
@@ -52,17 +56,23 @@ def status(
                 one.last_window,
                 one.pending_files,
                 _age(one.lag_seconds),
-                one.verdict,
-                one.verdict_window,
+                _verdict(one),
                 one.quarantined_files + one.quarantined_rows,
             )
             for one in statuses
         ]
-        columns = ["table", "rows", "last window", "pending files", "newest change"]
-        print_table("", [*columns, "verdict", "of window", "quarantined"], rows)
+        columns = ["table", "rows", "last window", "pending", "age", "verdict", "quarantined"]
+        print_table("", columns, rows)
     if any(one.quarantined_files or one.quarantined_rows or one.verdict == "DIFFERENT" for one in statuses):
         raise typer.Exit(ExitCode.FOUND)
 
 
+def _verdict(one: TableStatus) -> str | None:
+    """Return the last verdict, with its window when newer ones are not reconciled yet."""
+    if one.verdict is None or one.verdict_window == one.last_window:
+        return one.verdict
+    return f"{one.verdict} ({one.verdict_window})"
+
+
 def _age(seconds: float | None) -> str | None:
-    return None if seconds is None else f"{timedelta(seconds=round(seconds))} ago"
+    return None if seconds is None else str(timedelta(seconds=round(seconds)))

@@ -68,6 +68,14 @@ class Stage:
         row = self.connection.execute(query).fetchone()
         return row[0] if row else None
 
+    def base_rows(self, table_id: str) -> int:
+        """Return how many rows a reader of the base table sees."""
+        from cdc_platform.lake.read import scan
+
+        return sum(
+            batch.num_rows for batch in scan(self.platform.lake, SOURCE, table_id, columns=["_cdc_op"])
+        )
+
     def start_replication(self) -> None:
         """Make the DMS objects by boto3 and start the task."""
         from cdc_platform import replication
@@ -76,6 +84,14 @@ class Stage:
         client = replication.dms_client(config, SOURCE)
         root = replication.raw_root_of(config, client)
         replication.apply_replication(client, replication.plan_replication(config, SOURCE, raw_root=root))
+        replication.start(client, TASK)
+
+    def restart_replication(self) -> None:
+        """Stop the task, which flushes what it holds, and let it resume from its checkpoint."""
+        from cdc_platform import replication
+
+        client = replication.dms_client(self.platform.config, SOURCE)
+        replication.stop(client, TASK)
         replication.start(client, TASK)
 
     def loaded_rows(self) -> dict[str, int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
@@ -46,7 +47,10 @@ class Story:
 
     def tell(self, text: str) -> None:
         """Say what happens."""
-        self.console.print(Text(f"   {text}"))
+        if self.console.is_terminal:
+            self.console.print(Padding(Text(text), (0, 0, 0, 3)))
+        else:
+            self.console.print(Text(f"   {text}"), soft_wrap=True)
 
     def expect(self, holds: bool, claim: str) -> None:
         """Print ``claim`` as kept or broken; a broken one breaks the story."""

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,20 +146,33 @@ def _run_dagster(config_path: Path, ui_port: int, ended: threading.Event, say: S
     else:
         command += ["--module-name", "cdc_platform.definitions"]
     environment = os.environ | {"DAGSTER_HOME": str(home), "CDC_CONFIG": str(config_path.resolve())}
-    say(f"starting Dagster: http://127.0.0.1:{ui_port}  (its log: {home / 'dagster-dev.log'})")
-    with (home / "dagster-dev.log").open("ab") as log:
+    url, log_file = f"http://127.0.0.1:{ui_port}", home / "dagster-dev.log"
+    say(f"starting Dagster, which takes a while; its log is {log_file}")
+    with log_file.open("ab") as log:
         child = subprocess.Popen(
             command, cwd=project, env=environment, stdout=log, stderr=log, start_new_session=True
         )
-    say("ready when the UI answers; Ctrl-C stops everything")
+    is_ready = False
     try:
         while not ended.wait(_LOOK_SECONDS):
             if child.poll() is not None:
                 what = f"Dagster ended by itself with code {child.returncode}"
-                raise LocalServiceError(what, where=str(home / "dagster-dev.log"), mend="read that log")
+                raise LocalServiceError(what, where=str(log_file), mend="read that log")
+            if not is_ready and answers(f"{url}/server_info"):
+                is_ready = True
+                say(f"ready: {url}   Ctrl-C stops everything")
     finally:
         say("stopping Dagster")
         end_group(child, _END_SECONDS)
+
+
+def answers(url: str) -> bool:
+    """Return whether an HTTP server answers at ``url``."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def dagster_home(project: Path) -> Path:
