@@ -218,13 +218,20 @@ def _accepted(
 
 
 def _mark_overwritten(table: _Table, new: Iterable[AcceptedFile], before: LoadSets, window: str) -> None:
-    """Mark older versions of LOAD files in other windows: a later load writes the same names again."""
-    keys = {one.file.key: one.file.etag for one in new if one.kind is FileKind.LOAD}
+    """Mark older versions of LOAD files across windows: a later load writes the same names again.
+
+    The older by writing, which is the new one when a slow lister comes with a version read before.
+    """
+    mine = {one.file.key: one.file for one in new if one.kind is FileKind.LOAD}
     for load_set in before.sets:
         for file in load_set.files:
+            here = mine.get(file.key)
             other = table.source.window.key_of(file.written_at)
-            if file.key in keys and keys[file.key] != file.etag and other != window:
-                mark_replaced(table.objects, table.source_name, table.config.id, other, {file.version})
+            if here is None or here.etag == file.etag or other == window:
+                continue
+            is_older = file.written_at <= here.last_modified
+            where, version = (other, file.version) if is_older else (window, (here.key, here.etag))
+            mark_replaced(table.objects, table.source_name, table.config.id, where, {version})
 
 
 def _reassigned(table: _Table, before: LoadSets, after: LoadSets) -> Iterator[tuple[str, str]]:

@@ -77,9 +77,7 @@ def _change_load_sets(objects: ObjectStore, change: Callable[[LoadSets], LoadSet
 def windows_of(objects: ObjectStore) -> Iterator[str]:
     """Yield the windows that have a manifest, oldest first."""
     for key in objects.list(WINDOWS):
-        data = objects.get(key)
-        if data is not None:
-            yield json.loads(data)["window"]
+        yield key.removeprefix(WINDOWS).removesuffix(".json").replace("_", ":")
 
 
 def read_manifest(
@@ -110,8 +108,14 @@ def accept(
         new = tuple(f for f in offered if (f.file.key, f.file.etag) not in known)
         if not new:
             return ()
-        overwritten = {f.file.key for f in new}
-        replaced = {(f.file.key, f.file.etag) for f in before.files if f.file.key in overwritten}
+        newest: dict[str, RawFile] = {}
+        for one in (*before.files, *new):
+            held = newest.setdefault(one.file.key, one.file)
+            if (one.file.last_modified, one.file.etag) > (held.last_modified, held.etag):
+                newest[one.file.key] = one.file
+        # by the time of writing, not of arrival: a slow lister may come with an older version
+        versions = {(f.file.key, f.file.etag) for f in (*before.files, *new)}
+        replaced = {(key, etag) for key, etag in versions if newest[key].etag != etag}
         after = replace(
             before,
             files=tuple(sorted((*before.files, *new), key=lambda f: (f.file.key, f.file.last_modified))),

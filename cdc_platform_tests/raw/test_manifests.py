@@ -6,8 +6,6 @@ import multiprocessing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from cdc_platform.raw.files import AcceptedFile, FileKind, RawFile
 from cdc_platform.raw.load_sets import LoadFile, LoadSets
 from cdc_platform.raw.manifests import (
@@ -60,7 +58,6 @@ def test_rewritten_content_is_another_file_that_replaces_the_old_version(objects
     assert (new,) == manifest.readable
 
 
-@pytest.mark.xfail(strict=True, reason="accept() takes the version that arrives last for the newest one")
 def test_a_lister_that_comes_late_with_an_old_version_does_not_replace_the_newer(
     objects: ObjectStore,
 ) -> None:
