@@ -134,7 +134,10 @@ def run_dbt(
     folder = str(project_folder(config))
     executable = Path(sys.executable).with_name("dbt")
     dbt = DbtCliResource(project_dir=folder, profiles_dir=folder, dbt_executable=str(executable))
-    yield from dbt.cli(list(arguments), context=context).stream().fetch_row_counts()
+    # dagster-dbt would make another folder in the project for every run; the pool lets one run in at a time
+    target = Path(os.environ["CDC_PREPARED_DATABASE"]).parent / "dbt-target"
+    target.mkdir(exist_ok=True)
+    yield from dbt.cli(list(arguments), context=context, target_path=target).stream().fetch_row_counts()
 
 
 @contextmanager
