@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cdc_platform import __version__
-from cdc_platform.cli import configure, merging, quarantine, services, showing, sources
+from cdc_platform.cli import applying, configure, quarantine, reconciling, services, showing, sources
 from cdc_platform.cli.exits import report_fault
 
 _EPILOG = (
@@ -48,7 +48,8 @@ def _root(
 
 
 services.register(app)
-merging.register(app)
+applying.register(app)
+reconciling.register(app)
 showing.register(app)
 sources.register(app)
 configure.register(app)

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from cdc_platform.cli.exits import ExitCode
+from cdc_platform.cli.failures import exit_with_failures, texts
 from cdc_platform.cli.output import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
     print_json,
     print_table,
-    stderr,
     stdout,
 )
 from cdc_platform.errors import CdcError, ConfigError
@@ -52,8 +52,7 @@ def check_config(
     except ConfigError as error:
         if not as_json:
             raise
-        named = [{"path": path, "what": what, "mend": mend} for path, what, mend in error.mistakes]
-        print_json({"file": str(config), "mistakes": named})
+        print_json({"file": str(config), "mistakes": _named(error)})
         raise typer.Exit(ExitCode.USAGE) from error
     tables = [
         (name, table.name, table.id, ", ".join(table.merge_key) or table.no_key, table.active)
@@ -62,14 +61,11 @@ def check_config(
     ]
     faults = _faults(config) if reach else {}
     if as_json:
-        print_json({"file": str(config), "mistakes": [], "tables": len(tables), "faults": faults})
+        print_json({"file": str(config), "mistakes": [], "tables": len(tables), "faults": texts(faults)})
     else:
         stdout().print(f"{config} is right", style="green", highlight=False)
         print_table("", ["source", "table", "id", "merge key", "active"], tables)
-    for what, fault in faults.items():
-        stderr().print(f"{what}: {fault}", style="red", highlight=False, markup=False)
-    if faults:
-        raise typer.Exit(ExitCode.FAILED)
+    exit_with_failures(faults)
 
 
 def schema() -> None:
@@ -97,26 +93,30 @@ def prepare_manifest(config: ConfigOption = DEFAULT_CONFIG) -> None:
     stdout().print(str(build_manifest(load_config(config))), highlight=False)
 
 
-def _faults(config: Path) -> dict[str, str]:
+def _named(error: ConfigError) -> list[dict[str, str]]:
+    return [{"path": path, "what": what, "mend": mend} for path, what, mend in error.mistakes]
+
+
+def _faults(config: Path) -> dict[str, CdcError]:
     """Return what does not answer: raw locations, the catalog, the source databases."""
     from cdc_platform.cli.selection import open_platform
     from cdc_platform.reconcile.postgres import connect
 
     platform = open_platform(config)
-    faults: dict[str, str] = {}
+    faults: dict[str, CdcError] = {}
     try:
         platform.lake.catalog.list_namespaces()
     except CdcError as error:
-        faults["lake"] = str(error)
+        faults["lake"] = error
     for name, source in platform.config.sources.items():
         try:
             platform.raw_store(name).children()
         except CdcError as error:
-            faults[f"{name}: raw"] = str(error)
+            faults[f"{name}: raw"] = error
         if source.connection is None or source.engine != "postgresql":
             continue
         try:
             connect(source.connection).close()
         except CdcError as error:
-            faults[f"{name}: connection"] = str(error)
+            faults[f"{name}: connection"] = error
     return faults

@@ -52,7 +52,7 @@ def discover(
 
       cdc discover -s retail      then look at the merge keys and set active: true
     """
-    from cdc_platform.config.stanzas import stanza, write_stanzas
+    from cdc_platform.config.stanzas import write_stanzas
     from cdc_platform.discovery import discover as find
 
     platform = open_platform(config)
@@ -69,13 +69,18 @@ def discover(
         for name, discovery in found.items():
             write_stanzas(config, name, discovery.tables)
     if as_json:
-        print_json(
-            {
-                name: {"tables": [stanza(table) for table in one.tables], "remarks": one.remarks}
-                for name, one in found.items()
-            }
-        )
-        return
+        print_json({name: _plain(one) for name, one in found.items()})
+    else:
+        _print_found(found, dry_run)
+
+
+def _plain(found: Discovery) -> dict[str, Any]:
+    from cdc_platform.config.stanzas import stanza
+
+    return {"tables": [stanza(table) for table in found.tables], "remarks": found.remarks}
+
+
+def _print_found(found: dict[str, Discovery], dry_run: bool) -> None:
     rows = [
         (
             name,

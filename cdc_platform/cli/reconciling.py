@@ -1,0 +1,126 @@
+"""``cdc reconcile``: is the copy right?"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cdc_platform.cli.exits import ExitCode
+from cdc_platform.cli.failures import done_for_each, exit_if_found, exit_with_failures, texts
+from cdc_platform.cli.output import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    SourceOption,
+    TableOption,
+    WindowOption,
+    print_json,
+    print_table,
+    stdout,
+)
+from cdc_platform.cli.selection import check_windows, chosen_tables, open_platform
+
+if TYPE_CHECKING:
+    from cdc_platform.config.model import TableConfig
+    from cdc_platform.pipeline import Platform
+    from cdc_platform.reconcile.verdict import Comparison, Reconciliation
+
+_COLUMNS = ["table", "window", "claim", "verdict", "keys", "different", "in flight", "open"]
+_SHOWN_DISCREPANCIES = 5
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("reconcile", rich_help_panel="Main job")(reconcile)
+
+
+def reconcile(
+    config: ConfigOption = DEFAULT_CONFIG,
+    source: SourceOption = None,
+    table: TableOption = None,
+    window: WindowOption = None,
+    all_windows: Annotated[
+        bool, typer.Option("--all", help="Every window that has files, not only the newest.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare raw files and the source database with base, window by window, and give a verdict.
+
+    Exit code 0 only when every verdict is MATCH; 1 when one is not; 3 when a comparison failed.
+
+    [bold]Examples[/bold]
+
+      cdc reconcile                            the newest window of every table
+
+      cdc reconcile -t productorder --all      every window of one table
+
+      cdc reconcile -w 2026-01-31 --json       one day, for a script
+    """
+    from cdc_platform.pipeline import reconcile as reconcile_window
+
+    platform = open_platform(config)
+    tables = chosen_tables(platform, source, table)
+    chosen = [
+        (name, one.id, key)
+        for name, one in tables
+        for key in _windows(platform, name, one, window, all_windows)
+    ]
+    results, failures = done_for_each(
+        chosen,
+        "reconciling",
+        lambda one: f"{one[0]}/{one[1]} {one[2]}",
+        lambda one: reconcile_window(platform, *one),
+    )
+    if as_json:
+        print_json({"reconciliations": list(results.values()), "failures": texts(failures)})
+    else:
+        print_reconciliations(results.values())
+    exit_with_failures(failures)
+    verdicts = {result.verdict.value for result in results.values()}
+    if "ERROR" in verdicts:
+        raise typer.Exit(ExitCode.FAILED)
+    exit_if_found(bool(verdicts - {"MATCH"}))
+
+
+def print_reconciliations(results: Collection[Reconciliation]) -> None:
+    """Print verdicts, and the reason of each that is not MATCH."""
+    compared = [(result, comparison) for result in results for comparison in result.comparisons]
+    rows = [
+        (
+            f"{result.source}/{result.table_id}",
+            result.window,
+            comparison.name,
+            comparison.verdict,
+            comparison.tally.compared,
+            comparison.tally.different,
+            comparison.tally.in_flight,
+            comparison.tally.unverified,
+        )
+        for result, comparison in compared
+    ]
+    print_table("", _COLUMNS, rows)
+    for result, comparison in compared:
+        if comparison.verdict.value != "MATCH":
+            _print_reason(f"{result.source}/{result.table_id} {result.window}", comparison)
+
+
+def _windows(
+    platform: Platform, source: str, table: TableConfig, wanted: list[str] | None, all_windows: bool
+) -> list[str]:
+    """Return the windows asked for: those named, all that have files, or the newest."""
+    named = check_windows(platform, source, wanted)
+    if named:
+        return named
+    there = list(platform.windows(source, table.id))
+    return there if all_windows else there[-1:]
+
+
+def _print_reason(where: str, comparison: Comparison) -> None:
+    stdout().print(f"{where} {comparison.name}: {comparison.reason}", highlight=False, markup=False)
+    for found in comparison.discrepancies[:_SHOWN_DISCREPANCIES]:
+        key = ", ".join(f"{name}={value}" for name, value in found.key.items())
+        columns = f" in {', '.join(found.columns)}" if found.columns else ""
+        text = f"  {found.kind.value} {key}{columns} {found.reason}".rstrip()
+        stdout().print(text, highlight=False, markup=False)
