@@ -600,3 +600,22 @@ def test_the_connection_test_says_why_without_secrets(postgres_database: str, tm
     why = PostgresTaskEngine().test_connection(wrong)
     assert why is not None
     assert "s3cret-guess" not in why
+
+
+def test_a_restart_that_was_stopped_at_once_can_be_resumed(bench: TaskBench) -> None:
+    bench.stop()
+    with psycopg.connect(bench.dsn) as connection:
+        # an open transaction keeps the new slot from being made
+        connection.execute("INSERT INTO t VALUES (3, 'three', 30)")
+        bench.start(StartType.RELOAD)
+        slots = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database() AND active"
+        with psycopg.connect(bench.dsn, autocommit=True) as watcher:
+            _wait_for(lambda: watcher.execute(slots).fetchone() == (1,))
+        report = bench.stop()
+        assert (report.stop_reason, report.recovery_checkpoint) == ("Stop Reason NORMAL", None)
+    bench.start(StartType.RESUME)
+    bench.wait_for_load()
+    _insert(bench, 4)
+    bench.catch_up()
+    bench.stop()
+    assert set(bench.fold("t", "id")) == {1, 2, 3, 4}

@@ -64,6 +64,7 @@ def load_tables(context: RunContext, snapshot: Snapshot, table_ids: list[str], *
 def finish_load(context: RunContext) -> None:
     """Record that every table is loaded that could be."""
     report = context.state.report
+    context.state.is_load_done = True
     report.full_load_progress_percent = 100
     report.full_load_finished_at = datetime.now(UTC)
     context.save()

@@ -137,6 +137,8 @@ def _set_position(
         return
     last = state.position or LogPosition(0)
     state.history.clear()
+    state.has_place, state.is_load_done = False, context.spec.migration_type == "cdc"
+    context.save()
     if request.cdc_start_position:
         lsn = parse_start_position(request.cdc_start_position)
         refuse_gap(names.slot, lsn, _existing_slot(connection, names))
@@ -154,15 +156,21 @@ def _set_position(
         if published:
             # the slot reaches further back than the publications
             lsn = max(lsn, context.source.current_lsn(connection))
-    state.position = LogPosition(lsn, last.time, last.counter)
+    state.position, state.has_place = LogPosition(lsn, last.time, last.counter), True
     if last.lsn:
         _skip_sequences(context)
 
 
 def _resume(context: RunContext, connection: Connection, names: SlotNames) -> None:
     state = context.state
-    if state.position is None:
-        # the first run ended before it had a slot
+    if state.position is None or not state.has_place:
+        if context.spec.migration_type == "cdc":
+            raise RunFailed(
+                "the run before this one ended before it had a place in the log",
+                where="resume-processing",
+                mend="use start-replication, with CdcStartPosition if it had one",
+            )
+        # nothing is loaded yet either: begin as that run would have
         _set_position(context, StartRequest(StartType.START), connection, names, set())
         return
     confirmed = _existing_slot(connection, names)

@@ -54,6 +54,10 @@ class TaskState:
 
     slot: str = ""
     is_own_slot: bool = True
+    #: Whether ``position`` is one the slot can be read from; not while a slot is being made anew.
+    has_place: bool = False
+    #: Whether the full load that ``position`` follows is in visible files.
+    is_load_done: bool = False
     position: LogPosition | None = None
     transactions: int = 0
     clock_ms: int = 0
@@ -63,8 +67,10 @@ class TaskState:
 
     @property
     def checkpoint(self) -> str | None:
-        """The RecoveryCheckpoint: everything committed before it is in visible files."""
-        return checkpoint_text(self.transactions, self.position.lsn) if self.position else None
+        """The RecoveryCheckpoint: all that was committed before it is in visible files, the load too."""
+        if self.position is None or not self.is_load_done:
+            return None
+        return checkpoint_text(self.transactions, self.position.lsn)
 
     @property
     def needed_lsn(self) -> int:
@@ -105,6 +111,8 @@ def load_state(folder: Path) -> TaskState | None:
     return TaskState(
         slot=document["slot"],
         is_own_slot=document["is_own_slot"],
+        has_place=document["has_place"],
+        is_load_done=document["is_load_done"],
         position=LogPosition(**position) if position else None,
         transactions=document["transactions"],
         clock_ms=document["clock_ms"],
