@@ -5,8 +5,8 @@
 by file and row number, that disappear).
 
 An action is an upsert or a delete of one key at one position. A key-changing update is two: delete(old) and
-upsert(new). Two updates of one transaction and file that swap two keys, with other columns that differ, are
-two rows that both survive: each is an upsert at the later position.
+upsert(new). Two updates of one transaction, one right after the other in their file, that swap two keys, with
+other columns that differ, are two rows that both survive: each is an upsert at the later position.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class KeyedRule:
             SELECT a.event, b.event AS second, b.position
             FROM numbered a JOIN numbered b
               ON a.file = b.file AND a.committed_at = b.committed_at AND {crossed}
-             AND a.number % 2 = 1 AND b.number = a.number + 1
+             AND a.number % 2 = 1 AND b.number = a.number + 1 AND b."row" = a."row" + 1
             JOIN events x ON x.{EVENT} = a.event JOIN events y ON y.{EVENT} = b.event
             WHERE {differ}"""
         )

@@ -2,7 +2,8 @@
 
 * an insert, update or row of a load puts its image under its key; a delete takes the key away;
 * an update whose before image has another key takes the old key away and puts the new one, at one position;
-* two updates of one transaction that swap two keys keep both rows, each at the later position;
+* two updates of one transaction, one right after the other, that swap two keys keep both rows, each at the
+  later position;
 * the highest ``(generation, position)`` of a key decides. Events of a generation older than the last
   complete load do not count.
 """
@@ -71,7 +72,7 @@ def _swaps(key: tuple[str, ...], columns: tuple[str, ...], moved: str) -> str:
         FROM placed x JOIN placed y
           ON x.file = y.file AND x._cdc_committed_at = y._cdc_committed_at
          AND x._cdc_generation = y._cdc_generation AND {crossed}
-         AND x.place % 2 = 1 AND y.place = x.place + 1
+         AND x.place % 2 = 1 AND y.place = x.place + 1 AND y._cdc_row = x._cdc_row + 1
         WHERE {" OR ".join(others) or "false"}
         GROUP BY y.event"""
 

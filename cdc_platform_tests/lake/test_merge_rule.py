@@ -109,7 +109,9 @@ def test_changes_that_come_before_the_load_win_over_it(bench: Bench) -> None:
     assert [(1, "changed"), (3, "loaded")] == bench.rows()
 
 
-def test_a_row_of_a_load_is_older_than_any_change_of_its_generation_and_newer_than_the_last(bench: Bench) -> None:
+def test_a_row_of_a_load_is_older_than_any_change_of_its_generation_and_newer_than_the_last(
+    bench: Bench,
+) -> None:
     bench.merge(change_file("a", ("I", 1, "generation 0", 10**37)))
     bench.merge(load_file("l", (1, "generation 1")))
     assert [(1, "generation 1")] == bench.rows()
@@ -124,13 +126,19 @@ def test_rows_deleted_at_the_source_disappear_when_a_reload_is_complete(bench: B
     assert ([(1, "A"), (2, "b"), (3, "c")], None) == (bench.rows(), part.generation_completed)
 
     whole = bench.merge(load_file("l3", (3, "C"), generation=2), completed=2)
-    assert ([(1, "A"), (3, "C")], 2, 1) == (bench.rows(), whole.generation_completed, whole.counts.rows_unloaded)
+    assert ([(1, "A"), (3, "C")], 2, 1) == (
+        bench.rows(),
+        whole.generation_completed,
+        whole.counts.rows_unloaded,
+    )
 
 
 def test_older_changes_are_not_applied_on_top_of_a_complete_reload(bench: Bench) -> None:
     bench.merge(load_file("l1", (1, "a"), generation=1), completed=1)
     bench.merge(load_file("l2", (1, "A"), generation=2), completed=2)
-    result = bench.merge(change_file("old", ("U", 1, "stale", 10**30), ("I", 9, "stale", 10**30), generation=1))
+    result = bench.merge(
+        change_file("old", ("U", 1, "stale", 10**30), ("I", 9, "stale", 10**30), generation=1)
+    )
 
     assert ([(1, "A")], 2, 1) == (bench.rows(), result.counts.superseded, len(result.files_applied))
 
@@ -146,7 +154,9 @@ def test_a_load_with_an_unreadable_file_is_not_complete(bench: Bench) -> None:
     bench.merge(load_file("l1", (1, "a"), (2, "b")), completed=1)
     torn = UnreadableRawFile("the file is cut short", where="l3", mend="let DMS write it again")
     result = bench.merge(
-        load_file("l2", (1, "A"), generation=2), load_file("l3", (2, "B"), generation=2, fault=torn), completed=2
+        load_file("l2", (1, "A"), generation=2),
+        load_file("l3", (2, "B"), generation=2, fault=torn),
+        completed=2,
     )
 
     assert None is result.generation_completed
@@ -332,3 +342,15 @@ def test_a_table_declared_in_contradiction_is_refused(bench: Bench) -> None:
 
     with pytest.raises(SchemaError, match="cannot keep deleted rows → set `delete_mode: hard`"):
         table.merge(change_file("a", ("I", 1, "x", 10)))
+
+
+def test_two_swaps_through_one_temporary_key_in_one_transaction_leave_nothing_at_it(bench: Bench) -> None:
+    bench.merge(load_file("l", (1, "a"), (2, "b"), (3, "c")))
+    moves = [(1, 99, "a"), (2, 1, "b"), (99, 2, "a"), (3, 99, "c"), (1, 3, "b"), (99, 1, "c")]
+    changes = [
+        Change("U", {"id": new, "v": text}, 10 + number, {"id": old}, EPOCH)
+        for number, (old, new, text) in enumerate(moves)
+    ]
+    bench.merge(change_file("a", *changes, generation=1))
+
+    assert [(1, "c"), (2, "a"), (3, "b")] == bench.rows()
