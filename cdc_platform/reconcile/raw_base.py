@@ -228,7 +228,7 @@ def _reason(tally: Tally, events: WindowEvents, open_texts: Sequence[str]) -> st
     if tally.superseded:
         parts.append(f"{tally.superseded:,} of them superseded by a later window")
     if tally.different:
-        parts.append(f"{tally.different:,} differ")
+        parts.append(f"{tally.different:,} differ{'s' if tally.different == 1 else ''}")
     if tally.in_flight:
         parts.append(f"{tally.in_flight:,} have an event that is not applied yet")
     if tally.unverified:

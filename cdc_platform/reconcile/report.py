@@ -30,6 +30,7 @@ _CLAIMS = {
     RAW_MATCHES_BASE: "Base holds what the last raw event of every key changed in the window says.",
     SOURCE_MATCHES_BASE: "Base holds the row the source has now for every key changed in the window.",
 }
+_MERGE_OR_HAND = "a merge went wrong, or someone wrote into base"
 _BARS = ("matched", "superseded", "different", "in_flight", "unverified")
 _MARKS = {" ": "·", "\t": "⇥", "\n": "⏎", "\r": "␍", "\u00a0": "⍽"}
 
@@ -58,6 +59,7 @@ def render_report(reconciliation: Reconciliation, history: Sequence[Mapping[str,
         .render(
             run=reconciliation,
             headline=headline(reconciliation),
+            fault=fault(reconciliation),
             comparisons=[_shown(comparison) for comparison in reconciliation.comparisons],
             not_covered=NOT_COVERED,
             certificate=json.dumps(reconciliation.certificate, indent=2, sort_keys=True),
@@ -95,13 +97,35 @@ def headline(reconciliation: Reconciliation) -> str:
                 for c in comparisons
                 if c.verdict is Verdict.DIFFERENT
             )
-            return f"Base is wrong: {different:,} of the {scope} differ from {where}."
+            verb = "differs" if different == 1 else "differ"
+            return f"Base is wrong: {different:,} of the {scope} {verb} from {where}."
         case Verdict.IN_FLIGHT:
             return f"No difference is proven for the {scope}, but changes are still on their way: look again."
         case Verdict.UNVERIFIED:
             return f"No difference is proven for the {scope}, but not everything could be compared."
         case Verdict.ERROR:
             return "A comparison failed, so nothing is proven about what it covers."
+
+
+def fault(reconciliation: Reconciliation) -> str | None:
+    """Say where the fault lies, as far as three witnesses tell; None when no difference is proven."""
+    verdicts = {comparison.name: comparison.verdict for comparison in reconciliation.comparisons}
+    match verdicts.get(RAW_MATCHES_BASE), verdicts.get(SOURCE_MATCHES_BASE):
+        case Verdict.DIFFERENT, Verdict.DIFFERENT:
+            return f"Base differs from both other witnesses: {_MERGE_OR_HAND}."
+        case Verdict.MATCH, Verdict.DIFFERENT:
+            return (
+                "Base holds what the raw files say, and the source says otherwise: capture lost a change, or "
+                "was never asked to carry it."
+            )
+        case Verdict.DIFFERENT, Verdict.MATCH:
+            return (
+                "Base holds what the source says, and the raw files say otherwise: they were changed, or are "
+                "not the ones that were merged."
+            )
+        case Verdict.DIFFERENT, _:
+            return f"Base differs from the raw files it was made of: {_MERGE_OR_HAND}."
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,7 +225,7 @@ def _reason(tally: Tally, judgement: Judgement, open_points: Sequence[str]) -> s
         return "no key was changed in this window, so nothing was read from the source"
     parts = [f"{tally.matched:,} of {tally.compared:,} keys changed in the window are equal in the source"]
     if tally.different:
-        parts.append(f"{tally.different:,} differ")
+        parts.append(f"{tally.different:,} differ{'s' if tally.different == 1 else ''}")
     if tally.in_flight:
         parts.append(f"{tally.in_flight:,} in flight")
     if tally.unverified:

@@ -17,10 +17,11 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
-from cdc_platform.config.model import SourceConfig
+from cdc_platform.config.model import NoKey, SourceConfig
 from cdc_platform.errors import CdcError, ConfigError, redact
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.raw.manifests import windows_of
+from cdc_platform.reconcile.append import compare_append
 from cdc_platform.reconcile.awaited import load_awaited_keys
 from cdc_platform.reconcile.base_rows import load_base_rows
 from cdc_platform.reconcile.certificate import certificate
@@ -45,6 +46,9 @@ from cdc_platform.reconcile.verdict import (
 from cdc_platform.reconcile.window_events import Events, Standing, WindowEvents, load_window_events
 
 _T = TypeVar("_T")
+
+_KEYLESS = "the table has no merge key, so its rows cannot be looked up in the source"
+_MULTISET = "the table is a multiset without a merge key: which rows live follows from all windows together"
 
 
 def reconcile_window(platform: Platform, source: str, table_id: str, window: str) -> Reconciliation:
@@ -98,11 +102,9 @@ def _bounds(source: SourceConfig, name: str, window: str) -> tuple[datetime, dat
 
 
 def _compare(subject: Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[Comparison, ...]:
-    if not subject.key:
-        reason = "the table has no merge key, so its rows cannot be told apart by window"
-        return (
-            _unverified(RAW_MATCHES_BASE, reason, subject),
-            _unverified(SOURCE_MATCHES_BASE, reason, subject),
+    if not subject.key and subject.table.no_key is not NoKey.APPEND:
+        return _unverified(RAW_MATCHES_BASE, _MULTISET, subject), _unverified(
+            SOURCE_MATCHES_BASE, _KEYLESS, subject
         )
     unaccepted = guarded(lambda: subject.unaccepted())
     if isinstance(unaccepted, Failed):
@@ -114,12 +116,19 @@ def _compare(subject: Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[Co
         return _failed(RAW_MATCHES_BASE, loaded, subject), _unverified(SOURCE_MATCHES_BASE, unknown, subject)
     subject, events = loaded
     floor = subject.record.tombstone_floor
+    view = subject.view
     raw = guarded(
-        lambda: compare_raw_base(workspace, events, subject.view, unaccepted=here, tombstone_floor=floor)
+        lambda: (
+            compare_raw_base(workspace, events, view, unaccepted=here, tombstone_floor=floor)
+            if subject.key
+            else compare_append(workspace, events, view, unaccepted=here)
+        )
     )
     return (
         _failed(RAW_MATCHES_BASE, raw, subject) if isinstance(raw, Failed) else raw,
-        _compare_source(subject, workspace, events, here),
+        _compare_source(subject, workspace, events, here)
+        if subject.key
+        else _unverified(SOURCE_MATCHES_BASE, _KEYLESS, subject),
     )
 
 
@@ -137,7 +146,8 @@ def _load(subject: Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[Subje
     if subject.view.relation is None:
         # Before the first merge there is no table: nothing but the keys can be compared, with no row.
         subject = replace(subject, view=replace(subject.view, schema=events.key_columns))
-    load_base_rows(workspace, subject.view, subject.key)
+    if subject.key:
+        load_base_rows(workspace, subject.view, subject.key)
     return subject, events
 
 

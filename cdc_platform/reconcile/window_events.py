@@ -20,7 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from cdc_platform.errors import RawFileError, ReconciliationError
-from cdc_platform.events import BEFORE_PREFIX, EVENT_COLUMNS, ROW, before_name
+from cdc_platform.events import BEFORE_PREFIX, EVENT_COLUMNS, GENERATION, ROW, before_name
 from cdc_platform.naming import quoted
 from cdc_platform.raw.files import AcceptedFile
 from cdc_platform.reconcile.fold import fold_statements
@@ -114,7 +114,7 @@ def load_window_events(
     completed_generation: int | None,
     where: str,
 ) -> WindowEvents:
-    """Read the files into the temporary tables of this module.
+    """Read the files into the temporary tables of this module; without a key only into ``raw_events``.
 
     A file that cannot be read any more is listed in ``unreadable``, never passed over. Raises
     ReconciliationError when files and base hold a column in types that do not compare by value.
@@ -128,7 +128,11 @@ def load_window_events(
     counts = _Counts(unreadable=unreadable)
     for number, (file, events) in enumerate(opened):
         _insert_file(connection, number, file, events, key, counts)
-    keyless, stale = _fold(connection, key, columns, completed_generation or 0)
+    completed = completed_generation or 0
+    if key:
+        for statement in fold_statements(key, tuple(columns.names), completed):
+            connection.execute(statement)
+    null_key = " OR ".join(f"{quoted(column)} IS NULL" for column in key) or "false"
     return WindowEvents(
         key=key,
         key_columns=keys,
@@ -138,9 +142,9 @@ def load_window_events(
         rejected_rows=counts.rejected,
         held_rows=counts.held,
         discarded_rows=counts.discarded,
-        keyless_rows=keyless,
-        stale_rows=stale,
-        keys=count(connection, "SELECT count(*) FROM keys"),
+        keyless_rows=count(connection, f"SELECT count(*) FROM raw_events WHERE {null_key}"),
+        stale_rows=count(connection, f"SELECT count(*) FROM raw_events WHERE {GENERATION} < {completed}"),
+        keys=count(connection, "SELECT count(*) FROM keys") if key else 0,
         applied_files=len(applied),
         pending_files=_keys_of(files, Standing.PENDING),
         quarantined_files=_keys_of(files, Standing.QUARANTINED),
@@ -270,17 +274,3 @@ def _insert_file(
     except RawFileError as error:
         # What was read of it stays: it can only add keys to look at, and the verdict is no longer MATCH.
         counts.unreadable.append((file.accepted.file.key, str(error)))
-
-
-def _fold(
-    connection: duckdb.DuckDBPyConnection, key: tuple[str, ...], columns: pa.Schema, completed: int
-) -> tuple[int, int]:
-    """Make ``effects``, ``keys`` and ``last_effects``; return (rows without a key, stale rows)."""
-    if not key:
-        raise ReconciliationError("the table has no merge key", mend="compare it as a whole")
-    for statement in fold_statements(key, tuple(columns.names), completed):
-        connection.execute(statement)
-    null_key = " OR ".join(f"{quoted(column)} IS NULL" for column in key)
-    keyless = count(connection, f"SELECT count(*) FROM raw_events WHERE {null_key}")
-    stale = count(connection, f"SELECT count(*) FROM raw_events WHERE _cdc_generation < {completed}")
-    return keyless, stale

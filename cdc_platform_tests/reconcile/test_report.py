@@ -13,7 +13,7 @@ import pytest
 
 from cdc_platform.raw.objects import FolderObjects
 from cdc_platform.reconcile.certificate import certificate
-from cdc_platform.reconcile.report import headline, render_report, show, write_report
+from cdc_platform.reconcile.report import fault, headline, render_report, show, write_report
 from cdc_platform.reconcile.verdict import (
     Comparison,
     Discrepancy,
@@ -102,7 +102,7 @@ def text_of(page: str) -> str:
     ("comparisons", "sentence"),
     [
         ((RAW, SOURCE), f"Base is proven equal to both the raw files and the source for {THREE}."),
-        ((different(), SOURCE), f"Base is wrong: 1 of {THREE} differ from the raw files."),
+        ((different(), SOURCE), f"Base is wrong: 1 of {THREE} differs from the raw files."),
         (
             (RAW, replace(SOURCE, verdict=Verdict.IN_FLIGHT)),
             f"No difference is proven for {THREE}, but changes are still on their way: look again.",
@@ -126,6 +126,23 @@ def test_the_headline_says_the_verdict_and_its_scope_in_words(
 ) -> None:
     assert sentence == headline(run_of(*comparisons))
     assert sentence in text_of(render_report(run_of(*comparisons)))
+
+
+@pytest.mark.parametrize(
+    ("raw", "source", "words"),
+    [
+        (Verdict.DIFFERENT, Verdict.DIFFERENT, "Base differs from both other witnesses"),
+        (Verdict.MATCH, Verdict.DIFFERENT, "capture lost a change"),
+        (Verdict.DIFFERENT, Verdict.MATCH, "the raw files say otherwise"),
+        (Verdict.DIFFERENT, Verdict.ERROR, "a merge went wrong"),
+        (Verdict.MATCH, Verdict.IN_FLIGHT, None),
+    ],
+)
+def test_the_page_says_where_the_fault_lies(raw: Verdict, source: Verdict, words: str | None) -> None:
+    said = fault(run_of(replace(RAW, verdict=raw), replace(SOURCE, verdict=source)))
+
+    assert (words is None) == (said is None)
+    assert (words or "") in (said or "")
 
 
 def test_both_values_of_a_discrepancy_are_shown_and_escaped() -> None:

@@ -437,6 +437,41 @@ def test_files_that_wait_for_their_first_merge_are_in_flight(tmp_path: Path, pos
     assert (Verdict.IN_FLIGHT, Verdict.IN_FLIGHT) == shop.verdicts()
 
 
+@pytest.mark.parametrize(
+    ("statement", "kinds"),
+    [
+        (None, set()),
+        ("UPDATE base SET name = 'x' WHERE id = 3", {Kind.MISSING, Kind.UNEXPECTED}),
+        ("UPDATE base SET name = 'x' WHERE id = 1", {Kind.MISSING}),
+        ("DELETE FROM base WHERE id = 3", {Kind.MISSING}),
+        ("INSERT INTO base FROM base WHERE id = 3", {Kind.DUPLICATE}),
+    ],
+)
+def test_a_table_that_keeps_every_row_is_compared_with_raw_as_a_bag(
+    tmp_path: Path, statement: str | None, kinds: set[Kind]
+) -> None:
+    shop = Shop(tmp_path, None, merge_key=(), no_key="append")
+    twice = {"id": 1, "name": "pen", "price": Decimal(1)}
+    shop.load(twice, twice)
+    shop.change({"id": 3, "name": "nib", "price": None}, {"id": 3, "name": None, "price": None})
+    shop.change({"Op": "D", "id": 3, "name": "nib", "price": None}, minutes=20)
+    shop.apply()
+    if statement:
+        shop.tamper(statement.replace("id = 3", "id = 3 AND name = 'nib'"))
+
+    found = shop.reconcile()
+
+    verdict = Verdict.DIFFERENT if statement else Verdict.MATCH
+    assert [verdict, Verdict.UNVERIFIED] == [comparison.verdict for comparison in found.comparisons]
+    assert kinds == {one.kind for one in found.comparisons[0].discrepancies}
+
+
+def test_a_table_kept_as_a_multiset_is_not_verified_by_window(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, None, merge_key=(), no_key="multiset")
+
+    assert (Verdict.UNVERIFIED, Verdict.UNVERIFIED) == shop.verdicts()
+
+
 def test_a_soft_deleted_row_agrees_with_its_absence_in_the_source(
     tmp_path: Path, postgres_database: str
 ) -> None:
