@@ -109,7 +109,7 @@ def edited(
     return base
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_the_verdict_is_that_of_an_exact_comparison(data: st.DataObject) -> None:
     found = data.draw(events(), "events")

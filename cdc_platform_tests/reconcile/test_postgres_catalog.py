@@ -1,0 +1,72 @@
+"""What the source's catalog says of a table, and the types that follow from it."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from cdc_platform.reconcile.postgres_catalog import describe_table
+from cdc_platform.reconcile.postgres_types import iceberg_type
+from cdc_platform.reconcile.sources import SourceTable
+
+pytestmark = pytest.mark.postgres
+
+
+def described(dsn: str, *statements: str, table: str = "t") -> SourceTable | None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        return describe_table(connection, "public", table)
+
+
+def test_columns_come_in_order_with_the_iceberg_types_dms_gives_them(postgres_database: str) -> None:
+    found = described(
+        postgres_database,
+        "CREATE DOMAIN amount AS numeric(12,3)",
+        "CREATE DOMAIN total AS amount",
+        "CREATE TYPE mood AS ENUM ('ok')",
+        """CREATE TABLE t (
+            a smallint, b integer, c bigint NOT NULL, d real, e double precision, f numeric, g numeric(10,2),
+            h numeric(40,2), i total, j money, k boolean, l text, m varchar(5), n char(3), o bytea, p date,
+            q time, r timestamp, s timestamptz, t uuid, u jsonb, v integer[], w mood, x interval,
+            y numeric(3,-2))""",
+    )
+
+    assert found is not None
+    types = {column.name: iceberg_type(column) for column in found.columns}
+    expected = (
+        "int int long float double decimal(28,6) decimal(10,2) string decimal(12,3) decimal(38,4) boolean "
+        "string string string binary date time timestamptz timestamptz string string string string string "
+        "decimal(5,0)"
+    )
+    assert dict(zip("abcdefghijklmnopqrstuvwxy", expected.split(), strict=True)) == types
+    assert ["c"] == [column.name for column in found.columns if not column.nullable]
+
+
+def test_the_primary_key_comes_in_its_own_order(postgres_database: str) -> None:
+    found = described(postgres_database, 'CREATE TABLE t (a int, "B" int, c int, PRIMARY KEY (c, "B"))')
+
+    assert found is not None
+    assert ("c", "B") == found.primary_key
+
+
+def test_a_table_without_a_primary_key_has_none(postgres_database: str) -> None:
+    found = described(postgres_database, "CREATE TABLE t (a int UNIQUE)")
+
+    assert found is not None
+    assert () == found.primary_key
+
+
+def test_dropped_columns_and_partitions_are_no_columns(postgres_database: str) -> None:
+    found = described(
+        postgres_database,
+        "CREATE TABLE t (a int, b int, c int) PARTITION BY RANGE (a)",
+        "ALTER TABLE t DROP COLUMN b",
+    )
+
+    assert found is not None
+    assert ["a", "c"] == [column.name for column in found.columns]
+
+
+def test_a_name_is_found_by_its_exact_case_only(postgres_database: str) -> None:
+    assert described(postgres_database, "CREATE TABLE t (a int)", table="T") is None
