@@ -44,7 +44,7 @@ def slot_names(given: str | None, task: str, folder: str) -> SlotNames:
     """Return the names of a task: its given slot, or names no other task of the machine has.
 
     >>> slot_names(None, "Retail-CDC", "/tasks/A").slot
-    'cdc_retail_cdc_5f39e6a2'
+    'cdc_retail_cdc_c7a06e5d'
     """
     if given:
         return SlotNames(given, is_own=False)
