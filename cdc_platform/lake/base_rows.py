@@ -8,7 +8,7 @@ found in whatever partition it is. Files are read by field id, deleted rows are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,22 +166,25 @@ class BaseRows:
         fields = ", ".join(wanted)
         return f"read_parquet([{paths}], schema = MAP {{{fields}}}, file_row_number = true, filename = true)"
 
-    def images(self, wanted: str, name: str, columns: Sequence[str]) -> None:
-        """Make table ``name`` (file, pos, columns…) of the base rows that table ``wanted`` (file, pos) names."""
-        assert self._table is not None
-        fields = [field for field in self._table.schema().fields if field.name in columns]
+    def images(self, wanted: str, name: str, types: Mapping[str, PrimitiveType]) -> None:
+        """Make table ``name`` (file, pos, columns…) of the base rows that table ``wanted`` (file, pos) names.
+
+        Columns the table does not have yet are NULL in all its rows.
+        """
         indexes = [row[0] for row in self._con.execute(f"SELECT DISTINCT file FROM {wanted}").fetchall()]
-        selected = ", ".join(f"r.{quoted(field.name)}" for field in fields)
+        kept = {field.name for field in self._table.schema().fields} if self._table is not None else set()
+        stored = kept & set(types) if indexes else set()
+        values = {c: f"r.{quoted(c)}" if c in stored else "NULL" for c in types}
+        selected = ", ".join(f"{values[c]}::{duckdb_type(kind)} AS {quoted(c)}" for c, kind in types.items())
         if indexes:
-            source = self.read_sql([self.files[index] for index in indexes], [f.name for f in fields])
+            source = self.read_sql([self.files[index] for index in indexes], sorted(stored))
             query = (
                 f"SELECT b.file, r.file_row_number AS pos, {selected} FROM {source} r "
                 f"JOIN base_files b ON b.path = r.filename "
                 f"SEMI JOIN {wanted} w ON w.file = b.file AND w.pos = r.file_row_number"
             )
         else:
-            nulls = ", ".join(f"NULL::{duckdb_type(f.field_type)} AS {quoted(f.name)}" for f in fields)
-            query = f"SELECT 0 AS file, 0::BIGINT AS pos, {nulls} WHERE false"
+            query = f"SELECT 0 AS file, 0::BIGINT AS pos, {selected} WHERE false"
         self._con.execute(f"CREATE TABLE {name} AS {query}")
 
     def equal_sql(self, wanted: str, columns: Sequence[str]) -> str:

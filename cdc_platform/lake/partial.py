@@ -12,9 +12,10 @@ laid over anything, or comes after newer changes were applied, is set aside, nev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
+from pyiceberg.types import PrimitiveType
 
 from cdc_platform.events import GENERATION, OP, POSITION, ROW, before_name
 from cdc_platform.lake.base_rows import BaseRows
@@ -41,11 +42,14 @@ REASONS = {
 class PartialImages:
     """Turns the staged events of one batch into full images, in place."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, key: Sequence[str], columns: Sequence[str]) -> None:
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, key: Sequence[str], types: Mapping[str, PrimitiveType]
+    ) -> None:
         self._con = con
         self._key = tuple(key)
         self._keys = ", ".join(map(quoted, key))
-        self._others = [column for column in columns if column not in key]
+        self._types = types
+        self._others = [column for column in types if column not in key]
 
     def touch(self) -> None:
         """Make ``touched``, for the base rows and tombstones to be found by."""
@@ -54,7 +58,7 @@ class PartialImages:
     def fold(self, base: BaseRows) -> None:
         """Fill ``set_aside`` and give the last event of each key its full image, in ``events``."""
         self._con.execute("CREATE TABLE with_row AS SELECT file, pos FROM known")
-        base.images("with_row", "base_images", [*self._key, *self._others])
+        base.images("with_row", "base_images", self._types)
         self._set_aside("key-change", f"FROM events e WHERE {OP} = 'U' AND ({self._key_changed()})")
         stored = f"""(SELECT {self._keys}, max({place("generation", "position")}) AS stored FROM (
             SELECT {self._keys}, generation, position FROM known UNION ALL

@@ -78,7 +78,7 @@ def _decide_keyed(
     rule = keyed.KeyedRule(con, target.key, columns, soft=soft)
     oldest = _LOWEST if soft or partial_images else _oldest(con)
     if partial_images:
-        images = partial.PartialImages(con, target.key, columns)
+        images = partial.PartialImages(con, target.key, target.columns)
         images.touch()
         _look_up(con, rows, tombstones, oldest)
         images.fold(rows)
@@ -95,7 +95,7 @@ def _decide_keyed(
             "CREATE TABLE shadows AS SELECT image_file AS file, image_pos AS pos FROM fates "
             "WHERE image_file IS NOT NULL"
         )
-        rows.images("shadows", "shadow_images", columns)
+        rows.images("shadows", "shadow_images", target.columns)
     return Decision(rule.outcome_sql(columns), rule.tombstones_sql(), _keyed_counts(con))
 
 

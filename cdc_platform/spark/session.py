@@ -37,7 +37,9 @@ def spark_session(config: PlatformConfig, *, threads: int | None = None, memory:
     os.environ.setdefault("SPARK_LOCAL_IP", _LOOPBACK)
     from pyspark.sql import SparkSession
 
-    builder = SparkSession.builder.appName("cdc-platform").master(f"local[{threads or config.engine.threads}]")
+    builder = SparkSession.builder.appName("cdc-platform").master(
+        f"local[{threads or config.engine.threads}]"
+    )
     for name, value in spark_settings(config, memory=memory).items():
         builder = builder.config(name, value)
     try:
@@ -105,6 +107,9 @@ def catalog_settings(config: PlatformConfig) -> dict[str, str]:
         settings[f"{prefix}.type"] = "jdbc"
         settings[f"{prefix}.uri"] = _jdbc_url(options.uri, warehouse)
         settings[f"{prefix}.jdbc.schema-version"] = "V1"
+        # The lake has made the tables. Looking for them, Spark would leave a result set open, and with it a
+        # read lock on the SQLite file that no other writer gets past.
+        settings[f"{prefix}.jdbc.init-catalog-tables"] = "false"
     return settings | {f"{prefix}.{name}": value for name, value in options.properties.items()}
 
 

@@ -162,7 +162,8 @@ def test_the_table_holds_what_the_source_holds(bench: Bench) -> None:
     found = through_pyiceberg(bench).to_pylist()
 
     assert expected == {
-        each["id"]: {name: value for name, value in each.items() if not name.startswith("_cdc_")} for each in found
+        each["id"]: {name: value for name, value in each.items() if not name.startswith("_cdc_")}
+        for each in found
     }
 
 

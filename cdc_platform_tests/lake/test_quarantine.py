@@ -8,7 +8,14 @@ from cdc_platform.errors import MergeError, RawFileVanished, UnreadableRawFile
 from cdc_platform.lake.merge import MergeInput
 from cdc_platform.lake.quarantine import QuarantineState, discard, list_items, release
 from cdc_platform_tests.lake.conftest import SOURCE, Bench
-from cdc_platform_tests.lake.memory_files import Rejected, accepted, change_file, changes, load_file, memory_file
+from cdc_platform_tests.lake.memory_files import (
+    Rejected,
+    accepted,
+    change_file,
+    changes,
+    load_file,
+    memory_file,
+)
 
 TORN = UnreadableRawFile("the file is cut short", where="torn", mend="let DMS write it again")
 
@@ -84,7 +91,11 @@ def test_rows_the_reader_refuses_are_set_aside_with_its_words(bench: Bench) -> N
     bench.merge(change_file("a", ("I", 1, "x", 10), ("I", 2, "y", 11), rejected=refused))
     (item,) = list_items(bench.lake, SOURCE, bench.config.id)
 
-    assert ("price", "'abc' is no decimal", {"id": "4", "price": "abc"}) == (item.column, item.reason, item.values)
+    assert ("price", "'abc' is no decimal", {"id": "4", "price": "abc"}) == (
+        item.column,
+        item.reason,
+        item.values,
+    )
 
 
 def test_a_released_row_is_replayed_alone_from_its_applied_file(bench: Bench) -> None:

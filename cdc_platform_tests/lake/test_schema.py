@@ -34,7 +34,14 @@ def test_control_columns_come_first_and_the_key_is_required_and_identifies(bench
     assert table is not None
     schema = table.schema()
 
-    assert ["_cdc_op", "_cdc_generation", "_cdc_position", "_cdc_committed_at", "id", "v"] == schema.column_names
+    assert [
+        "_cdc_op",
+        "_cdc_generation",
+        "_cdc_position",
+        "_cdc_committed_at",
+        "id",
+        "v",
+    ] == schema.column_names
     assert [True, True, True, False, True, False] == [field.required for field in schema.fields]
     assert {"id"} == schema.identifier_field_names()
 
@@ -104,9 +111,7 @@ def test_a_column_widens_and_narrower_values_are_cast_up(
 
     old, new = columns(id=pa.int64(), v=before), columns(id=pa.int64(), v=after)
     bench.merge(load_file("l", {"id": 1, "v": value(before, 7)}, columns=old))
-    bench.merge(
-        change_file("c", Change("I", {"id": 2, "v": value(after, 8)}, 10), generation=1, columns=new)
-    )
+    bench.merge(change_file("c", Change("I", {"id": 2, "v": value(after, 8)}, 10), generation=1, columns=new))
 
     assert {"id": "long", "v": becomes} == types_of(bench)
     assert [(1, 7), (2, 8)] == bench.rows()
@@ -132,7 +137,9 @@ def test_any_other_change_of_type_quarantines_the_file_with_the_mend(
     retyped = columns(id=pa.int64(), v=after)
     result = bench.merge(
         change_file("bad", Change("U", {"id": 1, "v": None}, 10), generation=1, columns=retyped),
-        change_file("good", Change("D", {"id": 9, "v": None}, 11), generation=1, columns=columns(id=pa.int64())),
+        change_file(
+            "good", Change("D", {"id": 9, "v": None}, 11), generation=1, columns=columns(id=pa.int64())
+        ),
     )
 
     assert ["good"] == [file.key for file in result.files_applied]
@@ -176,7 +183,9 @@ def test_a_decimal_key_of_a_load_meets_the_integer_key_of_its_changes(bench: Ben
 
 
 def test_a_file_without_the_key_column_is_quarantined(bench: Bench) -> None:
-    result = bench.merge(change_file("a", Change("I", {"v": "x"}, 1), columns=columns(v=pa.string()), before=()))
+    result = bench.merge(
+        change_file("a", Change("I", {"v": "x"}, 1), columns=columns(v=pa.string()), before=())
+    )
 
     assert ["the file has no column id, which the merge key needs"] == [i.reason for i in result.quarantined]
     assert None is bench.lake.load(SOURCE, bench.config.id)
@@ -197,7 +206,9 @@ def test_a_partition_column_the_files_lack_is_said_at_once(bench: Bench) -> None
 
 
 def test_every_file_name_and_type_of_partition_gives_the_same_rows(bench: Bench) -> None:
-    for number, spec in enumerate([("bucket(4, v)",), ("truncate(1, v)", "bucket(2, id)"), ("truncate(10, id)",)]):
+    for number, spec in enumerate(
+        [("bucket(4, v)",), ("truncate(1, v)", "bucket(2, id)"), ("truncate(10, id)",)]
+    ):
         table = bench.with_table(id=f"t{number}", partition_by=spec)
         table.merge(load_file("l", (-1, "a"), (25, "é"), (7, None), (8, "")))
         table.merge(change_file("c", ("U", 25, "moved", 10), ("D", 7, None, 11), generation=1))

@@ -1,0 +1,148 @@
+"""Soft deletes, and tables whose updates carry only the changed columns."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from cdc_platform.lake.merge import MergeInput
+from cdc_platform_tests.lake.conftest import Bench
+from cdc_platform_tests.lake.memory_files import change_file, load_file
+
+SOFT = {"delete_mode": "soft"}
+PARTIAL = {"images": "partial"}
+
+
+def test_a_soft_deleted_row_stays_with_its_last_image(bench: Bench) -> None:
+    table = bench.with_table(**SOFT)
+    table.merge(load_file("l", (1, "a"), (2, "b")))
+    table.merge(change_file("c", ("D", 1, None, 10), generation=1))
+
+    assert [(1, "a", "D"), (2, "b", "L")] == table.rows("id", "v", "_cdc_op")
+
+
+def test_a_soft_deleted_row_shows_the_image_of_its_own_batch(bench: Bench) -> None:
+    table = bench.with_table(**SOFT)
+    table.merge(load_file("l", (1, "a")))
+    table.merge(change_file("c", ("U", 1, "b", 10), ("D", 1, None, 11), ("I", 2, "x", 12), generation=1))
+
+    assert [(1, "b", "D"), (2, "x", "I")] == table.rows("id", "v", "_cdc_op")
+
+
+def test_a_row_inserted_again_is_live_again(bench: Bench) -> None:
+    table = bench.with_table(**SOFT)
+    table.merge(change_file("a", ("I", 1, "a", 10), ("D", 1, None, 11)))
+    table.merge(change_file("b", ("I", 1, "again", 12)))
+
+    assert [(1, "again", "I")] == table.rows("id", "v", "_cdc_op")
+
+
+SOFT_EVENTS = [("I", 1, "first", 10), ("U", 1, "last", 11), ("D", 1, None, 12)]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_a_soft_deleted_row_is_the_same_in_whatever_order_its_events_come(
+    bench: Bench, order: tuple[int, ...]
+) -> None:
+    table = bench.with_table(**SOFT)
+    files: list[MergeInput] = [change_file(f"c{n}", event) for n, event in enumerate(SOFT_EVENTS)]
+    for number in order:
+        table.merge(files[number])
+
+    assert [(1, "last", "D", 12)] == table.rows("id", "v", "_cdc_op", "_cdc_position")
+
+
+def test_a_soft_delete_of_an_unseen_key_shows_no_row(bench: Bench) -> None:
+    table = bench.with_table(**SOFT)
+    result = table.merge(change_file("c", ("D", 1, None, 10)))
+
+    assert ([], 1) == (table.rows(), result.counts.deletes_without_row)
+
+
+def test_a_soft_deleted_old_key_stays_when_a_key_changes(bench: Bench) -> None:
+    table = bench.with_table(**SOFT)
+    table.merge(load_file("l", (1, "a")))
+    table.merge(change_file("c", ("U", 2, "a", 10, 1), generation=1))
+
+    assert [(1, "a", "D"), (2, "a", "U")] == table.rows("id", "v", "_cdc_op")
+
+
+def wide(name: str, *events: tuple[str, int, str | None, str | None, int]) -> MergeInput:
+    import pyarrow as pa
+
+    from cdc_platform_tests.lake.memory_files import Change
+
+    columns = pa.schema([pa.field("id", pa.int64()), pa.field("v", pa.string()), pa.field("w", pa.string())])
+    made = [Change(op, {"id": key, "v": v, "w": w}, position) for op, key, v, w, position in events]
+    return change_file(name, *made, generation=1, columns=columns)
+
+
+def three(bench: Bench) -> list[tuple[object, ...]]:
+    return bench.rows("id", "v", "w")
+
+
+def test_partial_updates_of_a_key_are_laid_over_each_other_and_over_the_row(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    table.merge(wide("a", ("I", 1, "v1", "w1", 10), ("I", 2, "v2", None, 11)))
+    table.merge(wide("b", ("U", 1, "V", None, 20), ("U", 1, None, "W", 21), ("U", 2, None, "w2", 22)))
+
+    assert [(1, "V", "W"), (2, "v2", "w2")] == three(table)
+
+
+def test_partial_updates_of_several_files_are_laid_in_order_of_position(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    table.merge(
+        wide("z", ("U", 1, "old", None, 11)),
+        wide("a", ("U", 1, "new", None, 12)),
+        wide("m", ("I", 1, "", "w", 10)),
+    )
+
+    assert [(1, "new", "w")] == three(table)
+
+
+def test_an_insert_after_a_delete_starts_from_nothing(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    table.merge(wide("a", ("I", 1, "v", "w", 10)))
+    table.merge(wide("b", ("D", 1, None, None, 20), ("I", 1, "again", None, 21), ("U", 1, None, "x", 22)))
+
+    assert [(1, "again", "x")] == three(table)
+
+
+def test_a_partial_update_of_a_key_without_a_row_is_set_aside(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    result = table.merge(wide("a", ("U", 1, "v", None, 10), ("I", 2, "v", "w", 11), ("I", 3, "v", "w", 12)))
+
+    assert [(2, "v", "w"), (3, "v", "w")] == three(table)
+    assert ["apply the older files of the table first, then release it"] == [
+        i.mend for i in result.quarantined
+    ]
+
+
+def test_a_late_partial_update_is_stale_when_it_says_nothing_new(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    table.merge(wide("a", ("I", 1, "v", "w", 10), ("U", 1, "V", None, 20)))
+    result = table.merge(wide("copy", ("I", 1, "v", "w", 10), ("U", 1, "V", None, 20)))
+
+    assert ([(1, "V", "w")], ()) == (three(table), result.quarantined)
+
+
+def test_a_late_partial_update_with_other_values_is_set_aside(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    table.merge(wide("a", ("I", 1, "v", "w", 10), ("U", 1, "V", None, 20)))
+    result = table.merge(
+        wide("late", ("U", 1, None, "lost?", 15), ("I", 2, "v", "w", 16), ("I", 3, "v", "w", 17))
+    )
+
+    assert [(1, "V", "w"), (2, "v", "w"), (3, "v", "w")] == three(table)
+    assert [{"id": "1", "v": None, "w": "lost?"}] == [
+        {name: item.values[name] for name in ("id", "v", "w")} for item in result.quarantined
+    ]
+
+
+def test_partial_images_and_soft_deletes_go_together(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL, **SOFT)
+    table.merge(wide("a", ("I", 1, "v", "w", 10)))
+    table.merge(wide("b", ("U", 1, "V", None, 20), ("D", 1, None, None, 21)))
+
+    assert [(1, "V", "w", "D")] == table.rows("id", "v", "w", "_cdc_op")
