@@ -103,7 +103,7 @@ class TaskBench:
         assert self.run is not None
         return self.run.report()
 
-    def wait(self, condition: Callable[[TaskReport], bool], seconds: float = 30) -> TaskReport:
+    def wait(self, condition: Callable[[TaskReport], bool], seconds: float = 60) -> TaskReport:
         """Wait until the report meets the condition; an end of the run on the way is a failure."""
         deadline = time.monotonic() + seconds
         while True:
@@ -121,7 +121,7 @@ class TaskBench:
     def end(self) -> TaskReport:
         """Wait for a run that ends by itself."""
         assert self.run is not None
-        assert self.run.join(30), self.report()
+        assert self.run.join(60), self.report()
         return self.report()
 
     def stop(self) -> TaskReport:

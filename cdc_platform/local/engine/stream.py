@@ -143,6 +143,7 @@ def fault_of(message: str, what: str = "the source refused") -> RunFailed:
 
 
 _RELOAD = "start the task again (start-replication or reload-target): the changes in between are gone"
+_RIGHTS = "give the user the REPLICATION attribute, CREATE on the database and ownership of the tables"
 _MENDS = {
     "password authentication failed": "mend Username and Password of the source endpoint",
     "does not exist": "see that the database and the replication slot exist; " + _RELOAD,
@@ -151,8 +152,8 @@ _MENDS = {
     "has been invalidated": _RELOAD,
     "wal_level": "set wal_level=logical at the source and restart it",
     "all replication slots are in use": "raise max_replication_slots at the source, or drop unused slots",
-    "permission denied": "give the user the REPLICATION attribute and ownership of the tables",
-    "must be": "give the user the REPLICATION attribute and ownership of the tables",
+    "permission denied": _RIGHTS,
+    "must be": _RIGHTS,
 }
 
 
