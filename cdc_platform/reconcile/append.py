@@ -1,8 +1,8 @@
 """Raw against base for a table without a key that keeps every row that ever came (``no_key: append``).
 
 A row of such a table is known by its event's position; a row of a full load has none. So bags are compared:
-of every (generation, position, row) base holds as many as the window's files brought. Of rows of a load it may
-hold more, since another window may have brought the same.
+of every (generation, position, row) base holds as many as the files of the window brought. Of rows of a load
+it may hold more, since another window may have brought the same.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from cdc_platform.events import before_name
+from cdc_platform.events import ROW, before_name
 from cdc_platform.naming import quoted
 
 
@@ -52,7 +52,7 @@ def fold_statements(key: tuple[str, ...], columns: tuple[str, ...], completed: i
 
 
 def _swaps(key: tuple[str, ...], columns: tuple[str, ...], moved: str) -> str:
-    """Return the SQL for pairs of updates a→b then b→a of one transaction whose other columns differ.
+    """Return the SQL for adjacent updates a→b, b→a of one transaction whose other columns differ.
 
     Of several such updates over the same two keys the first two are a pair, then the next two, and so on.
     """
@@ -72,7 +72,8 @@ def _swaps(key: tuple[str, ...], columns: tuple[str, ...], moved: str) -> str:
         FROM placed x JOIN placed y
           ON x.file = y.file AND x._cdc_committed_at = y._cdc_committed_at
          AND x._cdc_generation = y._cdc_generation AND {crossed}
-         AND x.place % 2 = 1 AND y.place = x.place + 1 AND y._cdc_row = x._cdc_row + 1
+         AND x.place % 2 = 1 AND y.place = x.place + 1
+         AND y.{ROW} = x.{ROW} + 1 AND y._cdc_row = x._cdc_row + 1
         WHERE {" OR ".join(others) or "false"}
         GROUP BY y.event"""
 

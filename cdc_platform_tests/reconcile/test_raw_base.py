@@ -243,6 +243,16 @@ def test_a_swap_of_two_keys_keeps_both_rows_at_the_later_position() -> None:
     assert (Verdict.DIFFERENT, Kind.MISSING) == only(lost)[:2]
 
 
+def test_two_moves_with_another_event_between_them_are_no_swap() -> None:
+    moves = CASE.file(
+        event("U", 5, id=2, v="a", before={"id": 1}),
+        event("U", 6, id=2, v="b", before={"id": 2}),
+        event("U", 7, id=1, v="b", before={"id": 2}),
+    )
+
+    assert CASE.compare([moves], CASE.base(row(7, id=1, v="b"))).verdict is Verdict.MATCH
+
+
 def test_a_row_moved_to_another_key_and_back_is_one_row() -> None:
     moves = CASE.file(
         event("U", 5, id=2, v="a", before={"id": 1}), event("U", 6, id=1, v="a", before={"id": 2})
