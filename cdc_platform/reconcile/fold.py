@@ -73,7 +73,7 @@ def _swaps(key: tuple[str, ...], columns: tuple[str, ...], moved: str) -> str:
           ON x.file = y.file AND x._cdc_committed_at = y._cdc_committed_at
          AND x._cdc_generation = y._cdc_generation AND {crossed}
          AND x.place % 2 = 1 AND y.place = x.place + 1
-         AND y.{ROW} = x.{ROW} + 1 AND y._cdc_row = x._cdc_row + 1
+         AND y.{ROW} = x.{ROW} + 1
         WHERE {" OR ".join(others) or "false"}
         GROUP BY y.event"""
 
