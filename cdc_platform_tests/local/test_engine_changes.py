@@ -382,3 +382,51 @@ def test_a_replica_identity_index_is_the_key_of_a_table_without_a_primary_key(
     bench.execute("UPDATE t SET id = 2", "DELETE FROM t")
     bench.catch_up()
     assert _seen(bench, "Op", "id", "size", "BI_id") == [("U", 2, 10, 1), ("D", 2, None, 2)]
+
+
+def test_a_swap_of_keys_under_a_deferrable_key_is_told_by_its_before_images(
+    postgres_database: str, tmp_path: Path
+) -> None:
+    bench = TaskBench(postgres_database, tmp_path)
+    bench.execute(
+        "CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, size int)",
+        "ALTER TABLE t REPLICA IDENTITY FULL",
+        "INSERT INTO t VALUES (1, 10), (2, 20)",
+    )
+    bench.start()
+    bench.wait_for_load()
+    bench.execute("UPDATE t SET id = 3 - id")
+    bench.catch_up()
+    assert _seen(bench, "Op", "id", "size", "BI_id") == [("U", 2, 10, 1), ("U", 1, 20, 2)]
+
+
+def test_a_deferrable_key_alone_identifies_nothing_and_does_not_block_the_source(
+    postgres_database: str, tmp_path: Path
+) -> None:
+    bench = TaskBench(postgres_database, tmp_path)
+    bench.execute("CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, size int)", "INSERT INTO t VALUES (1, 10)")
+    bench.start()
+    bench.wait_for_load()
+    bench.execute("UPDATE t SET size = 11", "INSERT INTO t VALUES (2, 20)")
+    bench.catch_up()
+    assert _seen(bench, "Op", "id", "size") == [("I", 2, 20)]
+
+
+def test_stored_generated_columns_are_in_load_and_changes_and_virtual_ones_in_neither(
+    postgres_database: str, tmp_path: Path
+) -> None:
+    bench = TaskBench(postgres_database, tmp_path)
+    bench.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED,"
+        " thrice int GENERATED ALWAYS AS (id * 3) VIRTUAL)",
+        "INSERT INTO t VALUES (1)",
+    )
+    bench.start()
+    bench.wait_for_load()
+    bench.execute("INSERT INTO t VALUES (2)")
+    bench.catch_up()
+    bench.stop()
+    assert [(row["id"], row["twice"], "thrice" in row) for row in bench.rows("t")] == [
+        (1, 2, False),
+        (2, 4, False),
+    ]

@@ -155,6 +155,18 @@ def test_a_file_is_cut_at_the_minimum_size_even_within_a_transaction(
 
 
 @pytest.mark.postgres
+def test_changes_of_the_batch_interval_go_into_one_file(postgres_database: str, tmp_path: Path) -> None:
+    bench = TaskBench(postgres_database, tmp_path, target={"CdcMaxBatchInterval": 1})
+    bench.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    bench.start()
+    bench.wait_for_load()
+    bench.execute("INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (2)", "INSERT INTO t VALUES (3)")
+    bench.wait(lambda report: report.tables[0].applied_inserts == 3)
+    bench.stop()
+    assert [pq.read_metadata(path).num_rows for path in bench.files("t")] == [3]
+
+
+@pytest.mark.postgres
 @pytest.mark.parametrize(
     ("settings", "load_op", "ops"),
     [

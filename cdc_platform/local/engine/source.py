@@ -199,7 +199,8 @@ _COLUMNS: LiteralString = """
     SELECT a.attrelid, a.attname, a.atttypid, a.atttypmod,
            CASE c.relreplident WHEN 'f' THEN true WHEN 'n' THEN false
                 WHEN 'i' THEN coalesce(a.attnum = ANY (r.indkey), false)
-                ELSE coalesce(a.attnum = ANY (p.indkey), false) END,
+                -- a deferrable primary key identifies no row in the log
+                ELSE coalesce(p.indimmediate AND a.attnum = ANY (p.indkey), false) END,
            coalesce(a.attnum = ANY (p.indkey), false)
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
     LEFT JOIN pg_index p ON p.indrelid = c.oid AND p.indisprimary
