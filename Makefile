@@ -38,7 +38,9 @@ format: $(READY) ## write the format and the lint's own mends
 
 .PHONY: validate
 validate: $(READY) ## load the code location as Dagster does, and check it
+	@$(BIN)/cdc prepare-manifest
 	@$(BIN)/dg check defs
+	@$(BIN)/dagster definitions validate --workspace workspace.yaml
 
 .PHONY: lock
 lock: ## resolve pyproject.toml again into requirements.lock

@@ -115,12 +115,11 @@ def test_every_function_is_short_enough_to_read() -> None:
 def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Return a function's lines without its docstring, which for a command is its whole help text."""
     first = function.body[0]
-    documented = ast.get_docstring(function) is not None
     assert function.end_lineno is not None
     assert first.end_lineno is not None
-    return (
-        function.end_lineno - function.lineno + 1 - (first.end_lineno - first.lineno + 1 if documented else 0)
-    )
+    is_documented = ast.get_docstring(function) is not None
+    documentation = first.end_lineno - first.lineno + 1 if is_documented else 0
+    return function.end_lineno - function.lineno + 1 - documentation
 
 
 def test_every_module_and_public_name_says_what_it_promises() -> None:

@@ -47,17 +47,21 @@ class Story:
 
     def tell(self, text: str) -> None:
         """Say what happens."""
-        if self.console.is_terminal:
-            self.console.print(Padding(Text(text), (0, 0, 0, 3)))
-        else:
-            self.console.print(Text(f"   {text}"), soft_wrap=True)
+        self._print(Text(text))
 
     def expect(self, holds: bool, claim: str) -> None:
         """Print ``claim`` as kept or broken; a broken one breaks the story."""
         mark, style = ("✔", "green") if holds else ("✘", "bold red")
-        self.console.print(Text(f"   {mark} {claim}", style=style))
+        self._print(Text(f"{mark} {claim}", style=style))
         if not holds:
             self.broken.append(claim)
+
+    def _print(self, text: Text) -> None:
+        """Print a line of a scene, folded with its indentation on a terminal and whole in a file."""
+        if self.console.is_terminal:
+            self.console.print(Padding(text, (0, 0, 0, 3)))
+        else:
+            self.console.print(Text("   ").append_text(text), soft_wrap=True)
 
     def verdicts(self, rows: Sequence[tuple[str, str, str, str]]) -> None:
         """Print (table, claim, verdict, detail) with the verdict in its colour."""
