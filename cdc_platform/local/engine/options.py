@@ -82,13 +82,8 @@ def parse_file_options(settings: Mapping[str, Any]) -> FileOptions:
     """Check S3Settings. Raises LocalServiceError for a value or a feature this engine does not write."""
     _refuse_unsupported(settings)
     given = {name: value for name, value in settings.items() if value is not None}
-    if not given.get("BucketName"):
-        raise _refusal("BucketName", None, "name the target bucket")
-    if _flag(given, "CdcInsertsOnly") and _flag(given, "CdcInsertsAndUpdates"):
-        raise _refusal("CdcInsertsOnly", True, "set it or CdcInsertsAndUpdates, not both")
     encoding = _choice(given, "EncodingType", "rle-dictionary", ("plain", "plain-dictionary"))
     version = _choice(given, "ParquetVersion", "parquet-1-0", ("parquet-2-0",))
-    no_sup_value = given.get("CsvNoSupValue") if _flag(given, "UseCsvNoSupValue") else None
     return FileOptions(
         bucket=str(given["BucketName"]),
         folder=str(given.get("BucketFolder") or "").strip("/"),
@@ -111,7 +106,7 @@ def parse_file_options(settings: Mapping[str, Any]) -> FileOptions:
         csv_null=str(given.get("CsvNullValue", "NULL")),
         csv_header=_flag(given, "AddColumnName"),
         csv_quotes=_flag(given, "Rfc4180", default=True),
-        csv_no_sup_value=str(no_sup_value) if no_sup_value is not None else None,
+        csv_no_sup_value=given.get("CsvNoSupValue") if _flag(given, "UseCsvNoSupValue") else None,
         max_load_file_bytes=1024 * _number(given, "MaxFileSize", 1024 * 1024),
         max_batch_seconds=_number(given, "CdcMaxBatchInterval", 60, least=0),
         min_change_file_bytes=1024 * _number(given, "CdcMinFileSize", 32_000),
@@ -147,6 +142,10 @@ def parse_task_options(settings: Mapping[str, Any], source: Mapping[str, Any]) -
 
 
 def _refuse_unsupported(settings: Mapping[str, Any]) -> None:
+    if not settings.get("BucketName"):
+        raise _refusal("BucketName", None, "name the target bucket")
+    if _flag(settings, "CdcInsertsOnly") and _flag(settings, "CdcInsertsAndUpdates"):
+        raise _refusal("CdcInsertsOnly", True, "set it or CdcInsertsAndUpdates, not both")
     for name in ("PreserveTransactions", "GlueCatalogGeneration", "AddTrailingPaddingCharacter"):
         if _flag(settings, name):
             raise _refusal(name, True, "this engine does not do it; leave it out")
