@@ -9,12 +9,10 @@ found in whatever partition it is. Files are read by field id, deleted rows are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import pyarrow as pa
-from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import (
     AlwaysTrue,
     And,
@@ -24,40 +22,18 @@ from pyiceberg.expressions import (
     LessThanOrEqual,
     Reference,
 )
-from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.types import PrimitiveType
 
 from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, Position
+from cdc_platform.lake.base_files import BaseFile, bounds, upper_position
 from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.lake.read import local_path
 from cdc_platform.naming import quoted, sql_text
 
 _IN_FILTER_KEYS = 200
 _FILE_LIST = "file", "path", "iceberg_path"
-
-
-@dataclass(frozen=True, slots=True)
-class BaseFile:
-    """A live data file and the delete files that apply to it."""
-
-    index: int
-    data: DataFile
-    deletes: tuple[DataFile, ...]
-
-    @property
-    def scoped_deletes(self) -> tuple[str, ...]:
-        """Paths of the delete files that are of this data file alone, and so may be replaced."""
-        return tuple(file.file_path for file in self.deletes if is_scoped_to(file, self.data))
-
-
-def is_scoped_to(delete: DataFile, data: DataFile) -> bool:
-    """Whether the delete file names this one data file and no other."""
-    path = data.file_path.encode()
-    path_id = 2147483546
-    lower, upper = (bounds or {} for bounds in (delete.lower_bounds, delete.upper_bounds))
-    return lower.get(path_id) == path == upper.get(path_id)
 
 
 class BaseRows:
@@ -124,8 +100,8 @@ class BaseRows:
         Positions are NULL where they are certainly below ``oldest``.
         """
         chosen = self._hit(list(candidates))
-        older = [file for file in chosen if self._upper_bound(file) < oldest]
-        newer = [file for file in chosen if self._upper_bound(file) >= oldest]
+        older = [file for file in chosen if self._is_below(file, oldest)]
+        newer = [file for file in chosen if not self._is_below(file, oldest)]
         control = {GENERATION: "generation", POSITION: "position", COMMITTED_AT: "committed_at", OP: "op"}
         types = {GENERATION: "BIGINT", POSITION: "DECIMAL(38,0)", COMMITTED_AT: "TIMESTAMPTZ", OP: "VARCHAR"}
         keys = ", ".join(f"r.{quoted(column)}" for column in self._key)
@@ -188,7 +164,7 @@ class BaseRows:
         self._con.execute(f"CREATE TABLE {name} AS {query}")
 
     def equal_sql(self, wanted: str, columns: Sequence[str]) -> str:
-        """Return SQL for (file, pos, generation, position, columns…) of rows equal to one of table ``wanted``.
+        """Return SQL for (file, pos, generation, position, columns…) of rows equal to one of ``wanted``.
 
         Columns the table does not have yet are NULL in all its rows.
         """
@@ -200,7 +176,8 @@ class BaseRows:
         selected = ", ".join(f"{value} AS {quoted(c)}" for c, value in values.items())
         source = self.read_sql(list(self.files.values()), [GENERATION, POSITION, *columns])
         return (
-            f"SELECT b.file, r.file_row_number AS pos, r.{GENERATION} AS generation, r.{POSITION} AS position, "
+            f"SELECT b.file, r.file_row_number AS pos, "
+            f"r.{GENERATION} AS generation, r.{POSITION} AS position, "
             f"{selected} FROM {source} r JOIN base_files b ON b.path = r.filename "
             f"SEMI JOIN {wanted} w ON {same} "
             "ANTI JOIN base_deleted d ON d.file = b.file AND d.pos = r.file_row_number"
@@ -208,10 +185,12 @@ class BaseRows:
 
     def before_generation(self, generation: int) -> None:
         """Add to ``gone`` (file, pos) every live row of a generation older than ``generation``."""
+        if self._table is None:
+            return
         self.plan(AlwaysTrue())
         mixed = []
         for file in self.files.values():
-            lowest, highest = self._bounds(file, GENERATION)
+            lowest, highest = bounds(file, self._table.schema(), GENERATION)
             if highest is not None and highest < generation:
                 # Not read at all: all rows go, so the file goes as a whole.
                 rows = f"SELECT {file.index}, range FROM range({file.data.record_count})"
@@ -220,12 +199,17 @@ class BaseRows:
                 mixed.append(file)
         if mixed:
             self._con.execute(
-                f"INSERT INTO gone SELECT b.file, r.file_row_number FROM {self.read_sql(mixed, [GENERATION])} r "
+                "INSERT INTO gone SELECT b.file, r.file_row_number "
+                f"FROM {self.read_sql(mixed, [GENERATION])} r "
                 f"JOIN base_files b ON b.path = r.filename WHERE r.{GENERATION} < {generation}"
             )
         self._con.execute(
             "DELETE FROM gone USING base_deleted d WHERE gone.file = d.file AND gone.pos = d.pos"
         )
+
+    def _is_below(self, file: BaseFile, oldest: Position) -> bool:
+        assert self._table is not None
+        return upper_position(file, self._table.schema()) < oldest
 
     def _same_key(self, left: str, right: str) -> str:
         terms = [f"{left}.{quoted(c)} IS NOT DISTINCT FROM {right}.{quoted(c)}" for c in self._key]
@@ -257,46 +241,19 @@ class BaseRows:
         columns: dict[str, pa.Array[Any]] = {"file": pa.array([file.index for file in files], pa.int32())}
         terms = []
         for number, column in enumerate(self._key):
-            bounds = [self._bounds(file, column) for file in files]
+            limits = [bounds(file, schema, column) for file in files]
             kind = schema.as_arrow().field(column).type
-            columns[f"low{number}"] = pa.array([low for low, _ in bounds], kind)
-            columns[f"high{number}"] = pa.array([high for _, high in bounds], kind)
+            columns[f"low{number}"] = pa.array([low for low, _ in limits], kind)
+            columns[f"high{number}"] = pa.array([high for _, high in limits], kind)
             name = quoted(column)
             terms.append(f"t.{name} >= b.low{number} AND t.{name} <= b.high{number}")
         self._con.register("file_bounds", pa.table(columns))
         unbounded = " OR ".join(f"low{n} IS NULL OR high{n} IS NULL" for n in range(len(self._key)))
         hits = self._con.execute(
-            f"SELECT file FROM file_bounds b WHERE EXISTS (SELECT 1 FROM touched t WHERE {' AND '.join(terms)}) "
+            "SELECT file FROM file_bounds b "
+            f"WHERE EXISTS (SELECT 1 FROM touched t WHERE {' AND '.join(terms)}) "
             f"UNION SELECT file FROM file_bounds WHERE {unbounded}"
         ).fetchall()
         self._con.unregister("file_bounds")
         chosen = {index for (index,) in hits}
         return [file for file in files if file.index in chosen]
-
-    def _upper_bound(self, file: BaseFile) -> Position:
-        """Return a position no row of the file is above."""
-        generation, sequence = self._bounds(file, GENERATION)[1], self._bounds(file, POSITION)[1]
-        if generation is None or sequence is None:
-            return Position(2**63, 0)
-        return Position(int(generation), int(sequence))
-
-    def _bounds(self, file: BaseFile, column: str) -> tuple[Any, Any]:
-        """Return the lowest and highest value of a column by the file's statistics, None where unknown."""
-        assert self._table is not None
-        field = self._table.schema().find_field(column)
-        kind = field.field_type
-        assert isinstance(kind, PrimitiveType)
-        values: list[Any] = []
-        for bounds in (file.data.lower_bounds, file.data.upper_bounds):
-            raw = (bounds or {}).get(field.field_id)
-            values.append(_typed(kind, raw) if raw is not None else None)
-        return values[0], values[1]
-
-
-def _typed(kind: PrimitiveType, raw: bytes) -> Any:
-    """Return a bound's value. One written before the column was widened is shorter than the type is now."""
-    if str(kind) == "long" and len(raw) == 4:
-        return int.from_bytes(raw, "little", signed=True)
-    if str(kind) == "double" and len(raw) == 4:
-        return None
-    return from_bytes(kind, raw)

@@ -168,7 +168,7 @@ def _boundaries(values: pa.Table) -> list[int]:
         before, after = whole.slice(0, max(len(whole) - 1, 0)), whole.slice(1)
         unequal = pc.fill_null(pc.not_equal(before, after), pa.scalar(False))
         one_null = pc.not_equal(pc.is_null(before), pc.is_null(after))
-        differs: Any = pc.or_(unequal, one_null)
+        differs: Any = pc.or_(cast(Any, unequal), cast(Any, one_null))
         changed: list[Any] = pc.indices_nonzero(differs).to_pylist()
         found.update(index + 1 for index in changed)
     return sorted(found)

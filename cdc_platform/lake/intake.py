@@ -168,8 +168,8 @@ class Reader:
         known = intake.position_kinds.setdefault(generation, stored.value if stored else kind.value)
         if known != kind.value:
             raise SchemaError(
-                f"the file is ordered by {kind.value}, the table's changes since its last full load by {known}; "
-                "positions of two kinds cannot be compared",
+                f"the file is ordered by {kind.value}, the table's changes since its last full load by "
+                f"{known}; positions of two kinds cannot be compared",
                 where=f"{self._where} {accepted.file.key}",
                 mend="start a new generation (reload the table), then release or discard this file",
             )

@@ -1,8 +1,8 @@
 """The merge rule for tables with a key, as SQL over the tables of one workspace.
 
 ``events`` (staged) → ``actions`` (what each event does to which key) → ``touched`` (the keys) → ``known`` and
-``tombs`` (what the table remembers of them) → ``fates`` (what becomes of each key) and ``gone`` (the base rows,
-by file and row number, that disappear).
+``tombs`` (what the table remembers of them) → ``fates`` (what becomes of each key) and ``gone`` (the base
+rows, by file and row number, that disappear).
 
 An action is an upsert or a delete of one key at one position. A key-changing update is two: delete(old) and
 upsert(new). Two updates of one transaction, one right after the other in their file, that swap two keys, with
@@ -22,8 +22,8 @@ from cdc_platform.naming import quoted
 #: Why the rule sets an event aside: cause → (reason, mend).
 REASONS = {
     "forgotten": (
-        "the event is older than the deletes the table remembers (tombstone_horizon_days), and the table has no "
-        "row of its key: whether the row was deleted since cannot be told",
+        "the event is older than the deletes the table remembers (tombstone_horizon_days), and the table has "
+        "no row of its key: whether the row was deleted since cannot be told",
         "discard it if the row is gone at the source; release it if the row exists; or reload the table",
     ),
 }
@@ -61,7 +61,8 @@ class KeyedRule:
                    e.{COMMITTED_AT} AS committed_at, e.{AT} AS happened_at, e.{FILE} AS file, e.{ROW} AS "row"
             FROM events e LEFT JOIN swaps f ON f.event = e.{EVENT}
             UNION ALL
-            SELECT m.event, {old}, m.generation, m.position, true, m.committed_at, m.happened_at, m.file, m."row"
+            SELECT m.event, {old}, m.generation, m.position, true,
+                   m.committed_at, m.happened_at, m.file, m."row"
             FROM moves m WHERE m.event NOT IN (SELECT second FROM swaps)"""
         )
         self._con.execute(f"CREATE TABLE touched AS SELECT DISTINCT {self._keys} FROM actions")
@@ -105,8 +106,9 @@ class KeyedRule:
     def decide(self, floor: str | None) -> None:
         """Make ``fates`` from ``actions``, ``known`` and ``tombs``.
 
-        ``fate`` is stale, lost (below the tombstone floor, so in doubt), upsert, delete, or shadow (a soft-deleted
-        row). ``event`` is the event whose image the row shows; NULL with ``image_file`` when it is a base row's.
+        ``fate`` is stale, lost (below the tombstone floor, so in doubt), upsert, delete, or shadow (a
+        soft-deleted row). ``event`` is the event whose image the row shows, NULL where ``image_file`` says
+        that it is a base row's.
         """
         self._con.execute(f"CREATE TABLE latest AS {self._newest('true')}")
         table_knows = f"""
@@ -140,7 +142,8 @@ class KeyedRule:
             f"CASE WHEN t.generation IS NULL THEN {_NOWHERE} ELSE {place('t.generation', 't.position')} END"
         )
         return f"""CREATE TABLE fates AS
-            SELECT {self._keys}, l.event, l.generation, l.position, l.committed_at, l.happened_at, l.file, l."row",
+            SELECT {self._keys}, l.event, l.generation, l.position, l.committed_at, l.happened_at,
+                   l.file, l."row",
                    NULL::VARCHAR AS op, k.stored IS NOT NULL AS has_row,
                    NULL::INTEGER AS image_file, NULL::BIGINT AS image_pos,
                    NULL::BIGINT AS image_generation, NULL::DECIMAL(38, 0) AS image_position,
@@ -150,7 +153,7 @@ class KeyedRule:
             FROM latest l {join}"""
 
     def _soft_fates(self, join: str) -> str:
-        """A deleted row stays, shown with its last image: a later-found older event may still better the image."""
+        """A deleted row stays, with its last image, which an older event found later may still better."""
         self._con.execute(f"CREATE TABLE images AS {self._newest('NOT deletes')}")
         buried = (
             f"CASE WHEN t.generation IS NULL THEN {_NOWHERE} ELSE {place('t.generation', 't.position')} END"
@@ -161,10 +164,13 @@ class KeyedRule:
         return f"""CREATE TABLE fates AS
             WITH found AS (
                 SELECT {self._keys}, {place("l.generation", "l.position")} AS here, l.deletes AS deletes,
-                       l.committed_at AS here_committed_at, l.happened_at AS here_at, l.file AS file, l."row" AS "row",
+                       l.committed_at AS here_committed_at, l.happened_at AS here_at,
+                       l.file AS file, l."row" AS "row",
                        i.event AS event,
-                       CASE WHEN i.event IS NULL THEN {_NOWHERE} ELSE {place("i.generation", "i.position")} END AS image,
-                       k.stored IS NOT NULL AS has_row, k.file AS base_file, k.pos AS base_pos, k.op AS base_op,
+                       CASE WHEN i.event IS NULL THEN {_NOWHERE}
+                            ELSE {place("i.generation", "i.position")} END AS image,
+                       k.stored IS NOT NULL AS has_row, k.file AS base_file, k.pos AS base_pos,
+                       k.op AS base_op,
                        k.committed_at AS base_committed_at,
                        greatest(coalesce(k.stored, {_NOWHERE}), {buried}) AS there,
                        t.committed_at AS tomb_committed_at, t.happened_at AS tomb_at, {shown} AS shown
@@ -197,8 +203,8 @@ class KeyedRule:
     def set_aside_lost(self) -> None:
         """Move the events in doubt to ``set_aside``."""
         self._con.execute(
-            f"INSERT INTO set_aside SELECT 'forgotten', e.* FROM events e JOIN fates f ON f.event = e.{EVENT} "
-            "WHERE f.fate = 'lost'"
+            "INSERT INTO set_aside SELECT 'forgotten', e.* FROM events e "
+            f"JOIN fates f ON f.event = e.{EVENT} WHERE f.fate = 'lost'"
         )
 
     def outcome_sql(self, columns: Sequence[str]) -> str:
@@ -213,11 +219,13 @@ class KeyedRule:
         if self._soft:
             query += (
                 f" UNION ALL SELECT f.op, {control}, {selected} FROM fates f "
-                "JOIN shadow_images e ON e.file = f.image_file AND e.pos = f.image_pos WHERE f.fate = 'shadow'"
+                "JOIN shadow_images e ON e.file = f.image_file AND e.pos = f.image_pos "
+                "WHERE f.fate = 'shadow'"
             )
         return query
 
     def tombstones_sql(self) -> str:
         """Return the SQL of the tombstones this batch leaves."""
-        return f"""SELECT {self._keys}, generation, position, committed_at, happened_at, image_generation, image_position
+        return f"""SELECT {self._keys}, generation, position, committed_at, happened_at,
+                   image_generation, image_position
             FROM fates WHERE fate IN ('delete', 'shadow')"""

@@ -5,10 +5,10 @@ under another file name is known by it; rows of a load (position 0) and other po
 their file, so two deliveries of one file under two names are two sets of rows. That is the most the input can
 tell, and why DMS advises a key.
 
-*append*: loads and inserts are rows; deletes are ignored and counted; updates are set aside. *multiset*: a delete
-removes exactly one equal copy (every column, NULLs alike) that came before it; an update with a full before
-image is a delete and an insert; a delete that finds no copy is set aside. Tombstones remember, by position, the
-deletes and the inserts they removed, so that neither acts twice.
+*append*: loads and inserts are rows; deletes are ignored and counted; updates are set aside. *multiset*: a
+delete removes exactly one equal copy (every column, NULLs alike) that came before it; an update with a full
+before image is a delete and an insert; a delete that finds no copy is set aside. Tombstones remember, by
+position, the deletes and the inserts they removed, so that neither acts twice.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class NoKeyRule:
             QUALIFY row_number() OVER (PARTITION BY {GENERATION}, {POSITION} ORDER BY {FILE}, {ROW}) > 1"""
         )
         self._refuse_updates()
-        control = f"{GENERATION} AS generation, {POSITION} AS position, {COMMITTED_AT} AS committed_at, {AT} AS happened_at"
+        control = f"{GENERATION} AS generation, {POSITION} AS position"
+        control += f", {COMMITTED_AT} AS committed_at, {AT} AS happened_at"
         control += f', {FILE} AS file, {ROW} AS "row"'
         fresh = f"{EVENT} NOT IN (SELECT event FROM repeated)"
         before = ", ".join(f"{quoted(before_name(c))} AS {quoted(c)}" for c in self._columns)
@@ -110,13 +111,13 @@ class NoKeyRule:
     def match(self, base_copies: str) -> None:
         """Match ``removing`` with copies that came before; make ``gone`` and drop matched rows of ``added``.
 
-        ``base_copies`` is SQL for (file, pos, generation, position, columns…) of base rows with equal contents.
+        ``base_copies`` is SQL for (file, pos, generation, position, columns…) of base rows of equal contents.
         A delete is unmatched where, in order, more deletes than copies of its contents have come.
         """
         self._con.execute(
             f"""CREATE TABLE copies AS
-            SELECT file AS base_file, pos AS base_pos, NULL::BIGINT AS event, generation, position, {self._values}
-            FROM ({base_copies})
+            SELECT file AS base_file, pos AS base_pos, NULL::BIGINT AS event, generation, position,
+                   {self._values} FROM ({base_copies})
             UNION ALL
             SELECT NULL, NULL, event, generation, position, {self._values}
             FROM added a SEMI JOIN removing r ON {self._equal("a", "r")}"""
@@ -132,8 +133,9 @@ class NoKeyRule:
             balanced AS (SELECT *, sum(side) OVER ({running}) AS balance FROM both_sides),
             lowest AS (SELECT *, least(min(balance) OVER ({running}), 0) AS low FROM balanced)
             SELECT file, "row", generation, position FROM (
-                SELECT *, coalesce(lag(low) OVER ({group} ORDER BY generation, position, side DESC, file, "row"), 0)
-                    AS low_before FROM lowest) WHERE side = -1 AND low < low_before"""
+                SELECT *, coalesce(lag(low) OVER (
+                    {group} ORDER BY generation, position, side DESC, file, "row"), 0) AS low_before
+                FROM lowest) WHERE side = -1 AND low < low_before"""
         )
         self._con.execute(
             "INSERT INTO set_aside SELECT 'no-copy', e.* FROM events e "
@@ -175,7 +177,8 @@ class NoKeyRule:
     def tombstones_sql(self) -> str:
         """Return the SQL of positions that left no visible row: deletes, and the inserts they removed."""
         nothing = "NULL::BIGINT AS image_generation, NULL::DECIMAL(38, 0) AS image_position"
-        row = f"generation AS {GENERATION}, position AS {POSITION}, generation, position, committed_at, happened_at, {nothing}"
+        identity = f"generation AS {GENERATION}, position AS {POSITION}"
+        row = f"{identity}, generation, position, committed_at, happened_at, {nothing}"
         if not self._has_sequence or self._policy == NoKey.APPEND:
             return f"SELECT {row} FROM removing WHERE false"
         base = (
@@ -184,6 +187,7 @@ class NoKeyRule:
         )
         spent = (
             "SELECT generation, position, committed_at, happened_at FROM matched UNION ALL "
-            f"SELECT generation, position, committed_at, happened_at FROM undone WHERE position > 0 UNION ALL {base}"
+            "SELECT generation, position, committed_at, happened_at FROM undone WHERE position > 0 "
+            f"UNION ALL {base}"
         )
         return f"SELECT {row} FROM ({spent})"

@@ -107,7 +107,8 @@ class PartialImages:
             SELECT {self._keys}, s.stop,
                    coalesce(max(o.number) FILTER (WHERE o.{OP} <> 'U'), 0) AS start,
                    coalesce(bool_or(o.{OP} <> 'U'), false) AS has_start
-            FROM ends s JOIN ordered o USING ({self._keys}) WHERE o.number <= s.stop GROUP BY {self._keys}, s.stop"""
+            FROM ends s JOIN ordered o USING ({self._keys})
+            WHERE o.number <= s.stop GROUP BY {self._keys}, s.stop"""
         )
         laid = ", ".join(
             f"arg_max(o.{quoted(c)}, o.number) FILTER (WHERE o.{quoted(c)} IS NOT NULL) AS {quoted(c)}"
@@ -119,8 +120,10 @@ class PartialImages:
             FROM runs r JOIN ordered o USING ({self._keys})
             WHERE o.number BETWEEN r.start AND r.stop AND o.{OP} <> 'D' GROUP BY {self._keys}, r.has_start"""
         )
-        imageless = f"SELECT {self._keys} FROM laid l ANTI JOIN base_images i USING ({self._keys}) WHERE NOT has_start"
-        self._con.execute(f"CREATE TABLE imageless AS {imageless}")
+        self._con.execute(
+            f"CREATE TABLE imageless AS SELECT {self._keys} FROM laid l "
+            f"ANTI JOIN base_images i USING ({self._keys}) WHERE NOT has_start"
+        )
         self._set_aside(
             "no-image",
             f"FROM ordered e JOIN runs r USING ({self._keys}) "
@@ -135,6 +138,7 @@ class PartialImages:
             based = ", ".join(f"i.{quoted(c)} AS {quoted('_cdc_base_' + c)}" for c in self._others)
             self._con.execute(
                 f"""UPDATE events SET {values} FROM (
-                    SELECT o.{EVENT} AS target, l.*, {based} FROM laid l JOIN ordered o USING ({self._keys}, number)
+                    SELECT o.{EVENT} AS target, l.*, {based}
+                    FROM laid l JOIN ordered o USING ({self._keys}, number)
                     LEFT JOIN base_images i USING ({self._keys})) f WHERE events.{EVENT} = f.target"""
             )

@@ -212,7 +212,7 @@ class _Planner:
         return (int(row[0]) if row else 0) + unread
 
     def _set_aside(self, intake: Intake) -> list[QuarantineItem]:
-        """Turn the events the rule set aside into items. Raises _HopelessFile where they are most of a file."""
+        """Turn what the rule set aside into items. Raises _HopelessFile where it is most of a file."""
         found: dict[int, StagedFile] = {}
         by_index = {staged.index: staged for staged in intake.staged}
         items = []

@@ -27,7 +27,7 @@ _LOWEST = Position(-1, -1)
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to write: rows and tombstones as SQL over the workspace. Rows to remove are in its table ``gone``."""
+    """What to write, as SQL over the workspace, whose table ``gone`` names the rows to remove."""
 
     #: Control columns then the source's; '' for no rows.
     rows_sql: str = ""
@@ -152,8 +152,8 @@ def _decide_no_key(
     _look_up(con, rows, tombstones, _oldest(con))
     rule.decide()
     rule.match(_equal_rows_sql(con, target, rows))
-    query = """SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM gone), (SELECT count(*) FROM repeated),
-        (SELECT count(*) FROM events WHERE _cdc_op = 'D')"""
+    query = """SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM gone),
+        (SELECT count(*) FROM repeated), (SELECT count(*) FROM events WHERE _cdc_op = 'D')"""
     found = con.execute(query).fetchone()
     assert found is not None
     added, gone, repeated, deletes = map(int, found)

