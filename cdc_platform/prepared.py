@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +96,14 @@ def dbt_environment(config: PlatformConfig) -> dict[str, str]:
 
 def build_manifest(config: PlatformConfig) -> Path:
     """Make ``target/manifest.json`` of the dbt project, which Dagster loads; return its path."""
-    folder = project_folder(config)
-    _dbt(config, ["parse"], target=folder / "target")
-    return folder / "target" / "manifest.json"
+    target = project_folder(config) / "target"
+    target.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix="parse-") as made:
+        _dbt(config, ["parse"], target=Path(made))
+        # Renamed into place: a code location that loads meanwhile never reads half a manifest.
+        for name in ("partial_parse.msgpack", "manifest.json"):
+            (Path(made) / name).replace(target / name)
+    return target / "manifest.json"
 
 
 def build_prepared(config: PlatformConfig, lake: Lake, *, select: Sequence[str] = ()) -> PreparedBuild:
