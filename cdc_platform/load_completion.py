@@ -85,9 +85,9 @@ def _statistics_agree(
         return False
     try:
         told = platform.table_statistics(source, table_id)
-        if told is None or told.table_state != "Table completed" or told.full_load_end_time is None:
+        if told is None or not told.is_loaded or told.loaded_at is None:
             return False
-        if told.full_load_end_time < load_set.last_written_at - _CLOCKS:
+        if told.loaded_at < load_set.last_written_at - _CLOCKS:
             return False
         return told.full_load_rows == _rows(platform, source, table_id, load_set)
     except CdcError:

@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cdc_platform.config.model import TableConfig
+from cdc_platform.lake.health import table_health
 from cdc_platform.lake.quarantine import QuarantineState, items_in
 
 if TYPE_CHECKING:
-    from pyiceberg.table import Table
-
     from cdc_platform.pipeline import Platform
 
 
@@ -56,7 +55,6 @@ def status(platform: Platform, sources: Collection[str] | None = None) -> Iterat
 def _status(
     platform: Platform, source: str, table: TableConfig, verdict_window: str | None, verdict: str | None
 ) -> TableStatus:
-    base = platform.lake.load(source, table.id)
     applied = platform.applied(source, table.id)
     windows = platform.windows(source, table.id)
     pending = sum(
@@ -66,13 +64,13 @@ def _status(
     )
     items = items_in(platform.objects(source, table.id), QuarantineState.OPEN)
     files = sum(item.row is None for item in items)
-    snapshot = base.current_snapshot() if base is not None else None
+    health = table_health(platform.lake, source, table)
     lag = (datetime.now(UTC) - applied.watermark).total_seconds() if applied.watermark else None
     return TableStatus(
         source=source,
         table_id=table.id,
-        rows=live_rows(base) if base is not None else None,
-        snapshot_id=str(snapshot.snapshot_id) if snapshot else None,
+        rows=health.rows if health is not None else None,
+        snapshot_id=str(health.snapshot_id) if health is not None and health.snapshot_id else None,
         last_window=windows[-1] if windows else None,
         pending_files=pending,
         watermark=applied.watermark,
@@ -82,12 +80,3 @@ def _status(
         verdict=verdict,
         verdict_window=verdict_window,
     )
-
-
-def live_rows(table: Table) -> int:
-    """Return how many rows a base table has, from its newest snapshot's summary."""
-    snapshot = table.current_snapshot()
-    if snapshot is None or snapshot.summary is None:
-        return 0
-    totals = snapshot.summary.additional_properties
-    return int(totals.get("total-records", 0)) - int(totals.get("total-position-deletes", 0))
