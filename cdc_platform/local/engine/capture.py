@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from cdc_platform.errors import CdcError
 from cdc_platform.local.engine.buffer import TableBuffer, Transaction
 from cdc_platform.local.engine.context import RunContext
-from cdc_platform.local.engine.load import reload_tables
+from cdc_platform.local.engine.load import Reload, begin_reload
 from cdc_platform.local.engine.lsn import StopPosition
 from cdc_platform.local.engine.outcome import (
     FAILURES,
@@ -67,6 +67,7 @@ class ChangeCapture:
         self._here: LogPosition = context.state.position
         self._transaction: Transaction | None = None
         self._end: str | None = None
+        self._reload: Reload | None = None
         self._counter = self._here.counter
         self._must_release = self._has_published = False
         self._saved_at = self._polled_at = self._confirmed_at = 0.0
@@ -88,6 +89,8 @@ class ChangeCapture:
             for buffer in self._live_buffers():
                 buffer.discard()
             self._context.publisher.discard_held()
+            if self._reload is not None:
+                self._reload.close()
             stream.close()
 
     # -- reading
@@ -203,15 +206,21 @@ class ChangeCapture:
         if self._must_release:
             self._publish_all()
             self._context.state.history.clear()
-        if self._context.reloads:
-            self._publish_all()
-            self._save()
-            reload_tables(self._context)
+        self._reload_tables()
         self._checkpoint(now)
         if self._must_release or now - self._confirmed_at >= _CONFIRM_SECONDS:
             stream.confirm(self._here.lsn, self._context.state.needed_lsn)
             self._must_release, self._confirmed_at = False, now
         return None
+
+    def _reload_tables(self) -> None:
+        if self._reload is None and self._context.reloads:
+            self._reload = begin_reload(self._context)
+        if self._reload is not None and self._here.lsn >= self._reload.lsn:
+            self._publish_all()
+            self._save()
+            self._reload.load()
+            self._reload = None
 
     def _poll(self, now: float) -> Stop | None:
         context = self._context

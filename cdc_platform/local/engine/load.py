@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,13 +71,40 @@ def finish_load(context: RunContext) -> None:
     context.save()
 
 
-def reload_tables(context: RunContext) -> None:
-    """Load the tables that wait for it again, in order with the log.
+class Reload:
+    """Tables that are loaded again while changes are captured: a snapshot that waits for the log.
 
-    The caller has made every file of earlier changes visible and stands between two transactions. The
-    snapshot is taken now; changes committed before it are then passed over, being in the load. So every
-    change file after the new LOAD files holds newer changes only.
+    The snapshot is taken first. When the log has been read up to it, and every change before it is in
+    visible files, :meth:`load` writes the new LOAD files. So no change is left out on account of the reload
+    (a table that is empty by now gets no LOAD file that could tell of its deletes), and every change file
+    after the new LOAD files holds newer changes only.
     """
+
+    def __init__(self, context: RunContext, tables: list[str]) -> None:
+        self._context = context
+        self._tables = tables
+        self._open = ExitStack()
+        self._snapshot = self._open.enter_context(context.source.exported_snapshot(context.is_stopping))
+
+    @property
+    def lsn(self) -> int:
+        """The position the log must be read up to before :meth:`load`."""
+        return self._snapshot.lsn
+
+    def load(self) -> None:
+        """Write the LOAD files. The caller has published all changes and stands between two transactions."""
+        self._context.publisher.clock.wait_for_next_second()
+        with self._open, suppress(StopRequested):
+            load_tables(self._context, self._snapshot, self._tables, is_reload=True)
+            self._context.save()
+
+    def close(self) -> None:
+        """Give the snapshot back; tables not loaded by now are loaded when the task resumes."""
+        self._open.close()
+
+
+def begin_reload(context: RunContext) -> Reload | None:
+    """Take a snapshot for the tables that wait to be loaded again; None when there is none of the task's."""
     wanted: list[str] = []
     while context.reloads:
         table_id = ".".join(context.reloads.popleft())
@@ -85,15 +113,12 @@ def reload_tables(context: RunContext) -> None:
             # a run killed from here on loads the table again
             context.state.tables[table_id].is_loaded = False
     if not wanted:
-        return
+        return None
     context.save()
-    context.publisher.clock.wait_for_next_second()
     try:
-        with context.source.exported_snapshot(context.is_stopping) as snapshot:
-            load_tables(context, snapshot, wanted, is_reload=True)
+        return Reload(context, wanted)
     except StopRequested:
-        return
-    context.save()
+        return None
 
 
 def _load_table(context: RunContext, snapshot: Snapshot, table: SourceTable, *, is_reload: bool) -> None:
