@@ -4,7 +4,6 @@ Snapshot ids are text: they exceed what a browser shows exactly.
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 #: How many rows of a table the UI is given; the report and the lake hold all.
 SHOWN_ROWS = 20
+SHOWN_CHARACTERS = 120
 
 #: Metadata entry of a raw window that tells whether its manifest changed since.
 FINGERPRINT = "files_fingerprint"
@@ -184,25 +184,22 @@ def _moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
-def _json(values: object) -> str:
-    return json.dumps(values, ensure_ascii=False, default=str)
+def _shown(row: Mapping[str, Any] | None, columns: Sequence[str] = ()) -> str:
+    """Return a row in one line a person can read, shortened; the report has all of it."""
+    if row is None:
+        return "no row"
+    text = ", ".join(f"{name} = {row.get(name)}" for name in columns or row)
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
 
 
 def _discrepancy_row(discrepancy: Discrepancy) -> dict[str, str]:
-    def shown(row: Mapping[str, Any] | None) -> str:
-        if row is None:
-            return "no row"
-        picked = {c: row.get(c) for c in discrepancy.columns} if discrepancy.columns else row
-        return _json(picked)
-
-    expected, actual = discrepancy.witnesses
+    first, second = discrepancy.witnesses
     return {
-        "key": _json(discrepancy.key),
+        "key": _shown(discrepancy.key),
         "what": discrepancy.kind.value,
         "verdict": discrepancy.verdict.value,
-        "columns": ", ".join(discrepancy.columns),
-        "first witness": f"{expected}: {shown(discrepancy.expected)}",
-        "second witness": f"{actual}: {shown(discrepancy.actual)}",
+        first: _shown(discrepancy.expected, discrepancy.columns),
+        second: _shown(discrepancy.actual, discrepancy.columns),
         "reason": discrepancy.reason,
     }
 
@@ -255,6 +252,7 @@ def reconciliation_metadata(outcome: Reconciliation) -> dict[str, Any]:
             "summary": dg.MetadataValue.md(outcome.sentence),
             "comparisons": table_value(lines),
             "discrepancies": sum(one.discrepancies_total for one in outcome.comparisons),
+            "report": dg.MetadataValue.path(outcome.report) if outcome.report else None,
             "run": outcome.run_id,
             "seconds": round(outcome.seconds, 3),
         }

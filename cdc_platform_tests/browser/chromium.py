@@ -130,6 +130,15 @@ class Browser:
                 f"there is nothing to click that says {text!r}; the page shows:\n{self.text()}"
             )
 
+    def settle(self, *, seconds: float = 1.5) -> None:
+        """Give animations and layout the time to end: wait until the text has not changed for a while."""
+        last, since = self.text(), time.monotonic()
+        deadline = since + 20
+        while time.monotonic() - since < seconds and time.monotonic() < deadline:
+            time.sleep(0.2)
+            if (shown := self.text()) != last:
+                last, since = shown, time.monotonic()
+
     def screenshot(self, path: Path) -> None:
         """Write what the window shows as a PNG."""
         path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))

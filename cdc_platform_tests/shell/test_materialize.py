@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -105,6 +106,8 @@ def test_a_window_of_the_whole_chain_passes_its_checks(shop: Shop, instance: dg.
     assert "UNVERIFIED" in str(found["source_matches_base"].description)
     assert {"2024-05-03"} == {one.partition for one in found.values()}
     assert result.success
+    report = metadata_of(result, *RECONCILIATION)["report"].value
+    assert "raw_matches_base" in Path(report).read_text()
 
 
 def test_a_merge_tells_rows_snapshot_columns_and_ops(shop: Shop, instance: dg.DagsterInstance) -> None:
@@ -163,4 +166,6 @@ def test_a_row_changed_out_of_band_is_different_and_fails_the_run(
     }
     assert dg.AssetCheckSeverity.ERROR == found["raw_matches_base"].severity
     (row,) = found["raw_matches_base"].metadata["discrepancies"].records  # type: ignore[union-attr]
-    assert ('{"id": 2}', "missing") == (row.data["key"], row.data["what"])
+    assert {"key": "id = 2", "what": "missing", "raw": "id = 2, note = b", "base": "no row"} == {
+        name: row.data[name] for name in ("key", "what", "raw", "base")
+    }
