@@ -132,7 +132,6 @@ def load_window_events(
     if key:
         for statement in fold_statements(key, tuple(columns.names), completed):
             connection.execute(statement)
-    null_key = " OR ".join(f"{quoted(column)} IS NULL" for column in key) or "false"
     return WindowEvents(
         key=key,
         key_columns=keys,
@@ -142,7 +141,7 @@ def load_window_events(
         rejected_rows=counts.rejected,
         held_rows=counts.held,
         discarded_rows=counts.discarded,
-        keyless_rows=count(connection, f"SELECT count(*) FROM raw_events WHERE {null_key}"),
+        keyless_rows=_keyless(connection, key),
         stale_rows=count(connection, f"SELECT count(*) FROM raw_events WHERE {GENERATION} < {completed}"),
         keys=count(connection, "SELECT count(*) FROM keys") if key else 0,
         applied_files=len(applied),
@@ -157,6 +156,11 @@ def count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
     """Return the single number ``sql`` yields."""
     row = connection.execute(sql).fetchone()
     return int(row[0]) if row and row[0] is not None else 0
+
+
+def _keyless(connection: duckdb.DuckDBPyConnection, key: tuple[str, ...]) -> int:
+    null_key = " OR ".join(f"{quoted(column)} IS NULL" for column in key) or "false"
+    return count(connection, f"SELECT count(*) FROM raw_events WHERE {null_key}")
 
 
 def _keys_of(files: Sequence[WindowFile], standing: Standing) -> tuple[str, ...]:
