@@ -24,7 +24,8 @@ from cdc_platform.naming import safe_name
 
 __all__ = ["config_schema", "load_config", "parse_config"]
 
-_SECRET_KEYS = ("dsn", "password", "webhook_url")
+_SECRET_KEYS = ("password", "webhook_url")
+_SECRET_PROPERTY = re.compile(r"secret|password|token|credential", re.IGNORECASE)
 
 
 def load_config(path: str | os.PathLike[str]) -> PlatformConfig:
@@ -97,14 +98,19 @@ def _literal_secrets(document: Document) -> list[Mistake]:
     found: list[Mistake] = []
     for path in document.lines:
         value = _value_at(document.data, path)
-        if not (isinstance(value, str) and path and path[-1] in _SECRET_KEYS):
-            continue
-        if "${" not in value and (path[-1] != "dsn" or redact(value) != value):
+        if isinstance(value, str) and path and "${" not in value and _is_secret(path, value):
             what = f"a secret is written into the file: {path[-1]} = ***"
             found.append(
                 document.mistake(path, what, f"put it into the environment and write ${{{_name(path)}}}")
             )
     return found
+
+
+def _is_secret(path: Path, value: str) -> bool:
+    """Return whether a value is a secret: by its key, or because it holds a password (a URL, a DSN)."""
+    key = str(path[-1])
+    by_key = key in _SECRET_KEYS or ("properties" in path and _SECRET_PROPERTY.search(key) is not None)
+    return by_key or redact(value) != value
 
 
 def _name(path: Path) -> str:
@@ -192,7 +198,7 @@ def _shown(value: object, path: Path, references: Mapping[Path, str]) -> str:
         return references[path]
     if isinstance(value, (dict, list, tuple)) or value is None:
         return ""
-    if path and ("properties" in path or path[-1] in _SECRET_KEYS):
+    if path and ("properties" in path or _is_secret(path, str(value))):
         return "***"
     return redact(repr(value))
 

@@ -6,6 +6,9 @@ not hold is told as such.
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -172,9 +175,17 @@ def _close(stage: Stage, story: Story) -> None:
     for claim in story.broken:
         story.tell(f"✘ {claim}")
     story.tell(f"The lake stays in {stage.folder}. Look around:")
-    story.tell(f"  cdc status -c {config}")
-    story.tell(f"  cdc quarantine list -c {config}")
+    for command in ("status", "quarantine list"):
+        story.tell(f"  {_cdc()} {command} -c {config}")
     story.tell("And with Dagster's UI: make up")
+
+
+def _cdc() -> str:
+    """Return how this person can run the command: it is on the PATH only in an active environment."""
+    if shutil.which("cdc"):
+        return "cdc"
+    beside = Path(sys.executable).with_name("cdc")
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
 def apply(stage: Stage) -> dict[str, MergeResult]:

@@ -162,6 +162,21 @@ def test_a_password_in_the_file_is_refused_and_not_repeated() -> None:
     assert "${CDC_RETAIL_DSN}" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "catalog",
+    [
+        "{type: glue, properties: {s3.secret-access-key: hunter2}}",
+        "{type: sql, uri: 'postgresql://etl:hunter2@db/catalog'}",
+    ],
+)
+def test_a_secret_of_the_catalog_is_refused_in_the_file_too(catalog: str) -> None:
+    text = changed("  warehouse: lake\n", f"  warehouse: lake\n  catalog: {catalog}\n")
+
+    (mistake,) = mistakes_of(text, {"CDC_RETAIL_DSN": "host=h"})
+    assert "a secret is written into the file" in mistake[1]
+    assert "hunter2" not in str(mistake)
+
+
 def test_a_secret_from_the_environment_is_not_shown_in_a_mistake() -> None:
     text = changed("      dsn: ${CDC_RETAIL_DSN}\n", "      host: h\n      port: ${CDC_PORT}\n")
 
