@@ -111,10 +111,12 @@ class KeyedRule:
         that it is a base row's.
         """
         self._con.execute(f"CREATE TABLE latest AS {self._newest('true')}")
-        table_knows = f"""
-            SELECT {self._keys}, max({place("coalesce(generation, -1)", "coalesce(position, -1)")}) AS stored,
-                   max(op) AS op, max(file) AS file, max(pos) AS pos, max(committed_at) AS committed_at
-            FROM known GROUP BY {self._keys}"""
+        stored = place("coalesce(generation, -1)", "coalesce(position, -1)")
+        table_knows = self._first(
+            f"SELECT *, {stored} AS stored FROM known",
+            ["stored", "op", "file", "pos", "committed_at"],
+            "stored DESC, file, pos",
+        )
         join = f"LEFT JOIN ({table_knows}) k USING ({self._keys}) LEFT JOIN tombs t USING ({self._keys})"
         self._con.execute(self._soft_fates(join) if self._soft else self._hard_fates(join, floor))
         self._con.execute(
@@ -125,12 +127,21 @@ class KeyedRule:
     def _newest(self, condition: str) -> str:
         """Return SQL for the newest action of each key that ``condition`` lets through."""
         names = ["event", "deletes", "generation", "position", "committed_at", "happened_at", "file", "row"]
-        unpacked = ", ".join(f"w.{quoted(name)}" for name in names)
-        packed = ", ".join(f"'{name}': {quoted(name)}" for name in names)
-        order = """{'g': generation, 'p': position, 'f': file, 'r': "row", 'u': NOT deletes}"""
+        order = 'generation DESC, position DESC, file DESC, "row" DESC, deletes'
+        return self._first(f"SELECT * FROM actions WHERE {condition}", names, order)
+
+    def _first(self, rows: str, names: Sequence[str], order: str) -> str:
+        """Return SQL for the first of ``rows`` per key, by ``order``.
+
+        Most keys have one row: only the others are sorted, so that a large load neither sorts nor aggregates
+        whole rows in memory.
+        """
+        selected = f"{self._keys}, {', '.join(map(quoted, names))}"
+        several = f"SELECT {self._keys} FROM ({rows}) GROUP BY {self._keys} HAVING count(*) > 1"
         return (
-            f"SELECT {self._keys}, {unpacked} FROM (SELECT {self._keys}, "
-            f"arg_max({{{packed}}}, {order}) AS w FROM actions WHERE {condition} GROUP BY {self._keys})"
+            f"SELECT {selected} FROM ({rows}) ANTI JOIN ({several}) USING ({self._keys}) UNION ALL "
+            f"SELECT {selected} FROM ({rows}) SEMI JOIN ({several}) USING ({self._keys}) "
+            f"QUALIFY row_number() OVER (PARTITION BY {self._keys} ORDER BY {order}) = 1"
         )
 
     def _hard_fates(self, join: str, floor: str | None) -> str:

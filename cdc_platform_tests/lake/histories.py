@@ -122,7 +122,9 @@ def _act(random: Random, rows: dict[int, Row], keys: int, transaction: Transacti
 
 def _move(random: Random, rows: dict[int, Row], events: list[Any], old: int, new: int) -> None:
     row = rows.pop(old)
-    rows[new] = row if random.random() < 0.5 else _row(random)
+    # A row that moves straight back with other values cannot be told from two rows that swapped keys.
+    moves_back = bool(events) and events[-1][0] == "U" and (events[-1][1], events[-1][3]) == (old, new)
+    rows[new] = row if moves_back or random.random() < 0.5 else _row(random)
     events.append(("U", new, rows[new], old))
 
 
