@@ -149,6 +149,7 @@ class ChangeCapture:
         if stop is not None and stop.is_commit_time and committed > stop.moment:
             self._end = STOPPED_AT_COMMIT_TIME
             return
+        self._reload_once_read(commit_lsn)
         self._counter = self._here.counter
         self._transaction = Transaction.begin(self._here, commit_lsn, committed)
 
@@ -206,17 +207,18 @@ class ChangeCapture:
         if self._must_release:
             self._publish_all()
             self._context.state.history.clear()
-        self._reload_tables()
+        if self._reload is None and self._context.reloads:
+            self._reload = begin_reload(self._context)
+        self._reload_once_read(self._here.lsn)
         self._checkpoint(now)
         if self._must_release or now - self._confirmed_at >= _CONFIRM_SECONDS:
             stream.confirm(self._here.lsn, self._context.state.needed_lsn)
             self._must_release, self._confirmed_at = False, now
         return None
 
-    def _reload_tables(self) -> None:
-        if self._reload is None and self._context.reloads:
-            self._reload = begin_reload(self._context)
-        if self._reload is not None and self._here.lsn >= self._reload.lsn:
+    def _reload_once_read(self, lsn: int) -> None:
+        """Load again what waits for it when the log was read up to its snapshot, and not beyond."""
+        if self._reload is not None and lsn >= self._reload.lsn:
             self._publish_all()
             self._save()
             self._reload.load()
