@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,9 @@ def current_lsn(dsn: str) -> int:
     assert row is not None
     high, _, low = row[0].partition("/")
     return (int(high, 16) << 32) | int(low, 16)
+
+
+def file_ms(path: Path) -> int:
+    """Return the time in the name of a change file, in milliseconds since 1970."""
+    moment = datetime.strptime(path.stem + "000", "%Y%m%d-%H%M%S%f")
+    return int(moment.replace(tzinfo=UTC).timestamp() * 1000)

@@ -11,7 +11,7 @@ import pytest
 
 from cdc_platform.local.contract import StartType
 from cdc_platform.local.sample import add_column, create_sample, run_workload
-from cdc_platform_tests.local.task_bench import RULES, TaskBench, before_images
+from cdc_platform_tests.local.task_bench import RULES, TaskBench, before_images, file_ms
 
 pytestmark = pytest.mark.postgres
 
@@ -323,11 +323,11 @@ def test_every_insert_is_in_the_load_or_in_the_log_and_never_in_both(
     bench.stop()
     load, *changes = bench.files("t")
     loaded = pq.read_table(load).column("id").to_pylist()
-    moment = load.stat().st_mtime
+    moment = load.stat().st_mtime_ns // 1_000_000
     logged = [
         number
         for path in changes
-        if path.stat().st_mtime > moment
+        if file_ms(path) >= moment
         for number in pq.read_table(path).column("id").to_pylist()
     ]
     assert sorted(loaded + logged) == sorted(bench.source("t", "id"))

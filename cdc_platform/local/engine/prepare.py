@@ -58,6 +58,12 @@ def prepare_source(context: RunContext, request: StartRequest, connection: Conne
         if unknown and not is_fresh:
             _skip_sequences(context)
     to_load = _to_load(context, published.union(unknown), is_fresh=is_fresh)
+    if not is_fresh and context.state.is_load_done and context.spec.migration_type != "full-load":
+        # the log is read up to their snapshot first, as for any reload: it may hold the only word of deletes
+        for table_id in to_load:
+            statistics = context.state.tables[table_id].statistics
+            context.reloads.append((statistics.schema_name, statistics.table_name))
+        to_load = []
     return Preparation(names, to_load, is_reload=request.start_type is StartType.RELOAD)
 
 
