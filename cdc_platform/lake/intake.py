@@ -51,6 +51,16 @@ class Intake:
     position_kinds: dict[int, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """A file whose columns fit; ``items`` are the rows of it that were released, None for all of it."""
+
+    index: int
+    source: MergeInput
+    columns: FileColumns
+    items: tuple[QuarantineItem, ...] | None
+
+
 def select_inputs(
     inputs: Sequence[MergeInput], record: AppliedRecord, items: Sequence[QuarantineItem]
 ) -> Selection:
@@ -114,35 +124,47 @@ class Reader:
     def read(self, selection: Selection) -> Intake:
         """Stage every selected file; a file that cannot be read is set aside whole and the others go on."""
         intake = Intake()
+        try:
+            self._stage_all(selection, self._admit_all(selection, intake), intake)
+        finally:
+            for file in self._opened.values():
+                file.close()
+        return intake
+
+    def _admit_all(self, selection: Selection, intake: Intake) -> list[_Admitted]:
+        """Take in the columns of every file, which decides the types that the rows are staged with."""
         wanted: list[tuple[MergeInput, tuple[QuarantineItem, ...] | None]] = [
             *((source, items) for source, items in selection.rows),
             *((source, None) for source in selection.whole),
         ]
-        admitted: list[tuple[int, FileColumns]] = []
-        for index, (source, _) in enumerate(wanted):
+        admitted = []
+        for index, (source, items) in enumerate(wanted):
             try:
-                admitted.append((index, self._admit(index, source, intake)))
+                admitted.append(_Admitted(index, source, self._admit(index, source, intake), items))
             except (RawFileError, SchemaError) as e:
                 self._set_aside(intake, source, e)
         self.before = tuple(
-            column for column in self._target.before if any(column in c.before for _, c in admitted)
+            column
+            for column in self._target.before
+            if any(column in each.columns.before for each in admitted)
         )
         self.has_full_before = set(self.before) == set(self._target.columns)
+        return admitted
+
+    def _stage_all(self, selection: Selection, admitted: list[_Admitted], intake: Intake) -> None:
         if admitted:
             staging = Staging(self._con, self._target.key, self._target.columns, self._staged_before())
         else:
             staging = Staging(self._con, (), {}, ())
         self._con.execute("CREATE TABLE released (file INTEGER)")
-        free_files = {(i.key, i.etag) for i in selection.released if i.row is None}
-        for index, columns in admitted:
-            source, items = wanted[index]
-            self._stage(staging, index, source, columns, items, intake)
-            if items is not None or source.identity in free_files:
-                self._con.execute("INSERT INTO released VALUES (?)", [index])
-                mine = items or [i for i in selection.released if (i.key, i.etag) == source.identity]
+        whole = {(item.key, item.etag): item for item in selection.released if item.row is None}
+        for each in admitted:
+            self._stage(staging, each, intake)
+            freed = each.items or tuple(filter(None, [whole.get(each.source.identity)]))
+            if freed:
+                self._con.execute("INSERT INTO released VALUES (?)", [each.index])
                 again = {item.id for item in intake.quarantined}
-                intake.replayed += [item.id for item in mine if item.id not in again]
-        return intake
+                intake.replayed += [item.id for item in freed if item.id not in again]
 
     def _staged_before(self) -> tuple[str, ...]:
         # A keyed table always has these columns, so that one rule serves files with and without them.
@@ -150,9 +172,15 @@ class Reader:
 
     def _admit(self, index: int, source: MergeInput, intake: Intake) -> FileColumns:
         file = source.open()
-        check_event_schema(file.schema, where=source.accepted.file.key)
-        self._check_position_kind(source, file, intake)
-        columns = self._target.admit(file)
+        try:
+            check_event_schema(file.schema, where=source.accepted.file.key)
+            self._check_position_kind(source, file, intake)
+            columns = self._target.admit(file)
+        except BaseException:
+            file.close()
+            raise
+        if source.accepted.kind != FileKind.LOAD:
+            intake.position_kinds[source.accepted.generation] = file.position_kind.value
         if len(self._opened) < _KEEP_OPEN:
             self._opened[index] = file
         else:
@@ -163,30 +191,24 @@ class Reader:
         accepted = source.accepted
         if accepted.kind == FileKind.LOAD:
             return
-        generation, kind = accepted.generation, file.position_kind
-        stored = self._record.position_kind(generation)
-        known = intake.position_kinds.setdefault(generation, stored.value if stored else kind.value)
-        if known != kind.value:
+        kind = file.position_kind.value
+        stored = self._record.position_kind(accepted.generation)
+        known = stored.value if stored else intake.position_kinds.get(accepted.generation, kind)
+        if known != kind:
             raise SchemaError(
-                f"the file is ordered by {kind.value}, the table's changes since its last full load by "
-                f"{known}; positions of two kinds cannot be compared",
+                f"the file is ordered by {kind}, the table's changes since its last full load by {known}; "
+                "positions of two kinds cannot be compared",
                 where=f"{self._where} {accepted.file.key}",
                 mend="start a new generation (reload the table), then release or discard this file",
             )
 
-    def _stage(
-        self,
-        staging: Staging,
-        index: int,
-        source: MergeInput,
-        columns: FileColumns,
-        items: tuple[QuarantineItem, ...] | None,
-        intake: Intake,
-    ) -> None:
+    def _stage(self, staging: Staging, admitted: _Admitted, intake: Intake) -> None:
+        source, items = admitted.source, admitted.items
         only = None if items is None else {item.row for item in items if item.row is not None}
         try:
-            with closing(self._opened.pop(index) if index in self._opened else source.open()) as file:
-                staged = staging.add(index, source, file, columns, only)
+            opened = self._opened.pop(admitted.index, None)
+            with closing(opened if opened is not None else source.open()) as file:
+                staged = staging.add(admitted.index, source, file, admitted.columns, only)
         except (RawFileError, SchemaError) as e:
             self._set_aside(intake, source, e)
             return

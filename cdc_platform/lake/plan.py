@@ -78,6 +78,9 @@ class MergePlan:
     @property
     def has_record(self) -> bool:
         """Whether there is anything for a snapshot to record."""
+        if self.base is None:
+            # A load without rows leaves no file: there is nothing yet to make a table of.
+            return bool(self.intake.staged)
         return bool(self.intake.staged or self.selection.superseded or self.completed is not None)
 
     def close(self) -> None:

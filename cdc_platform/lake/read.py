@@ -18,6 +18,7 @@ from pyiceberg.table import Table
 from cdc_platform.config.model import PlatformConfig
 from cdc_platform.errors import MergeError
 from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.naming import quoted, sql_text
 
 _BATCH_ROWS = 65_536
@@ -115,7 +116,9 @@ def _add_s3_secret(con: duckdb.DuckDBPyConnection, config: PlatformConfig) -> No
             frozen = credentials.get_frozen_credentials()
             key, secret, token = frozen.access_key, frozen.secret_key, frozen.token
     options = {"KEY_ID": key, "SECRET": secret, "SESSION_TOKEN": token, "REGION": region}
-    endpoint = properties.get("s3.endpoint")
+    # DuckDB does not read the variables that lead every other AWS client to another endpoint.
+    variables = (os.environ.get(f"AWS_ENDPOINT_URL{suffix}") for suffix in ("_S3", ""))
+    endpoint = properties.get("s3.endpoint") or next(filter(None, variables), None)
     if endpoint:
         scheme, _, host = endpoint.partition("://")
         options |= {"ENDPOINT": host, "URL_STYLE": "path", "USE_SSL": "false" if scheme == "http" else "true"}
@@ -124,11 +127,18 @@ def _add_s3_secret(con: duckdb.DuckDBPyConnection, config: PlatformConfig) -> No
 
 
 def iceberg_scan_sql(table: Table, snapshot_id: int | None = None) -> str:
-    """Return the SQL table expression that reads ``table`` as of its loaded metadata."""
+    """Return the SQL table expression that reads ``table`` as of its loaded metadata.
+
+    A table without a snapshot has no rows; DuckDB itself would refuse it.
+    """
     location = sql_text(local_path(table.metadata_location))
-    if snapshot_id is None:
+    if snapshot_id is not None:
+        return f"iceberg_scan({location}, snapshot_from_id = {snapshot_id}::UBIGINT)"
+    if table.current_snapshot() is not None:
         return f"iceberg_scan({location})"
-    return f"iceberg_scan({location}, snapshot_from_id = {snapshot_id}::UBIGINT)"
+    fields = table.schema().fields
+    columns = (f"NULL::{duckdb_type(f.field_type) or 'VARCHAR'} AS {quoted(f.name)}" for f in fields)
+    return f"(SELECT {', '.join(columns)} WHERE false)"
 
 
 def local_path(location: str) -> str:
@@ -155,19 +165,9 @@ def scan(
             "there is no base table yet", where=f"{source}/{table_id}", mend="merge its files first"
         )
     selected = ", ".join(quoted(name) for name in columns) if columns else "*"
-    query = f"SELECT {selected} FROM {_source(table, snapshot_id)}" + (f" WHERE {where}" if where else "")
+    query = f"SELECT {selected} FROM {iceberg_scan_sql(table, snapshot_id)}"
+    if where:
+        query += f" WHERE {where}"
     con = open_workspace(lake, iceberg=True)
     # The reader keeps the result alive, and the result its connection.
     return con.execute(query).to_arrow_reader(_BATCH_ROWS)
-
-
-def _source(table: Table, snapshot_id: int | None) -> str:
-    """Return what to select from; a table without a snapshot has no rows and DuckDB would refuse it."""
-    if snapshot_id is not None or table.current_snapshot() is not None:
-        return iceberg_scan_sql(table, snapshot_id)
-    from cdc_platform.lake.column_types import duckdb_type
-
-    fields = ", ".join(
-        f"NULL::{duckdb_type(f.field_type)} AS {quoted(f.name)}" for f in table.schema().fields
-    )
-    return f"(SELECT {fields} WHERE false)"

@@ -20,7 +20,7 @@ from cdc_platform_tests.lake.conftest import Bench, lake_config
 from cdc_platform_tests.lake.histories import History, delivered_files, random_groups, random_history
 
 #: More for a soak: CDC_HYPOTHESIS_EXAMPLES=2000 pytest cdc_platform_tests/lake/test_histories.py
-EXAMPLES = int(os.environ.get("CDC_HYPOTHESIS_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("CDC_HYPOTHESIS_EXAMPLES", "12"))
 
 _soak = settings(
     max_examples=EXAMPLES,

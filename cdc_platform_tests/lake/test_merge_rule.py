@@ -354,3 +354,15 @@ def test_two_swaps_through_one_temporary_key_in_one_transaction_leave_nothing_at
     bench.merge(change_file("a", *changes, generation=1))
 
     assert [(1, "c"), (2, "a"), (3, "b")] == bench.rows()
+
+
+def test_a_load_without_a_row_or_a_file_makes_no_table(bench: Bench) -> None:
+    result = bench.merge(completed=1)
+
+    assert (None, None) == (result.snapshot_id, bench.lake.load(SOURCE, bench.config.id))
+
+
+def test_a_file_without_rows_makes_an_empty_table_that_reads_as_empty(bench: Bench) -> None:
+    bench.merge(load_file("l"))
+
+    assert [] == bench.rows()

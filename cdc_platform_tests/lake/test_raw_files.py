@@ -29,7 +29,7 @@ from cdc_platform_tests.lake.histories import History, Transaction, random_group
 from cdc_platform_tests.lake.memory_files import EPOCH
 
 #: More for a soak: CDC_HYPOTHESIS_EXAMPLES=500 pytest cdc_platform_tests/lake/test_raw_files.py
-EXAMPLES = int(os.environ.get("CDC_HYPOTHESIS_EXAMPLES", "5"))
+EXAMPLES = int(os.environ.get("CDC_HYPOTHESIS_EXAMPLES", "4"))
 
 TYPES: dict[str, pa.DataType] = {"id": pa.int64(), "v": pa.int32(), "w": pa.string()}
 CHANGE_TYPES = {**TYPES, "BI_id": pa.int64()}
