@@ -44,6 +44,9 @@ def load_tables(context: RunContext, snapshot: Snapshot, table_ids: list[str], *
     }
     for done, table_id in enumerate(table_ids):
         report.full_load_progress_percent = 100 * done // len(table_ids)
+        if context.stopping.is_set():
+            # before the table's earlier files are removed
+            raise StopRequested
         table = present.get(table_id)
         if table is None:
             context.state.tables[table_id].statistics.table_state = "Table does not exist"
