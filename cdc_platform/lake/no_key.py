@@ -141,6 +141,11 @@ class NoKeyRule:
             "INSERT INTO set_aside SELECT 'no-copy', e.* FROM events e "
             f'JOIN unmatched u ON u.file = e.{FILE} AND u."row" = e.{ROW}'
         )
+        self._take_copies()
+
+    def _take_copies(self) -> None:
+        """Take one copy for each matched delete, the earliest first."""
+        group = f"PARTITION BY {self._values}"
         self._con.execute(
             'CREATE TABLE matched AS SELECT * FROM removing ANTI JOIN unmatched USING (file, "row")'
         )

@@ -120,6 +120,10 @@ class PartialImages:
             FROM runs r JOIN ordered o USING ({self._keys})
             WHERE o.number BETWEEN r.start AND r.stop AND o.{OP} <> 'D' GROUP BY {self._keys}, r.has_start"""
         )
+        self._write_images()
+
+    def _write_images(self) -> None:
+        """Set aside what has nothing to be laid over; write the other images over their keys' last events."""
         self._con.execute(
             f"CREATE TABLE imageless AS SELECT {self._keys} FROM laid l "
             f"ANTI JOIN base_images i USING ({self._keys}) WHERE NOT has_start"

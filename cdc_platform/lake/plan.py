@@ -17,8 +17,8 @@ from typing import Any
 import duckdb
 from pyiceberg.table import Table
 
-from cdc_platform.config.model import DeleteMode, Images, NoKey, TableConfig
-from cdc_platform.errors import SchemaError, UnreadableRawFile
+from cdc_platform.config.model import TableConfig
+from cdc_platform.errors import UnreadableRawFile
 from cdc_platform.events import GENERATION, POSITION, ROW, Op, Position
 from cdc_platform.lake.applied import AppliedRecord, read_applied
 from cdc_platform.lake.base_rows import BaseRows
@@ -34,7 +34,14 @@ from cdc_platform.lake.quarantine import (
 )
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.lake.result import MergeCounts
-from cdc_platform.lake.rules import REASONS, Decision, decide, identity, identity_types
+from cdc_platform.lake.rules import (
+    REASONS,
+    Decision,
+    check_declaration,
+    decide,
+    identity,
+    identity_types,
+)
 from cdc_platform.lake.schema import TargetSchema
 from cdc_platform.lake.staging import AT, EVENT, FILE, StagedFile, place
 from cdc_platform.lake.tombstones import Tombstones
@@ -102,7 +109,7 @@ def plan_merge(
     ``inputs`` or applied; it is honoured when none of them failed. Raises SchemaError when the table's
     declaration contradicts itself.
     """
-    _check_declaration(table, source)
+    check_declaration(table, source)
     refused: dict[tuple[str, str], QuarantineItem] = {}
     while True:
         planner = _Planner(lake, source, table, inputs, completed_generation, refused)
@@ -286,18 +293,3 @@ def _item(staged: StagedFile, values: Mapping[str, Any]) -> QuarantineItem:
     reason, mend = REASONS[values["cause"]]
     shown = {name: value for name, value in values.items() if name not in _INTERNAL}
     return item_of(staged.input.accepted, values[ROW], reason=reason, mend=mend, values=shown)
-
-
-def _check_declaration(table: TableConfig, source: str) -> None:
-    if table.no_key == NoKey.MULTISET and table.delete_mode == DeleteMode.SOFT:
-        raise SchemaError(
-            "a table without a key cannot keep deleted rows",
-            where=f"{source}/{table.id}",
-            mend="set `delete_mode: hard`, or give the table a `merge_key`",
-        )
-    if table.no_key and table.images == Images.PARTIAL:
-        raise SchemaError(
-            "partial images need a merge key to be folded by",
-            where=f"{source}/{table.id}",
-            mend="set `images: full`, or give the table a `merge_key`",
-        )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import duckdb
 
 from cdc_platform.config.model import DeleteMode, Images, NoKey, TableConfig
+from cdc_platform.errors import SchemaError
 from cdc_platform.events import GENERATION, POSITION, Position, PositionKind
 from cdc_platform.lake import keyed, no_key, partial
 from cdc_platform.lake.base_rows import BaseRows
@@ -171,3 +172,19 @@ def _equal_rows_sql(con: duckdb.DuckDBPyConnection, target: TargetSchema, rows: 
         where = "NULL::BIGINT AS generation, NULL::DECIMAL(38, 0) AS position"
         return f"SELECT 0 AS file, 0::BIGINT AS pos, {where}, {values} WHERE false"
     return rows.equal_sql("removing", columns)
+
+
+def check_declaration(table: TableConfig, source: str) -> None:
+    """Raise SchemaError when the table's declaration contradicts itself."""
+    if table.no_key == NoKey.MULTISET and table.delete_mode == DeleteMode.SOFT:
+        raise SchemaError(
+            "a table without a key cannot keep deleted rows",
+            where=f"{source}/{table.id}",
+            mend="set `delete_mode: hard`, or give the table a `merge_key`",
+        )
+    if table.no_key and table.images == Images.PARTIAL:
+        raise SchemaError(
+            "partial images need a merge key to be folded by",
+            where=f"{source}/{table.id}",
+            mend="set `images: full`, or give the table a `merge_key`",
+        )
