@@ -6,7 +6,7 @@ however often, the table ends the same, so a backfill, a re-run and the daemon m
 
 import dagster as dg
 
-from cdc_platform.assets.checks import BASE_CHECKS, build_window_checks
+from cdc_platform.assets.checks import BASE_CHECKS, MERGE_KEYS_ARE_UNIQUE, build_window_checks
 from cdc_platform.assets.conditions import when_dependency_moved
 from cdc_platform.assets.keys import base_key, commit_pool, namespace_of, owners_of, raw_key, tags_of
 from cdc_platform.assets.metadata import merge_metadata
@@ -50,11 +50,17 @@ def build_base_asset(
 def build_base_checks(
     *, source: str, table: TableConfig, partitions: dg.PartitionsDefinition
 ) -> dg.AssetChecksDefinition:
-    """Return the checks of a base table; they run right after each merge."""
+    """Return the checks of a base table; they run right after each merge.
+
+    Checks without a condition ride along with their asset, but not in a run for which the daemon also asks
+    for a check of another asset, as it does with those of raw. One that has a condition brings all along; a
+    backfill leaves that one out, and the daemon makes up for it.
+    """
     return build_window_checks(
         source=source,
         table_id=table.id,
         asset=base_key(source, table.id),
         partitions=partitions,
         checks=BASE_CHECKS,
+        conditions={MERGE_KEYS_ARE_UNIQUE: when_dependency_moved()},
     )

@@ -24,8 +24,9 @@ RAW_CHECKS = {
     FILES_ARE_READABLE: "Every accepted file of the window opens and has the columns it must have.",
     "row_counts_match_replication_statistics": "The table's files hold as many rows as DMS says it wrote.",
 }
+MERGE_KEYS_ARE_UNIQUE = "merge_keys_are_unique"
 BASE_CHECKS = {
-    "merge_keys_are_unique": "No two rows of the base table have the same merge key.",
+    MERGE_KEYS_ARE_UNIQUE: "No two rows of the base table have the same merge key.",
     "no_rows_quarantined": "No file or row of the window waits in quarantine.",
     "watermark_is_current": "The base table has everything that was accepted up to the end of the window.",
     "schema_matches_configuration": "Columns, key and partitions of the base table are what cdc.yaml says.",
@@ -79,11 +80,12 @@ def build_window_checks(
     asset: dg.AssetKey,
     partitions: dg.PartitionsDefinition,
     checks: Mapping[str, str],
-    condition: dg.AutomationCondition[Any] | None = None,
+    conditions: Mapping[str, dg.AutomationCondition[Any]],
 ) -> dg.AssetChecksDefinition:
     """Return one step that runs the ``checks`` selected for a window of ``asset``."""
     specs = [
-        window_check_spec(name, asset, partitions, text, condition=condition) for name, text in checks.items()
+        window_check_spec(name, asset, partitions, text, condition=conditions.get(name))
+        for name, text in checks.items()
     ]
 
     @dg.multi_asset_check(name="__".join([*asset.path, "checks"]), specs=specs, can_subset=True)

@@ -19,14 +19,6 @@ def when_dependency_moved() -> dg.AutomationCondition[Any]:
     return (pending & ~dg.AutomationCondition.in_progress()).with_label("dependency_moved")
 
 
-def when_reported() -> dg.AutomationCondition[Any]:
-    """True for a check of a window that was reported without a run; a run brings its checks along itself."""
-    by_run = dg.AutomationCondition.executed_with_tags(tag_keys={"dagster/partition"})
-    reported = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.newly_updated() & ~by_run)
-    pending = _since_request(reported)
-    return (pending & ~dg.AutomationCondition.in_progress()).with_label("reported_without_a_run")
-
-
 def when_verdict_allows(reconciliations: Sequence[dg.AssetKey]) -> dg.AutomationCondition[Any]:
     """True when one of ``reconciliations`` newly passed its blocking check and none of them stands failed.
 

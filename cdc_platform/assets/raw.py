@@ -7,7 +7,7 @@ backfill does the same work in a run: it lists the window again and accepts what
 import dagster as dg
 
 from cdc_platform.assets.checks import FILES_ARE_READABLE, RAW_CHECKS, build_window_checks
-from cdc_platform.assets.conditions import when_reported
+from cdc_platform.assets.conditions import when_dependency_moved
 from cdc_platform.assets.keys import has_replication, owners_of, raw_key, replication_key, tags_of
 from cdc_platform.assets.metadata import raw_metadata
 from cdc_platform.assets.outcome import dagster_outcome
@@ -64,5 +64,5 @@ def build_raw_checks(
         asset=raw_key(source, table.id),
         partitions=partitions,
         checks=there,
-        condition=when_reported(),
+        conditions=dict.fromkeys(there, when_dependency_moved()),
     )

@@ -45,7 +45,7 @@ def find_chromium() -> str | None:
 class Browser:
     """A headless browser with one page, open from construction to ``close``."""
 
-    def __init__(self, *, width: int = 1440, height: int = 900) -> None:
+    def __init__(self, *, width: int = 1440, height: int = 900, scale: float = 1.0) -> None:
         executable = find_chromium()
         if executable is None:
             raise RuntimeError("there is no Chromium; install it: apt-get install chromium")
@@ -64,7 +64,7 @@ class Browser:
                 "Emulation.setDeviceMetricsOverride",
                 width=width,
                 height=height,
-                deviceScaleFactor=1,
+                deviceScaleFactor=scale,
                 mobile=False,
             )
         except BaseException:

@@ -31,7 +31,7 @@ def reconciled(dagster: Dagster, window: str) -> bool:
     return any(status == "SUCCEEDED" and first <= window <= last for status, first, last in statuses)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 def test_files_become_reconciled_windows_and_a_backfill_changes_nothing(shop: Shop) -> None:
     one_table(shop)
     shop.load("orders", EARLIER, [{"id": 1, "note": "a"}, {"id": 2, "note": "b"}])
@@ -40,6 +40,8 @@ def test_files_become_reconciled_windows_and_a_backfill_changes_nothing(shop: Sh
         for window in (key(EARLIER), key(LATER)):
             wait_until(lambda window=window: reconciled(dagster, window), bool, seconds=120)  # type: ignore[misc]
         rows = shop.rows("orders")
+        green = [("SUCCEEDED", key(EARLIER), key(LATER))]
+        merged = dagster.checks(*BASE)
 
         backfill = dagster.backfill(RAW, BASE, RECONCILIATION, windows=[key(LATER), key(EARLIER)])
         done = wait_until(
@@ -49,6 +51,10 @@ def test_files_become_reconciled_windows_and_a_backfill_changes_nothing(shop: Sh
         assert [{"id": 1, "note": "A"}] == rows
         assert ("COMPLETED_SUCCESS", rows) == (done, shop.rows("orders"))
         assert {key(EARLIER), key(LATER)} == dagster.windows(*BASE)
-        green = [("SUCCEEDED", key(EARLIER), key(LATER))]
-        assert dict.fromkeys(dagster.checks(*BASE), green) == dagster.checks(*BASE)
-        assert {"files_are_readable": green} == dagster.checks(*RAW)
+        assert dict.fromkeys(merged, green) == merged
+        # a backfill leaves out the checks that have a condition; the daemon asks for them right after it
+        wait_until(
+            lambda: {**dagster.checks(*BASE), **dagster.checks(*RAW)},
+            lambda found: all(ranges == green for ranges in found.values()),
+            seconds=120,
+        )
