@@ -8,6 +8,7 @@ processes: what is recorded with the data decides what is still to do, never the
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -180,7 +181,13 @@ def take_in(
     )
     for refused in result.refused:
         _quarantine_name(platform, source, refused)
-    return result
+    for table_id in {one.table_id for one in result.accepted}:
+        _close_overwritten(platform, source, table_id)
+    if full and windows is None:
+        for _, table in platform.tables([source]):
+            if tables is None or table.id in tables:
+                _close_taken_away(platform, source, table.id, result.refused)
+    return replace(result, refused=tuple(_not_given_up(platform, source, result.refused)))
 
 
 def merge_table(
@@ -224,3 +231,36 @@ def _quarantine_name(platform: Platform, source: str, refused: RefusedFile) -> N
     accepted = AcceptedFile(refused.file, FileKind.CHANGES, refused.file.last_modified, window, 0)
     item = quarantine.item_of(accepted, None, reason=refused.error.what, mend=refused.error.mend)
     quarantine.record(platform.objects(source, refused.table_id), [item])
+
+
+def _close_overwritten(platform: Platform, source: str, table_id: str) -> None:
+    """Close what waits of file versions that were written again: the new version comes in by itself."""
+    objects = platform.objects(source, table_id)
+    waiting = [item for item in quarantine.items_in(objects) if item.state in quarantine.WAITING]
+    for window in {item.window for item in waiting}:
+        replaced = platform.manifest(source, table_id, window).replaced
+        mine = [item for item in waiting if item.window == window and (item.key, item.etag) in replaced]
+        quarantine.mark_replaced(objects, mine)
+
+
+def _close_taken_away(
+    platform: Platform, source: str, table_id: str, refused: Collection[RefusedFile]
+) -> None:
+    """Close what waits of refused names that are not in the raw folder any more as they were."""
+    objects = platform.objects(source, table_id)
+    there = {(one.file.key, one.file.etag) for one in refused if one.table_id == table_id}
+    for item in quarantine.items_in(objects):
+        if item.state not in quarantine.WAITING or item.row is not None or (item.key, item.etag) in there:
+            continue
+        files = platform.manifest(source, table_id, item.window).files
+        if all((one.file.key, one.file.etag) != (item.key, item.etag) for one in files):
+            quarantine.mark_replaced(objects, [item])
+
+
+def _not_given_up(platform: Platform, source: str, refused: Collection[RefusedFile]) -> Iterator[RefusedFile]:
+    """Yield the refused files a person has not discarded."""
+    for one in refused:
+        objects = platform.objects(source, one.table_id)
+        item = quarantine.find(objects, one.file.key, one.file.etag)
+        if item is None or item.state is not quarantine.QuarantineState.DISCARDED:
+            yield one

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cdc_platform.errors import CdcError, RawFileError, SchemaError
-from cdc_platform.lake.quarantine import QuarantineItem, QuarantineState, items_in
+from cdc_platform.lake.quarantine import WAITING, QuarantineItem, items_in
 from cdc_platform.raw_counts import OpCounts, count_files, generation_counts
 
 if TYPE_CHECKING:
@@ -164,5 +164,4 @@ def schema_matches_configuration(platform: Platform, source: str, table_id: str,
 
 
 def _waiting(platform: Platform, source: str, table_id: str) -> Iterator[QuarantineItem]:
-    states = (QuarantineState.OPEN, QuarantineState.RELEASED)
-    return (item for item in items_in(platform.objects(source, table_id)) if item.state in states)
+    return (item for item in items_in(platform.objects(source, table_id)) if item.state in WAITING)

@@ -28,12 +28,21 @@ MAX_REJECTED_SHARE = 0.5
 
 
 class QuarantineState(StrEnum):
-    """Where an item stands. ``REPLAYED`` is set by the merge that applied a released item."""
+    """Where an item stands.
+
+    ``REPLAYED`` is set by the merge that applied a released item, ``REPLACED`` when the file was written
+    again (the new version is taken in by itself) or, for a name that was refused, taken away.
+    """
 
     OPEN = "open"
     RELEASED = "released"
     DISCARDED = "discarded"
     REPLAYED = "replayed"
+    REPLACED = "replaced"
+
+
+#: Items that something or somebody still has to do with.
+WAITING = (QuarantineState.OPEN, QuarantineState.RELEASED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +116,12 @@ def record(objects: ObjectStore, items: Iterable[QuarantineItem]) -> None:
             objects.replace(name, _bytes(item), stored.version)
 
 
+def find(objects: ObjectStore, key: str, etag: str, row: int | None = None) -> QuarantineItem | None:
+    """Return the item of a file or row, None when it was never set aside."""
+    data = objects.get(_name(quarantine_id(key, etag, row)))
+    return _item(data) if data is not None else None
+
+
 def items_in(objects: ObjectStore, state: QuarantineState | None = None) -> list[QuarantineItem]:
     """Return a store's items, oldest first."""
     found = []
@@ -138,13 +153,25 @@ def discard(lake: Lake, source: str, table_id: str, item_id: str) -> QuarantineI
 def mark_replayed(objects: ObjectStore, item_ids: Iterable[str]) -> None:
     """Close the released items a merge has applied."""
     for item_id in item_ids:
-        stored = objects.read(_name(item_id))
-        if stored is None:
-            continue
-        item = _item(stored.data)
-        if item.state == QuarantineState.RELEASED:
-            closed = replace(item, state=QuarantineState.REPLAYED, decided_at=_now())
-            objects.replace(_name(item_id), _bytes(closed), stored.version)
+        _close(objects, item_id, (QuarantineState.RELEASED,), QuarantineState.REPLAYED)
+
+
+def mark_replaced(objects: ObjectStore, items: Iterable[QuarantineItem]) -> None:
+    """Close waiting items whose file is not there any more as it was set aside."""
+    for item in items:
+        _close(objects, item.id, WAITING, QuarantineState.REPLACED)
+
+
+def _close(
+    objects: ObjectStore, item_id: str, states: tuple[QuarantineState, ...], state: QuarantineState
+) -> None:
+    stored = objects.read(_name(item_id))
+    if stored is None:
+        return
+    item = _item(stored.data)
+    if item.state in states:
+        closed = replace(item, state=state, decided_at=_now())
+        objects.replace(_name(item_id), _bytes(closed), stored.version)
 
 
 def _decide(lake: Lake, source: str, table_id: str, item_id: str, state: QuarantineState) -> QuarantineItem:
@@ -155,8 +182,9 @@ def _decide(lake: Lake, source: str, table_id: str, item_id: str, state: Quarant
         mend = "`cdc quarantine list` shows the ids there are"
         raise MergeError(f"there is no quarantined item {item_id!r}", where=where, mend=mend)
     item = _item(stored.data)
-    if item.state == QuarantineState.REPLAYED:
-        raise MergeError(f"item {item_id} was already applied", where=where, mend="nothing is left to decide")
+    if item.state in (QuarantineState.REPLAYED, QuarantineState.REPLACED):
+        what = f"item {item_id} is closed: its file was {item.state.value}"
+        raise MergeError(what, where=where, mend="nothing is left to decide")
     decided = replace(item, state=state, decided_at=_now())
     if not objects.replace(_name(item_id), _bytes(decided), stored.version):
         raise MergeError(f"item {item_id} was changed meanwhile", where=where, mend="look at it again")

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from cdc_platform.lake.applied import AppliedRecord
-from cdc_platform.lake.quarantine import QuarantineItem, QuarantineState
+from cdc_platform.lake.quarantine import WAITING, QuarantineItem, QuarantineState
 from cdc_platform.raw.files import AcceptedFile
 from cdc_platform.raw.manifests import WindowManifest
 from cdc_platform.reconcile.window_events import Events, Standing, WindowFile
 
 Version = tuple[str, str]
-
-#: A released row waits for the next merge just as an open one waits for a person.
-_HELD = (QuarantineState.OPEN, QuarantineState.RELEASED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +22,8 @@ class Quarantined:
     files: Mapping[Version, QuarantineState]
     held_rows: Mapping[Version, frozenset[int]]
     discarded_rows: Mapping[Version, frozenset[int]]
+    #: Whole files that wait, by the window they were set aside in; also those never accepted for their names.
+    waiting: Mapping[str, frozenset[Version]]
 
 
 def quarantined(items: Iterable[QuarantineItem]) -> Quarantined:
@@ -32,11 +31,15 @@ def quarantined(items: Iterable[QuarantineItem]) -> Quarantined:
     files: dict[Version, QuarantineState] = {}
     held: dict[Version, set[int]] = {}
     discarded: dict[Version, set[int]] = {}
+    waiting: dict[str, set[Version]] = {}
     for item in items:
         version = (item.key, item.etag)
         if item.row is None:
             files[version] = item.state
-        elif item.state in _HELD:
+            if item.state in WAITING:
+                waiting.setdefault(item.window, set()).add(version)
+        # a released row waits for the next merge just as an open one waits for a person
+        elif item.state in WAITING:
             held.setdefault(version, set()).add(item.row)
         elif item.state is QuarantineState.DISCARDED:
             discarded.setdefault(version, set()).add(item.row)
@@ -44,7 +47,14 @@ def quarantined(items: Iterable[QuarantineItem]) -> Quarantined:
         files,
         {version: frozenset(rows) for version, rows in held.items()},
         {version: frozenset(rows) for version, rows in discarded.items()},
+        {window: frozenset(versions) for window, versions in waiting.items()},
     )
+
+
+def refused_files(manifest: WindowManifest, quarantine: Quarantined) -> tuple[str, ...]:
+    """Return the keys of files that wait in the window's quarantine without ever having been accepted."""
+    accepted = {(file.file.key, file.file.etag) for file in manifest.files}
+    return tuple(sorted(key for key, _ in quarantine.waiting.get(manifest.window, frozenset()) - accepted))
 
 
 def standing_of(file: AcceptedFile, record: AppliedRecord, quarantine: Quarantined) -> Standing:
@@ -69,13 +79,15 @@ def window_files(
 ) -> list[WindowFile]:
     """Return the files of a window with where they stand.
 
-    A version that a newer file of the same key has overwritten is left out when its generation is superseded;
-    else it stays and opening it fails, which the comparison reports.
+    A version that a newer file of the same key has overwritten is left out when it was never applied (the
+    newer one stands for it) or its generation is superseded; else it stays and opening it fails, which the
+    comparison reports.
     """
     files = []
     for file in manifest.files:
         version = (file.file.key, file.file.etag)
-        if version in manifest.replaced and file.generation < record.generation_complete:
+        is_settled = version not in record.files or file.generation < record.generation_complete
+        if version in manifest.replaced and is_settled:
             continue
         files.append(
             WindowFile(

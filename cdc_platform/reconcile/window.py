@@ -33,7 +33,7 @@ from cdc_platform.reconcile.report import write_report
 from cdc_platform.reconcile.results import history, record
 from cdc_platform.reconcile.source_base import compare_source_base
 from cdc_platform.reconcile.sources import SourceReader
-from cdc_platform.reconcile.standing import standing_of, window_files
+from cdc_platform.reconcile.standing import refused_files, standing_of, window_files
 from cdc_platform.reconcile.subject import Platform, Subject, pin
 from cdc_platform.reconcile.verdict import (
     RAW_MATCHES_BASE,
@@ -143,6 +143,8 @@ def _load(subject: Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[Subje
         completed_generation=subject.view.completed_generation,
         where=subject.where,
     )
+    refused = refused_files(subject.manifest, subject.quarantine)
+    events = replace(events, quarantined_files=(*events.quarantined_files, *refused))
     if subject.view.relation is None:
         # Before the first merge there is no table: nothing but the keys can be compared, with no row.
         subject = replace(subject, view=replace(subject.view, schema=events.key_columns))

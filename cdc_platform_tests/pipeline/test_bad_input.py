@@ -15,6 +15,8 @@ from cdc_platform.errors import ConfigError, StorageUnavailable
 from cdc_platform.lake import quarantine
 from cdc_platform.lake.quarantine import QuarantineItem, QuarantineState
 from cdc_platform.pipeline import merge_table, take_in
+from cdc_platform.reconcile.verdict import Verdict
+from cdc_platform.reconcile.window import compare_window
 from cdc_platform.testing import write_change_file, write_load_file
 from cdc_platform_tests.pipeline.workbench import SOURCE, Workbench
 
@@ -49,6 +51,10 @@ def bench(tmp_path: Path) -> Workbench:
 
 def _waiting(bench: Workbench) -> list[QuarantineItem]:
     return quarantine.list_items(bench.platform.lake, SOURCE, "thing", state=QuarantineState.OPEN)
+
+
+def _raw_verdict(bench: Workbench, window: str) -> Verdict:
+    return compare_window(bench.platform, SOURCE, "thing", window).comparison("raw_matches_base").verdict
 
 
 def _truncate(bench: Workbench) -> None:
@@ -99,6 +105,29 @@ def test_a_mended_file_is_applied(bench: Workbench, spoil: Callable[[Workbench],
     bench.apply("thing")
 
     assert {"id": 3, "n": 30} == bench.by_key("thing", "id")[3]
+    assert [] == _waiting(bench)
+    assert Verdict.MATCH == _raw_verdict(bench, "2024-05-01")
+
+
+def test_a_refused_name_stands_against_match_until_it_is_taken_away(bench: Workbench) -> None:
+    odd = bench.raw / "public" / "thing" / "export-final(2).parquet"
+    odd.write_bytes(b"x")
+    bench.apply("thing")
+    (item,) = _waiting(bench)
+    before = _raw_verdict(bench, item.window)
+    odd.unlink()
+    bench.apply("thing")
+
+    assert (Verdict.UNVERIFIED, []) == (before, _waiting(bench))
+    assert Verdict.MATCH == _raw_verdict(bench, item.window)
+
+
+def test_a_refused_name_that_was_given_up_is_not_told_again(bench: Workbench) -> None:
+    (bench.raw / "public" / "thing" / "export-final(2).parquet").write_bytes(b"x")
+    told = take_in(bench.platform, SOURCE).refused
+    quarantine.discard(bench.platform.lake, SOURCE, "thing", _waiting(bench)[0].id)
+
+    assert (1, 0) == (len(told), len(take_in(bench.platform, SOURCE).refused))
 
 
 def test_an_unknown_op_and_a_null_key_are_set_aside_row_by_row(bench: Workbench) -> None:
