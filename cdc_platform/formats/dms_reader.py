@@ -137,7 +137,8 @@ def _opened(
 
 
 _RELOAD = (
-    "compare the object with what DMS wrote; restore it and release it from quarantine, or reload the table"
+    "compare the object with what DMS wrote and restore it: the restored file comes in by itself; "
+    "or reload the table"
 )
 
 
