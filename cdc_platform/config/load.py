@@ -16,7 +16,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from cdc_platform.config.document import Document, Mistake, Path, path_text, read_document
-from cdc_platform.config.model import DUPLICATE_TABLE, PlatformConfig, duplicate_tables
+from cdc_platform.config.model import DUPLICATE_TABLE, MEMORY_SIZE, PlatformConfig, duplicate_tables
 from cdc_platform.config.schema import config_schema, resolve_location
 from cdc_platform.config.substitution import substitute
 from cdc_platform.errors import ConfigError, redact
@@ -31,7 +31,7 @@ _SECRET_PROPERTY = re.compile(r"secret|password|token|credential", re.IGNORECASE
 def load_config(path: str | os.PathLike[str]) -> PlatformConfig:
     """Return the configuration in the file ``path``; its relative paths start from the file's folder.
 
-    Raises ConfigError with every mistake of the file.
+    Raises ConfigError with every mistake of the file; that it has no version or nothing to do is one.
     """
     file = FilePath(path)
     try:
@@ -41,7 +41,7 @@ def load_config(path: str | os.PathLike[str]) -> PlatformConfig:
         raise ConfigError(str(file), [("(file)", "there is no such file", mend)]) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(file), [("(file)", f"cannot be read: {error}", "save it as UTF-8")]) from error
-    return parse_config(text, file=str(file), base_folder=file.resolve().parent)
+    return parse_config(text, file=str(file), base_folder=file.resolve().parent, is_whole=True)
 
 
 def parse_config(
@@ -50,8 +50,12 @@ def parse_config(
     file: str = "cdc.yaml",
     base_folder: FilePath | None = None,
     environment: Mapping[str, str] | None = None,
+    is_whole: bool = False,
 ) -> PlatformConfig:
-    """Return the configuration ``text`` says. Raises ConfigError with every mistake."""
+    """Return the configuration ``text`` says. Raises ConfigError with every mistake.
+
+    ``is_whole`` also asks for what a whole file has to say, and the model has defaults for.
+    """
     document = read_document(file, text)
     mistakes = _literal_secrets(document)
     references = substitute(document, os.environ if environment is None else environment)
@@ -63,6 +67,8 @@ def parse_config(
     except ValidationError as error:
         found = [_mistake(details, document, references) for details in error.errors()]
         mistakes += [one for one in found if one is not None and one[0] not in unset]
+    if is_whole:
+        mistakes += _left_out(document)
     if "base_folder" in document.data:
         mistakes.append(document.mistake(("base_folder",), "unknown key", "remove it"))
     if mistakes or config is None:
@@ -118,6 +124,17 @@ def _name(path: Path) -> str:
     return safe_name("_".join(["cdc", *steps])).upper()
 
 
+def _left_out(document: Document) -> list[Mistake]:
+    """Return what a whole file lacks: its version, and a source (or a prepared layer) to work on."""
+    found: list[Mistake] = []
+    if "version" not in document.data:
+        found.append(document.mistake(("version",), "is missing", "start the file with `version: 1`"))
+    if document.data.get("sources", {}) == {} and document.data.get("prepared") is None:
+        mend = "add a source with its `raw` and `window` under `sources`"
+        found.append(document.mistake(("sources",), "there are no sources", mend))
+    return found
+
+
 def _duplicates(document: Document) -> list[Mistake]:
     """Return the tables listed twice. They are told here as well as by the model, so that they are told
     even when another part of the same source is wrong."""
@@ -162,6 +179,8 @@ def _mistake(details: ErrorDetails, document: Document, references: Mapping[Path
     if kind.startswith("union_tag"):
         expected = context.get("expected_tags", context.get("discriminator", "type"))
         return document.mistake(path, "what type it is cannot be told", f"set `type` to one of {expected}")
+    if kind == "string_pattern_mismatch" and context["pattern"] == MEMORY_SIZE:
+        return document.mistake(path, f"{shown} is not a size", "write a size such as 2GB")
     what = details["msg"][0].lower() + details["msg"][1:]
     return document.mistake(path, f"{shown}: {redact(what)}" if shown else redact(what), _mend(kind, context))
 
@@ -178,8 +197,6 @@ def _mend(kind: str, context: Mapping[str, Any]) -> str:
     if kind in bounds:
         name, words = bounds[kind]
         return f"write {words} {context[name]}"
-    if kind == "string_pattern_mismatch":
-        return f"write it in the form {context['pattern']}"
     forms = {
         "int": "write a whole number",
         "bool": "write true or false",

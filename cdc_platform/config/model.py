@@ -151,11 +151,15 @@ class LakeConfig(Model):
     namespace: str = Field("{source}", description="Iceberg namespace of a source's tables")
 
 
+#: A size as DuckDB reads it. The loader says it in words, editors check it as they type.
+MEMORY_SIZE = r"^\d+(\.\d+)?\s*(MB|GB|MiB|GiB)$"
+
+
 class EngineConfig(Model):
     """What executes a merge. One setting bounds its memory."""
 
     type: Literal["embedded", "spark", "glue", "emr-serverless", "emr-eks", "emr"] = "embedded"
-    memory_limit: str = Field("2GB", pattern=r"^\d+(\.\d+)?\s*(MB|GB|MiB|GiB)$")
+    memory_limit: str = Field("2GB", pattern=MEMORY_SIZE)
     threads: int = Field(2, ge=1)
     temp_directory: str | None = Field(None, description="where it spills; default beside the warehouse")
 
@@ -172,7 +176,7 @@ class PreparedOptions(Model):
 
     project: str = Field(description="folder of the dbt project; its manifest is in target/")
     database: str = Field(".cdc/prepared.duckdb", description="DuckDB file the prepared models go to")
-    memory_limit: str = Field("1GB", pattern=r"^\d+(\.\d+)?\s*(MB|GB|MiB|GiB)$")
+    memory_limit: str = Field("1GB", pattern=MEMORY_SIZE)
 
 
 class PlatformConfig(Model):

@@ -79,7 +79,7 @@ def test_six_mistakes_are_told_at_once_with_path_value_and_mend() -> None:
             mistakes_of(SIX_MISTAKES),
             [
                 "'sprak' is not one of the choices",
-                "'lots': string should match pattern",
+                "'lots' is not a size",
                 "unknown key 'fromat'",
                 "'2026-13-01': input should be a valid date",
                 "environment variable CDC_NOT_SET is not set",
@@ -89,7 +89,7 @@ def test_six_mistakes_are_told_at_once_with_path_value_and_mend() -> None:
         )
     ] == [
         ("engine.type (line 3)", "'sprak' is not one of the choices"),
-        ("engine.memory_limit (line 4)", "'lots': string should match pattern"),
+        ("engine.memory_limit (line 4)", "'lots' is not a size"),
         ("sources.retail.raw.fromat (line 7)", "unknown key 'fromat'"),
         ("sources.retail.window.start (line 8)", "'2026-13-01': input should be a valid date"),
         ("sources.retail.connection.dsn (line 10)", "environment variable CDC_NOT_SET is not set"),
@@ -195,6 +195,58 @@ def test_an_active_table_without_a_key_is_told_what_it_can_be() -> None:
 
     (mistake,) = mistakes_of(text, {"CDC_RETAIL_DSN": "host=h"})
     assert "set `merge_key`, or `no_key: append` or `multiset`, or `active: false`" == mistake[2]
+
+
+def test_an_empty_merge_key_of_an_active_table_is_a_mistake() -> None:
+    text = changed("merge_key: [product_id]", "merge_key: []")
+
+    assert [("sources.retail.tables[0] (line 13)", "an active table needs a merge key")] == [
+        (path, what) for path, what, _ in mistakes_of(text, {"CDC_RETAIL_DSN": "host=h"})
+    ]
+
+
+@pytest.mark.parametrize("section", ["engine", "prepared"])
+def test_a_size_that_is_none_is_mended_in_words(section: str) -> None:
+    assert [(f"{section}.memory_limit (line 1)", "'lots' is not a size", "write a size such as 2GB")] == [
+        one for one in mistakes_of(f"{section}: {{memory_limit: lots}}\n") if "memory_limit" in one[0]
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "{}\n"])
+def test_a_file_that_says_nothing_lacks_a_version_and_sources(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "cdc.yaml"
+    file.write_text(text)
+
+    with pytest.raises(ConfigError) as raised:
+        load_config(file)
+
+    assert [
+        ("is missing", "start the file with `version: 1`"),
+        ("there are no sources", "add a source with its `raw` and `window` under `sources`"),
+    ] == [(what, mend) for _, what, mend in raised.value.mistakes]
+
+
+def test_a_file_whose_list_of_sources_is_empty_is_a_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "cdc.yaml"
+    file.write_text("version: 1\nsources: {}\n")
+
+    with pytest.raises(ConfigError, match=r"sources \(line 2\): there are no sources"):
+        load_config(file)
+
+
+def test_what_a_file_lacks_is_told_with_its_other_mistakes(tmp_path: Path) -> None:
+    file = tmp_path / "cdc.yaml"
+    file.write_text(changed("version: 1\n", "").replace("host", "h").replace("soft", "sotf"))
+
+    with pytest.raises(ConfigError) as raised:
+        load_config(file)
+
+    told = [path.partition(" ")[0] for path, _, _ in raised.value.mistakes]
+    assert {"version", "sources.retail.tables[0].delete_mode"} <= set(told)
+
+
+def test_the_model_itself_needs_neither_version_nor_sources() -> None:
+    assert PlatformConfig() == PlatformConfig.model_validate({})
 
 
 def test_broken_yaml_is_located() -> None:
