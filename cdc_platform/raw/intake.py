@@ -95,11 +95,12 @@ def take_in(
 
 
 def discover_tables(store: RawStore) -> tuple[str, ...]:
-    """Return the ``schema.table`` names of the folders found in a raw location."""
+    """Return the ``schema.table`` names of the folders with a raw file in a raw location."""
     return tuple(
         f"{schema}.{table}"
         for schema in store.children().folders
         for table in store.children(f"{schema}/").folders
+        if next(iter(store.list(f"{schema}/{table}/")), None) is not None
     )
 
 

@@ -242,6 +242,14 @@ def test_tables_are_discovered_by_their_folders(shop: Shop) -> None:
     assert ("public.orders", "public.refunds") == discover_tables(FolderRawStore(shop.raw))
 
 
+def test_a_folder_without_any_raw_file_is_not_a_table(shop: Shop) -> None:
+    shop.change(AT, date_folder="2024/05/31")
+    (Path(shop.raw) / "public/deep/x").mkdir(parents=True)
+    (Path(shop.raw) / "public/deep/x/.hidden").touch()
+
+    assert ("public.orders",) == discover_tables(FolderRawStore(shop.raw))
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     minutes=st.lists(st.integers(0, 3 * 24 * 60), min_size=1, max_size=8, unique=True),
