@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdc_platform.local import demo_changes as changes
-from cdc_platform.local.demo_stage import Stage, fresh_folder, open_stage
+from cdc_platform.local.demo_stage import Stage, fresh_folder, open_stage, start_again
 from cdc_platform.local.demo_story import Story
 from cdc_platform.local.faults import arm_fault
 from cdc_platform.local.sample import ORDERS, PRODUCTS, STORES, TABLES, add_column, run_workload
@@ -177,6 +177,9 @@ def _close(stage: Stage, story: Story) -> None:
     story.tell(f"The lake stays in {stage.folder}. Look around:")
     for command in ("status", "quarantine list"):
         story.tell(f"  {_cdc()} {command} -c {config}")
+    story.tell("Its database is stopped. To reconcile again, start it first:")
+    for command in (start_again(stage.folder, stage.endpoint_url), f"reconcile -c {config}"):
+        story.tell(f"  {_cdc()} {command}")
     story.tell("And with Dagster's UI: make up")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ _WAIT_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
 
 _CONFIG = """\
-# Written by `cdc demo`. Bring its database and DMS back with: cdc local up -f {folder}/local -p {port}
+# Written by `cdc demo`. Bring its database and DMS back with: cdc {start_again}
 version: 1
 lake:
   warehouse: warehouse
@@ -184,12 +185,17 @@ def open_stage(folder: Path) -> Iterator[Stage]:
         services.down(folder / "local")
 
 
+def start_again(folder: Path, endpoint_url: str) -> str:
+    """Return the command line, after ``cdc``, that starts the services of a demo that is over."""
+    port = endpoint_url.rpartition(":")[2]  # the one its cdc.yaml names
+    return shlex.join(["local", "up", "--folder", str(folder / "local"), "--port", port])
+
+
 def _config_text(folder: Path, url: str) -> str:
     prepared = f"prepared: {{project: {DBT_PROJECT}, database: prepared.duckdb}}\n"
     return _CONFIG.format(
-        folder=folder,
         url=url,
-        port=url.rpartition(":")[2],
+        start_again=start_again(folder, url),
         # the clock may pass midnight while the demo runs
         start=(datetime.now(UTC) - timedelta(days=1)).date(),
         prepared=prepared if (DBT_PROJECT / "dbt_project.yml").exists() else "",
