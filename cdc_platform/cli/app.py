@@ -14,7 +14,7 @@ from cdc_platform.cli.exits import report_fault
 
 _EPILOG = (
     "Exit codes: 0 fine · 1 done, and differences or quarantined input were found · "
-    "2 wrong usage or configuration · 3 could not be done. "
+    "2 wrong usage or configuration · 3 could not be done · 130 interrupted. "
     "Start with: cdc demo"
 )
 

@@ -19,7 +19,7 @@ from cdc_platform.cli.output import (
     stdout,
 )
 from cdc_platform.cli.selection import chosen_tables, open_platform
-from cdc_platform.errors import MergeError
+from cdc_platform.errors import ConfigError
 
 if TYPE_CHECKING:
     from cdc_platform.lake.quarantine import QuarantineItem
@@ -117,18 +117,20 @@ def _decide(platform: Platform, ids: list[str], verb: str, dry_run: bool) -> Non
         if not dry_run:
             decide(platform.lake, source, table_id, item.id)
     rows = [(item.id[:12], f"{source}/{table_id}", item.key, item.row) for source, table_id, item in chosen]
-    print_table(f"would {verb}" if dry_run else f"{verb}d", ["id", "table", "file", "row"], rows)
+    done = {"release": "released", "discard": "discarded"}[verb]
+    print_table(f"would {verb}" if dry_run else done, ["id", "table", "file", "row"], rows)
 
 
 def _matching(
     everything: list[tuple[str, str, QuarantineItem]], wanted: str
 ) -> tuple[str, str, QuarantineItem]:
-    """Return the one item whose id begins with ``wanted``; raise MergeError when it is none or several."""
+    """Return the one item whose id begins with ``wanted``; raise ConfigError when it is none or several."""
     found = [entry for entry in everything if entry[2].id.startswith(wanted)]
     if len(found) != 1:
         how_many = "no item" if not found else f"{len(found)} items"
         what = f"{how_many} in quarantine begins with {wanted!r}"
-        raise MergeError(what, mend="`cdc quarantine list` shows the ids; give more of its digits")
+        mend = "`cdc quarantine list` shows the ids" + ("; give more of its digits" if found else "")
+        raise ConfigError("cdc", [("id", what, mend)])
     return found[0]
 
 

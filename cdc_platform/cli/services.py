@@ -53,7 +53,7 @@ def demo(
 
       cdc demo
 
-      cdc demo --keep --folder /tmp/demo
+      cdc demo --keep --folder my-demo
     """
     from cdc_platform.local.demo import run_demo
 
@@ -96,7 +96,7 @@ def local_up(
 
       eval "$(cdc local up)"  &&  aws dms describe-replication-tasks
 
-      cdc local up --folder /tmp/cdc --port 0 --json
+      cdc local up --folder my-services --port 0 --json
     """
     from cdc_platform.local import services
     from cdc_platform.local.stack import write_dsn_file
@@ -174,6 +174,9 @@ def local_fault(
     """
     from cdc_platform.local import faults, services
 
+    if fault is not None and fault not in faults.FAULT_KINDS:
+        known = ", ".join(faults.FAULT_KINDS)
+        raise typer.BadParameter(f"{fault!r} is not a fault; arm one of {known}", param_hint="FAULT")
     url = services.status(folder).endpoint_url
     if url is None:
         raise LocalServiceError("the DMS endpoint is down", where=str(folder), mend="start it: cdc local up")

@@ -35,8 +35,19 @@ def test_every_mistake_of_a_wrong_one_is_told(cdc: Cdc, project: Path) -> None:
     assert "did you mean `lake`?" in done.err
 
 
+def test_an_empty_file_is_not_right(cdc: Cdc, project: Path) -> None:
+    (project / "cdc.yaml").write_text("")
+
+    done = cdc("check-config")
+
+    assert 2 == done.code
+    assert "start the file with `version: 1`" in done.err
+    assert "there are no sources" in done.err
+
+
 def test_mistakes_can_be_read_by_a_machine(cdc: Cdc, project: Path) -> None:
-    (project / "cdc.yaml").write_text("laek: {}\n")
+    config = project / "cdc.yaml"
+    config.write_text("laek: {}\n" + config.read_text())
 
     done = cdc("check-config", "--json")
 
@@ -110,6 +121,12 @@ def test_discover_takes_keys_and_the_columns_of_csv_from_the_source(
     assert [("id", "int", False), ("name", "string", False), ("area", "decimal(8,2)", True)] == [
         (column.name, column.type, column.nullable) for column in stores.columns
     ]
+
+
+def test_a_folder_without_any_raw_file_is_no_table_to_discover(cdc: Cdc, project: Path) -> None:
+    (project / "raw" / "public" / "deep" / "x").mkdir(parents=True)
+
+    assert "every table in the raw folder is configured\n" == cdc("discover").out
 
 
 def test_nothing_to_discover_is_said(cdc: Cdc) -> None:

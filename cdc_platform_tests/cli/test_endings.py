@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 import pytest
 
 from cdc_platform.cli import main
 from cdc_platform.cli.exits import ExitCode, report_fault
 from cdc_platform.errors import MergeError
+from cdc_platform.local.demo_stage import start_again
 from cdc_platform_tests.cli.conftest import Cdc
 
 COMMANDS = [
@@ -25,7 +29,10 @@ def test_every_command_teaches_by_an_example(cdc: Cdc, command: str) -> None:
 
 
 def test_the_help_explains_the_exit_codes(cdc: Cdc) -> None:
-    assert "Exit codes: 0 fine" in cdc("--help").out
+    told = cdc("--help").out
+
+    assert "Exit codes: 0 fine" in told
+    assert "130 interrupted" in told
 
 
 def test_a_missing_configuration_is_a_message_and_no_traceback(cdc: Cdc) -> None:
@@ -84,3 +91,23 @@ def test_a_fault_cannot_be_armed_while_the_endpoint_is_down(cdc: Cdc) -> None:
 
     assert ExitCode.FAILED == done.code
     assert "mend:  start it: cdc local up" in done.err
+
+
+def test_an_unknown_fault_is_a_usage_error_that_names_those_there_are(cdc: Cdc) -> None:
+    done = cdc("local", "fault", "nope", "--folder", "services")
+
+    assert ExitCode.USAGE == done.code
+    assert "'nope' is not a fault" in done.err
+    assert "duplicate-file" in done.err
+
+
+def test_no_example_names_a_folder_of_one_machine(cdc: Cdc) -> None:
+    assert [] == [command for command in COMMANDS if "/tmp" in cdc(*command.split(), "--help").out]
+
+
+def test_the_way_to_start_a_demo_s_services_again_is_a_command_there_is(cdc: Cdc) -> None:
+    words = shlex.split(start_again(Path("a folder"), "http://127.0.0.1:7433"))
+
+    assert ["local", "up", "--folder", "a folder/local", "--port", "7433"] == words
+    # unknown options are refused before the help is shown
+    assert (0, 2) == (cdc(*words, "--help").code, cdc(*words, "--prot", "1", "--help").code)

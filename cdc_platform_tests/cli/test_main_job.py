@@ -94,10 +94,18 @@ def test_a_dry_run_of_discard_changes_nothing(cdc: Cdc, torn_file: Path) -> None
     assert item == quarantined(cdc("quarantine", "list", "--json"))
 
 
+@pytest.mark.parametrize(("verb", "done"), [("release", "released"), ("discard", "discarded")])
+def test_a_decision_is_told_as_done(cdc: Cdc, torn_file: Path, verb: str, done: str) -> None:
+    cdc("apply")
+    item = quarantined(cdc("quarantine", "list", "--json"))
+
+    assert done in cdc("quarantine", verb, item).out.split()
+
+
 def test_an_unknown_quarantine_id_is_told_with_the_way_to_find_it(cdc: Cdc) -> None:
     done = cdc("quarantine", "release", "nowhere")
 
-    assert 3 == done.code
+    assert 2 == done.code
     assert "no item in quarantine begins with 'nowhere'" in done.err
     assert "cdc quarantine list" in done.err
 
