@@ -56,7 +56,7 @@ down: $(READY) ## stop what `cdc local up` left running
 .PHONY: clean
 clean: ## remove what tests, demo and builds made; the environment stays
 	@if [ -x $(BIN)/cdc ] && [ -d .cdc/local ]; then $(BIN)/cdc local down; fi
-	@rm -rf .cdc .dagster .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	@rm -rf .cdc .dagster .tmp_dagster_home* .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 	@rm -rf dbt_project/target dbt_project/logs spark-warehouse metastore_db derby.log
 	@find cdc_platform cdc_platform_tests scripts -name __pycache__ -prune -exec rm -rf {} +
 
