@@ -48,7 +48,7 @@ def check_config(
     from cdc_platform.config.load import load_config
 
     try:
-        loaded = load_config(config)
+        loaded = load_config(config, is_whole=True)
     except ConfigError as error:
         if not as_json:
             raise

@@ -28,10 +28,10 @@ _SECRET_KEYS = ("password", "webhook_url")
 _SECRET_PROPERTY = re.compile(r"secret|password|token|credential", re.IGNORECASE)
 
 
-def load_config(path: str | os.PathLike[str]) -> PlatformConfig:
+def load_config(path: str | os.PathLike[str], *, is_whole: bool = False) -> PlatformConfig:
     """Return the configuration in the file ``path``; its relative paths start from the file's folder.
 
-    Raises ConfigError with every mistake of the file; that it has no version or nothing to do is one.
+    Raises ConfigError with every mistake of the file; for ``is_whole`` see :func:`parse_config`.
     """
     file = FilePath(path)
     try:
@@ -41,7 +41,7 @@ def load_config(path: str | os.PathLike[str]) -> PlatformConfig:
         raise ConfigError(str(file), [("(file)", "there is no such file", mend)]) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(file), [("(file)", f"cannot be read: {error}", "save it as UTF-8")]) from error
-    return parse_config(text, file=str(file), base_folder=file.resolve().parent, is_whole=True)
+    return parse_config(text, file=str(file), base_folder=file.resolve().parent, is_whole=is_whole)
 
 
 def parse_config(
@@ -54,7 +54,8 @@ def parse_config(
 ) -> PlatformConfig:
     """Return the configuration ``text`` says. Raises ConfigError with every mistake.
 
-    ``is_whole`` also asks for what a whole file has to say, and the model has defaults for.
+    ``is_whole`` also asks for what a whole file has to say, its version and a source, though the model has
+    defaults for them.
     """
     document = read_document(file, text)
     mistakes = _literal_secrets(document)
@@ -125,11 +126,11 @@ def _name(path: Path) -> str:
 
 
 def _left_out(document: Document) -> list[Mistake]:
-    """Return what a whole file lacks: its version, and a source (or a prepared layer) to work on."""
+    """Return what a whole file lacks: its version, and a source to work on."""
     found: list[Mistake] = []
     if "version" not in document.data:
         found.append(document.mistake(("version",), "is missing", "start the file with `version: 1`"))
-    if document.data.get("sources", {}) == {} and document.data.get("prepared") is None:
+    if document.data.get("sources", {}) == {}:
         mend = "add a source with its `raw` and `window` under `sources`"
         found.append(document.mistake(("sources",), "there are no sources", mend))
     return found

@@ -218,7 +218,7 @@ def test_a_file_that_says_nothing_lacks_a_version_and_sources(tmp_path: Path, te
     file.write_text(text)
 
     with pytest.raises(ConfigError) as raised:
-        load_config(file)
+        load_config(file, is_whole=True)
 
     assert [
         ("is missing", "start the file with `version: 1`"),
@@ -231,7 +231,7 @@ def test_a_file_whose_list_of_sources_is_empty_is_a_mistake(tmp_path: Path) -> N
     file.write_text("version: 1\nsources: {}\n")
 
     with pytest.raises(ConfigError, match=r"sources \(line 2\): there are no sources"):
-        load_config(file)
+        load_config(file, is_whole=True)
 
 
 def test_what_a_file_lacks_is_told_with_its_other_mistakes(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_what_a_file_lacks_is_told_with_its_other_mistakes(tmp_path: Path) -> No
     file.write_text(changed("version: 1\n", "").replace("host", "h").replace("soft", "sotf"))
 
     with pytest.raises(ConfigError) as raised:
-        load_config(file)
+        load_config(file, is_whole=True)
 
     told = [path.partition(" ")[0] for path, _, _ in raised.value.mistakes]
     assert {"version", "sources.retail.tables[0].delete_mode"} <= set(told)
