@@ -9,9 +9,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from cdc_platform.assets.base import build_base_asset, build_base_checks
+from cdc_platform.assets.base import build_base_asset
 from cdc_platform.assets.keys import active_tables, window_partitions
-from cdc_platform.assets.raw import build_raw_asset, build_raw_checks
+from cdc_platform.assets.raw import build_raw_asset
 from cdc_platform.assets.reconciliation import build_reconciliation_asset
 from cdc_platform.assets.replication import build_replication_asset, is_replicated
 from cdc_platform.config.load import load_config
@@ -45,22 +45,16 @@ def source_definitions(config: PlatformConfig, source: str) -> dg.Definitions:
     partitions = window_partitions(settings)
     replicated = is_replicated(settings)
     assets = [build_replication_asset(source=source, config=settings)] if replicated else []
-    checks: list[dg.AssetChecksDefinition] = []
     for table in active_tables(settings):
         assets += [
             build_raw_asset(config=config, source=source, table=table, partitions=partitions),
             build_base_asset(config=config, source=source, table=table, partitions=partitions),
             build_reconciliation_asset(source=source, config=settings, table=table, partitions=partitions),
         ]
-        checks += [
-            build_raw_checks(source=source, config=settings, table=table, partitions=partitions),
-            build_base_checks(source=source, table=table, partitions=partitions),
-        ]
-    if not checks:
+    if not active_tables(settings):
         return dg.Definitions(assets=assets)
     return dg.Definitions(
         assets=assets,
-        asset_checks=checks,
         schedules=[build_reconciliation_schedule(source=source, config=settings)],
         sensors=[
             build_file_sensor(source=source, config=settings),

@@ -6,7 +6,13 @@ however often, the table ends the same, so a backfill, a re-run and the daemon m
 
 import dagster as dg
 
-from cdc_platform.assets.checks import BASE_CHECKS, MERGE_KEYS_ARE_UNIQUE, build_window_checks
+from cdc_platform.assets.checks import (
+    BASE_CHECKS,
+    evaluate,
+    raw_checks,
+    report_checks,
+    window_check_specs,
+)
 from cdc_platform.assets.conditions import when_dependency_moved
 from cdc_platform.assets.keys import base_key, commit_pool, namespace_of, owners_of, raw_key, tags_of
 from cdc_platform.assets.metadata import merge_metadata
@@ -33,34 +39,19 @@ def build_base_asset(
         owners=owners_of(settings, table),
         tags=tags_of(source, table),
         metadata={"dagster/table_name": f"{namespace_of(config, source)}.{table.id}"},
+        check_specs=window_check_specs(base_key(source, table.id), partitions, BASE_CHECKS),
         description=f"{table.name} as the source has it, an Iceberg table. {keyed}.",
     )
-    def base(context: dg.AssetExecutionContext, platform: PlatformResource) -> dg.MaterializeResult[None]:
+    def base(context: dg.AssetExecutionContext, platform: PlatformResource) -> dg.MaterializeResult:  # type: ignore[type-arg]  # dagster takes only the bare class beside check_specs
         from cdc_platform.pipeline import merge_table
 
+        window = context.partition_key
         with dagster_outcome(context):
             opened = platform.open()
-            result = merge_table(opened, source, table.id, windows=[context.partition_key])
+            result = merge_table(opened, source, table.id, windows=[window])
             metadata = merge_metadata(result, opened.lake.load(source, table.id))
-        return dg.MaterializeResult(metadata=metadata)
+            report_checks(context, opened, raw_key(source, table.id), raw_checks(settings))
+            checks = evaluate(opened, BASE_CHECKS, source, table.id, window)
+        return dg.MaterializeResult(metadata=metadata, check_results=checks)
 
     return base
-
-
-def build_base_checks(
-    *, source: str, table: TableConfig, partitions: dg.PartitionsDefinition
-) -> dg.AssetChecksDefinition:
-    """Return the checks of a base table; they run right after each merge.
-
-    Checks without a condition ride along with their asset, but not in a run for which the daemon also asks
-    for a check of another asset, as it does with those of raw. One that has a condition brings all along; a
-    backfill leaves that one out, and the daemon makes up for it.
-    """
-    return build_window_checks(
-        source=source,
-        table_id=table.id,
-        asset=base_key(source, table.id),
-        partitions=partitions,
-        checks=BASE_CHECKS,
-        conditions={MERGE_KEYS_ARE_UNIQUE: when_dependency_moved()},
-    )

@@ -3,19 +3,28 @@
 ``partitions_def`` on a check is a preview of the pinned Dagster minor version; :func:`window_check_spec` is
 the one place that uses it. A check's status per window exists only for runs of exactly one partition, so each
 checked asset keeps the default backfill policy of one run per partition.
+
+Every check is evaluated in the step of its asset, so that no write goes without. As a step of its own it
+would be left out whenever the daemon asks for base and reconciliation together, and, had it a condition, of
+backfills. The windows of raw that the sensor reports have no step at all: the step that merges them looks at
+them as well (:func:`report_checks`).
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
+from cdc_platform.assets.keys import has_replication
 from cdc_platform.assets.metadata import SHOWN_ROWS, table_value, without_none
-from cdc_platform.assets.outcome import dagster_outcome
-from cdc_platform.resources import PlatformResource
+from cdc_platform.config.model import SourceConfig
 
 if TYPE_CHECKING:
+    from cdc_platform.pipeline import Platform
     from cdc_platform.window_checks import CheckOutcome
 
 FILES_ARE_READABLE = "files_are_readable"
@@ -24,13 +33,18 @@ RAW_CHECKS = {
     FILES_ARE_READABLE: "Every accepted file of the window opens and has the columns it must have.",
     "row_counts_match_replication_statistics": "The table's files hold as many rows as DMS says it wrote.",
 }
-MERGE_KEYS_ARE_UNIQUE = "merge_keys_are_unique"
 BASE_CHECKS = {
-    MERGE_KEYS_ARE_UNIQUE: "No two rows of the base table have the same merge key.",
+    "merge_keys_are_unique": "No two rows of the base table have the same merge key.",
     "no_rows_quarantined": "No file or row of the window waits in quarantine.",
     "watermark_is_current": "The base table has everything that was accepted up to the end of the window.",
     "schema_matches_configuration": "Columns, key and partitions of the base table are what cdc.yaml says.",
 }
+
+
+def raw_checks(config: SourceConfig) -> dict[str, str]:
+    """Return the checks of raw files; row counts are compared where ``cdc.yaml`` says how to reach DMS."""
+    there = RAW_CHECKS.items()
+    return {name: text for name, text in there if name == FILES_ARE_READABLE or has_replication(config)}
 
 
 def window_check_spec(
@@ -40,7 +54,6 @@ def window_check_spec(
     description: str,
     *,
     blocking: bool = False,
-    condition: dg.AutomationCondition[Any] | None = None,
 ) -> dg.AssetCheckSpec:
     """Return the specification of a check whose results belong to the asset's windows."""
     with warnings.catch_warnings():
@@ -51,15 +64,7 @@ def window_check_spec(
             partitions_def=partitions,
             description=description,
             blocking=blocking,
-            automation_condition=condition,
         )
-
-
-def window_of(context: dg.AssetCheckExecutionContext) -> str:
-    """Return the one window this run is for; Dagster could not record a result per window of a range."""
-    if not context.has_partition_key or context.has_partition_key_range:
-        raise dg.Failure("this check judges one window → run it for one partition at a time")
-    return str(context.partition_key)
 
 
 def check_result(name: str, outcome: "CheckOutcome") -> dg.AssetCheckResult:
@@ -73,31 +78,49 @@ def check_result(name: str, outcome: "CheckOutcome") -> dg.AssetCheckResult:
     )
 
 
-def build_window_checks(
-    *,
-    source: str,
-    table_id: str,
-    asset: dg.AssetKey,
-    partitions: dg.PartitionsDefinition,
-    checks: Mapping[str, str],
-    conditions: Mapping[str, dg.AutomationCondition[Any]],
-) -> dg.AssetChecksDefinition:
-    """Return one step that runs the ``checks`` selected for a window of ``asset``."""
-    specs = [
-        window_check_spec(name, asset, partitions, text, condition=conditions.get(name))
-        for name, text in checks.items()
+def window_check_specs(
+    asset: dg.AssetKey, partitions: dg.PartitionsDefinition, checks: Mapping[str, str]
+) -> list[dg.AssetCheckSpec]:
+    """Return the specifications of checks (name → what is claimed) of an asset."""
+    return [window_check_spec(name, asset, partitions, text) for name, text in checks.items()]
+
+
+def evaluate(
+    platform: "Platform", checks: Iterable[str], source: str, table_id: str, window: str
+) -> list[dg.AssetCheckResult]:
+    """Run checks of :mod:`cdc_platform.window_checks` on a window."""
+    from cdc_platform import window_checks
+
+    return [
+        check_result(name, getattr(window_checks, name)(platform, source, table_id, window))
+        for name in checks
     ]
 
-    @dg.multi_asset_check(name="__".join([*asset.path, "checks"]), specs=specs, can_subset=True)
-    def check_window(
-        context: dg.AssetCheckExecutionContext, platform: PlatformResource
-    ) -> Iterator[dg.AssetCheckResult]:
-        from cdc_platform import window_checks
 
-        window = window_of(context)
-        for name in sorted(key.name for key in context.selected_asset_check_keys):
-            with dagster_outcome(context):
-                outcome = getattr(window_checks, name)(platform.open(), source, table_id, window)
-            yield check_result(name, outcome)
-
-    return check_window
+def report_checks(
+    context: dg.AssetExecutionContext, platform: "Platform", asset: dg.AssetKey, checks: Iterable[str]
+) -> None:
+    """Evaluate the checks of a window of ``asset`` that was last reported without a run."""
+    instance, window = context.instance, context.partition_key
+    wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[window])
+    records = instance.fetch_materializations(wanted, limit=1).records
+    if not records or records[0].event_log_entry.run_id:
+        return
+    target = AssetCheckEvaluationTargetMaterializationData(
+        storage_id=records[0].storage_id,
+        run_id=records[0].event_log_entry.run_id,
+        timestamp=records[0].timestamp,
+    )
+    _, source, table_id = asset.path
+    for result in evaluate(platform, checks, source, table_id, window):
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=asset,
+            check_name=str(result.check_name),
+            passed=result.passed,
+            metadata=result.metadata,
+            target_materialization_data=target,
+            severity=result.severity,
+            description=result.description,
+            partition=window,
+        )
+        instance.report_runless_asset_event(evaluation)

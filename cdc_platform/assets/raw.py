@@ -6,13 +6,12 @@ backfill does the same work in a run: it lists the window again and accepts what
 
 import dagster as dg
 
-from cdc_platform.assets.checks import FILES_ARE_READABLE, RAW_CHECKS, build_window_checks
-from cdc_platform.assets.conditions import when_dependency_moved
-from cdc_platform.assets.keys import has_replication, owners_of, raw_key, replication_key, tags_of
+from cdc_platform.assets.checks import evaluate, raw_checks, window_check_specs
+from cdc_platform.assets.keys import owners_of, raw_key, replication_key, tags_of
 from cdc_platform.assets.metadata import raw_metadata
 from cdc_platform.assets.outcome import dagster_outcome
 from cdc_platform.assets.replication import is_replicated
-from cdc_platform.config.model import PlatformConfig, SourceConfig, TableConfig
+from cdc_platform.config.model import PlatformConfig, TableConfig
 from cdc_platform.resources import PlatformResource
 
 
@@ -33,9 +32,10 @@ def build_raw_asset(
         owners=owners_of(settings, table),
         tags=tags_of(source, table),
         metadata={"dagster/uri": f"{location}/{table.schema_name}/{table.table_name}/"},
+        check_specs=window_check_specs(raw_key(source, table.id), partitions, raw_checks(settings)),
         description=f"Files of {table.name} that DMS left, by the time in their names.",
     )
-    def raw(context: dg.AssetExecutionContext, platform: PlatformResource) -> dg.MaterializeResult[None]:
+    def raw(context: dg.AssetExecutionContext, platform: PlatformResource) -> dg.MaterializeResult:  # type: ignore[type-arg]  # dagster takes only the bare class beside check_specs
         from cdc_platform.pipeline import take_in
 
         window = context.partition_key
@@ -43,26 +43,8 @@ def build_raw_asset(
             opened = platform.open()
             taken = take_in(opened, source, tables=[table.id], windows=[window])
             metadata = raw_metadata(opened.manifest(source, table.id, window))
+            checks = evaluate(opened, raw_checks(settings), source, table.id, window)
         context.log.info(f"{taken.files} new files of {taken.listed} listed")
-        return dg.MaterializeResult(metadata=metadata)
+        return dg.MaterializeResult(metadata=metadata, check_results=checks)
 
     return raw
-
-
-def build_raw_checks(
-    *, source: str, config: SourceConfig, table: TableConfig, partitions: dg.PartitionsDefinition
-) -> dg.AssetChecksDefinition:
-    """Return the checks of a table's raw files.
-
-    A window the sensor reported has no run to ride along with, so these have a condition of their own; the
-    daemon puts them into the run that merges the window.
-    """
-    there = RAW_CHECKS if has_replication(config) else {FILES_ARE_READABLE: RAW_CHECKS[FILES_ARE_READABLE]}
-    return build_window_checks(
-        source=source,
-        table_id=table.id,
-        asset=raw_key(source, table.id),
-        partitions=partitions,
-        checks=there,
-        conditions=dict.fromkeys(there, when_dependency_moved()),
-    )

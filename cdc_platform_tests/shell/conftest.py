@@ -68,26 +68,18 @@ class Shop:
         return sorted(plain, key=lambda row: int(row["id"]))
 
     def materialize(
-        self,
-        instance: dg.DagsterInstance,
-        *keys: Sequence[str],
-        window: str,
-        checks: bool = True,
-        raise_on_error: bool = True,
+        self, instance: dg.DagsterInstance, *keys: Sequence[str], window: str, raise_on_error: bool = True
     ) -> dg.ExecuteInProcessResult:
-        """Run assets for one window as a run of the UI does, with or without their checks."""
-        paths = [dg.AssetKey(list(key)) for key in keys]
-        definitions, job, chosen = self.definitions(), "__ASSET_JOB", paths
-        if not checks:
-            job, chosen = "by_hand", None
-            selection = dg.AssetSelection.assets(*paths).without_checks()
-            jobs = [dg.define_asset_job(job, selection=selection)]
-            definitions = dg.Definitions.merge(definitions, dg.Definitions(jobs=jobs))
-        return definitions.resolve_job_def(job).execute_in_process(
-            instance=instance,
-            partition_key=window,
-            asset_selection=chosen,
-            raise_on_error=raise_on_error,
+        """Run assets for one window as a run of the UI does, with their checks."""
+        return (
+            self.definitions()
+            .resolve_implicit_global_asset_job_def()
+            .execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey(list(key)) for key in keys],
+                partition_key=window,
+                raise_on_error=raise_on_error,
+            )
         )
 
 

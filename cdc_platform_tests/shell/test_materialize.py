@@ -59,7 +59,7 @@ def test_windows_merged_in_any_order_give_the_same_table(
     take_in(shop.platform(), "shop")
 
     for window in order:
-        assert shop.materialize(instance, BASE, window=window, checks=False).success
+        assert shop.materialize(instance, BASE, window=window).success
 
     assert EXPECTED == shop.rows("orders")
 
