@@ -31,6 +31,22 @@ REASONS = {
 #: The position of whatever has none: below every event.
 _NOWHERE = place("-1::BIGINT", "-1::DECIMAL(38, 0)")
 
+#: The columns of ``fates`` after the key, for a table that keeps its deleted rows.
+_SOFT_FATE = """
+    CASE WHEN better OR fate = 'upsert' THEN event END AS event,
+    CASE WHEN newer THEN here.g ELSE there.g END AS generation,
+    CASE WHEN newer THEN here.p ELSE there.p END AS position,
+    CASE WHEN newer THEN here_committed_at
+         ELSE coalesce(tomb_committed_at, base_committed_at) END AS committed_at,
+    CASE WHEN newer THEN here_at ELSE coalesce(tomb_at, here_at) END AS happened_at,
+    file, "row", CASE WHEN fate = 'shadow' THEN 'D' END AS op, has_row,
+    CASE WHEN fate = 'shadow' AND NOT better THEN base_file END AS image_file,
+    CASE WHEN fate = 'shadow' AND NOT better THEN base_pos END AS image_pos,
+    CASE WHEN fate = 'shadow' THEN CASE WHEN better THEN image.g ELSE shown.g END
+         END AS image_generation,
+    CASE WHEN fate = 'shadow' THEN CASE WHEN better THEN image.p ELSE shown.p END
+         END AS image_position, fate"""
+
 
 class KeyedRule:
     """Folds the staged events of one batch, for one key and column list."""
@@ -196,19 +212,7 @@ class KeyedRule:
                                WHEN event IS NULL AND NOT has_row THEN 'delete'
                                ELSE 'shadow' END AS fate
                 FROM weighed)
-            SELECT {self._keys}, CASE WHEN better OR fate = 'upsert' THEN event END AS event,
-                   CASE WHEN newer THEN here.g ELSE there.g END AS generation,
-                   CASE WHEN newer THEN here.p ELSE there.p END AS position,
-                   CASE WHEN newer THEN here_committed_at
-                        ELSE coalesce(tomb_committed_at, base_committed_at) END AS committed_at,
-                   CASE WHEN newer THEN here_at ELSE coalesce(tomb_at, here_at) END AS happened_at,
-                   file, "row", CASE WHEN fate = 'shadow' THEN 'D' END AS op, has_row,
-                   CASE WHEN fate = 'shadow' AND NOT better THEN base_file END AS image_file,
-                   CASE WHEN fate = 'shadow' AND NOT better THEN base_pos END AS image_pos,
-                   CASE WHEN fate = 'shadow' THEN CASE WHEN better THEN image.g ELSE shown.g END
-                        END AS image_generation,
-                   CASE WHEN fate = 'shadow' THEN CASE WHEN better THEN image.p ELSE shown.p END
-                        END AS image_position, fate
+            SELECT {self._keys}, {_SOFT_FATE}
             FROM named"""
 
     def set_aside_lost(self) -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 import duckdb
 from pyiceberg.table import Table
@@ -123,6 +123,12 @@ def plan_merge(
             raise
 
 
+class _Reach(TypedDict):
+    low: Position | None
+    high: Position | None
+    watermark: datetime | None
+
+
 class _HopelessFile(Exception):
     """The rule set most of a file's rows aside: plan again without the file."""
 
@@ -153,11 +159,11 @@ class _Planner:
         self._wish = completed
         self._where = ".".join(lake.identifier(source, table.id))
         self._seconds: dict[str, float] = {}
+        self._started = time.perf_counter()
         self.con = open_workspace(lake)
 
     def plan(self) -> MergePlan:
         """Return the plan."""
-        started = time.perf_counter()
         base = self._lake.load(self._source, self._config.id)
         objects = self._lake.objects(self._source, self._config.id)
         record = read_applied(base, objects)
@@ -165,16 +171,14 @@ class _Planner:
         selection = select_inputs(self._inputs, record, items_in(objects))
         reader = Reader(self.con, self._config, target, record, where=self._where)
         intake = reader.read(selection)
-        read = self._lap("read", started)
+        read = self._lap("read", self._started)
         completed = self._honoured(selection, intake, record)
         superseded = self._drop_superseded(max(completed or 0, record.generation_complete), selection)
         rows = BaseRows(self.con, base, identity(self._config))
         tombstones = Tombstones(self.con, objects, record, identity_types(target))
         decision = decide(self.con, self._config, target, reader, intake, rows, tombstones)
-        late = self._set_aside(intake)
+        quarantined = (*self._refused.values(), *intake.quarantined, *self._set_aside(intake))
         unloaded = self._unload(rows, completed)
-        low, high, watermark = self._reach()
-        quarantined = (*self._refused.values(), *intake.quarantined, *late)
         counts = self._counts(intake, decision, superseded, unloaded, quarantined)
         self._lap("decide", read)
         return MergePlan(
@@ -195,9 +199,7 @@ class _Planner:
             quarantined=quarantined,
             decision=decision,
             completed=completed,
-            low=low,
-            high=high,
-            watermark=max(filter(None, (watermark, record.watermark)), default=None),
+            **self._reach(record),
             seconds=self._seconds,
         )
 
@@ -254,17 +256,18 @@ class _Planner:
         row = self.con.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()
         return int(row[0]) if row else 0
 
-    def _reach(self) -> tuple[Position | None, Position | None, datetime | None]:
-        """Return the lowest and highest position and the highest time of the staged events."""
+    def _reach(self, record: AppliedRecord) -> _Reach:
+        """Return the lowest and highest position staged, and the watermark the table has with them."""
         at = place(GENERATION, POSITION)
         row = self.con.execute(
             "SELECT low.g, low.p, high.g, high.p, latest FROM "
             f"(SELECT min({at}) AS low, max({at}) AS high, max({AT}) AS latest FROM events)"
         ).fetchone()
         if row is None or row[0] is None:
-            return None, None, None
+            return _Reach(low=None, high=None, watermark=record.watermark)
         low, high = Position(int(row[0]), int(row[1])), Position(int(row[2]), int(row[3]))
-        return low, high, row[4].astimezone(UTC)
+        latest = row[4].astimezone(UTC)
+        return _Reach(low=low, high=high, watermark=max(filter(None, (latest, record.watermark))))
 
     def _counts(
         self,
