@@ -11,8 +11,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cdc_platform_tests.shell.conftest import Shop, shop  # noqa: F401  # shop is a fixture
+from cdc_platform_tests.shell.conftest import Shop
+from cdc_platform_tests.shell.conftest import shop as shop_fixture
 from cdc_platform_tests.shell.running import Dagster, running_dagster, wait_until
+
+#: pytest finds fixtures by their names in the module
+shop = shop_fixture
 
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 EARLIER, LATER = TODAY - timedelta(days=2), TODAY - timedelta(days=1)
