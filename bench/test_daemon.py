@@ -8,7 +8,6 @@ It takes two to three minutes, most of them waiting for the daemon, and is there
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -23,14 +22,6 @@ TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 EARLIER, LATER = TODAY - timedelta(days=2), TODAY - timedelta(days=1)
 RAW, BASE = ("raw", "shop", "orders"), ("base", "shop", "orders")
 RECONCILIATION = ("reconciliation", "shop", "orders")
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    """A shop without files."""
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "cdc.yaml").write_text(CONFIG)
-    return Shop(tmp_path)
 
 
 def key(moment: datetime) -> str:
