@@ -18,7 +18,8 @@ from cdc_platform_tests.local.scripted_engine import ScriptedEngine
 if TYPE_CHECKING:
     from mypy_boto3_dms import DatabaseMigrationServiceClient
 
-QUICK = {"Delay": 0, "MaxAttempts": 200}
+#: botocore waiters sleep 15 s between looks; half a minute in small steps is enough here.
+QUICK = {"Delay": 0.05, "MaxAttempts": 600}
 MAPPINGS = json.dumps(
     {
         "rules": [
