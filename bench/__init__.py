@@ -1,0 +1,1 @@
+"""Longer runs: speed, memory, growth and endurance. See ``bench/README.md``."""

@@ -1,0 +1,166 @@
+"""A lake of the product over a data set: its base table made once, and put back in an instant after a merge.
+
+    from bench.data import data_set, make_changes
+    from bench.lake import BenchLake
+
+    lake = BenchLake(data_set(workdir, "bigint", 10_000_000))
+    lake.ensure_base()                                  # the full load, by the product, once
+    with lake.fresh(make_changes(lake.data, 100_000)):  # as loaded, and the change files in raw/
+        platform = Platform.open(lake.config)
+        take_in(platform, "bench"); merge_table(platform, "bench", "booking")
+
+Putting back copies the SQLite catalog (which points to the table's metadata) and the small objects below
+``_cdc``, and removes the files merges added; data files are never rewritten, so none is copied.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.data import SCHEMA, SOURCE, TABLE, DataSet, say
+from cdc_platform.lake.result import MergeResult
+from cdc_platform.pipeline import Platform, complete_load, merge_table, take_in
+
+_CATALOG, _OBJECTS = "catalog.sqlite", "_cdc"
+
+
+@dataclass(frozen=True, slots=True)
+class BenchLake:
+    """A warehouse with its ``cdc.yaml`` over the raw files of ``data``; in ``folder`` if not beside them."""
+
+    data: DataSet
+    folder_name: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where cdc.yaml and the warehouse are."""
+        return self.data.folder / self.folder_name if self.folder_name else self.data.folder
+
+    @property
+    def config(self) -> Path:
+        """The configuration, which exists after ``write_config`` or ``ensure_base``."""
+        return self.folder / "cdc.yaml"
+
+    @property
+    def warehouse(self) -> Path:
+        """The warehouse of the product's tables."""
+        return self.folder / "warehouse"
+
+    def write_config(self, **engine: Any) -> Path:
+        """Write cdc.yaml; ``engine`` overrides keys of its ``engine``."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = {
+            "version": 1,
+            "lake": {"warehouse": str(self.warehouse)},
+            "engine": engine,
+            "sources": {
+                SOURCE: {
+                    "raw": {"location": str(self.data.raw)},
+                    "window": {"every": "daily", "start": "2026-01-01"},
+                    "tables": [{"name": f"{SCHEMA}.{TABLE}", "merge_key": list(self.data.variant.key)}],
+                }
+            },
+        }
+        # JSON is YAML
+        self.config.write_text(json.dumps(content, indent=2) + "\n")
+        return self.config
+
+    def load(self) -> tuple[MergeResult, float]:
+        """Bring the full load into base as it stands in raw/, and return the result and the seconds."""
+        started = time.perf_counter()
+        platform = Platform.open(self.config)
+        take_in(platform, SOURCE)
+        complete_load(platform, SOURCE, TABLE)
+        result = merge_table(platform, SOURCE, TABLE)
+        platform.lake.close()
+        return checked(result, self.data.rows), time.perf_counter() - started
+
+    def ensure_base(self) -> None:
+        """Make the base table by the product, unless it is there, and note how it looks."""
+        pristine = self.folder / "pristine"
+        self._remove_changes()
+        if pristine.exists():
+            self.write_config()
+            return
+        shutil.rmtree(self.warehouse, ignore_errors=True)
+        self.write_config()
+        say(f"{self.folder.name}: merging the full load of {self.data.rows:,} rows")
+        result, seconds = self.load()
+        say(f"{self.folder.name}: base table made in {seconds:.1f} s: {_laps(result)}")
+        partial = self.folder / ".pristine.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        shutil.copy2(self.warehouse / _CATALOG, partial / _CATALOG)
+        if (self.warehouse / _OBJECTS).exists():
+            shutil.copytree(self.warehouse / _OBJECTS, partial / _OBJECTS)
+        (partial / "files.json").write_text(json.dumps(sorted(self._table_files())))
+        partial.replace(pristine)
+
+    def reset(self) -> None:
+        """Put the base table back to how ``ensure_base`` left it."""
+        pristine = self.folder / "pristine"
+        self._remove_changes()
+        for path in self.warehouse.glob(f"{_CATALOG}*"):
+            path.unlink()
+        shutil.copy2(pristine / _CATALOG, self.warehouse / _CATALOG)
+        shutil.rmtree(self.warehouse / _OBJECTS, ignore_errors=True)
+        if (pristine / _OBJECTS).exists():
+            shutil.copytree(pristine / _OBJECTS, self.warehouse / _OBJECTS)
+        for name in self._table_files() - set(json.loads((pristine / "files.json").read_text())):
+            (self.warehouse / name).unlink()
+        shutil.rmtree(self.folder / "spill", ignore_errors=True)
+
+    @contextmanager
+    def fresh(self, change_files: Sequence[Path]) -> Iterator[None]:
+        """Give the base table as loaded with ``change_files`` new in raw/; put it back at the end."""
+        self.reset()
+        try:
+            for path in change_files:
+                os.link(path, self.data.table_folder / path.name)
+            yield
+        finally:
+            self.reset()
+
+    def _remove_changes(self) -> None:
+        for path in self.data.table_folder.glob("[0-9]*.parquet"):
+            path.unlink()
+
+    def _table_files(self) -> set[str]:
+        """Every file of the warehouse but the catalog and the small objects."""
+        return {
+            str(path.relative_to(self.warehouse))
+            for path in self.warehouse.rglob("*")
+            if path.is_file()
+            and not path.name.startswith(_CATALOG)
+            and path.relative_to(self.warehouse).parts[0] != _OBJECTS
+        }
+
+
+def merge_changes(config: Path) -> tuple[MergeResult, float]:
+    """Take in and merge what is new in the raw location; return the result and the seconds, all included."""
+    started = time.perf_counter()
+    platform = Platform.open(config)
+    take_in(platform, SOURCE)
+    result = merge_table(platform, SOURCE, TABLE)
+    seconds = time.perf_counter() - started
+    platform.lake.close()
+    return result, seconds
+
+
+def checked(result: MergeResult, events: int) -> MergeResult:
+    """Return ``result``; end the run when it did not apply so many events."""
+    if result.counts.events != events or result.quarantined:
+        raise SystemExit(f"the merge read {result.counts.events} events of {events}: {result}")
+    return result
+
+
+def _laps(result: MergeResult) -> str:
+    return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
