@@ -173,7 +173,7 @@ def _empty(names: Sequence[str]) -> pa.RecordBatch:
 def _is_text(columns: Sequence[pa.Array[Any]]) -> pa.Array[Any]:
     """Return which rows hold nothing but UTF-8; asked only when some row does not."""
     own = [f"c{number}" for number in range(len(columns))]
-    with duckdb.connect(config={"threads": 1}) as connection:
+    with duckdb.connect(config={"threads": 1, "temp_directory": ""}) as connection:
         connection.register("batch", pa.table(list(columns), names=own))
         tests = " AND ".join(f"({name} IS NULL OR TRY(decode({name})) IS NOT NULL)" for name in own)
         return (

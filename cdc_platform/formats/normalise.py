@@ -150,7 +150,8 @@ class Normaliser:
 @cache
 def _database() -> duckdb.DuckDBPyConnection:
     """Return this process's database for typing rows; one thread, so that rows keep their order."""
-    connection = duckdb.connect(config={"threads": 1, "memory_limit": "1GB"})
+    # never to disk: by default it would spill into the working folder, where other processes do, too
+    connection = duckdb.connect(config={"threads": 1, "memory_limit": "1GB", "temp_directory": ""})
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     return connection
 

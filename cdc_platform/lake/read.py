@@ -19,6 +19,7 @@ from cdc_platform.config.model import PlatformConfig
 from cdc_platform.errors import MergeError
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.lake.spill import workspace_folder
 from cdc_platform.naming import quoted, sql_text
 
 _BATCH_ROWS = 65_536
@@ -61,8 +62,8 @@ def connect(
 
 
 def open_workspace(lake: Lake, *, iceberg: bool = False) -> duckdb.DuckDBPyConnection:
-    """Return a connection of :func:`connect` that spills into the lake's spill folder."""
-    return connect(lake.config, spill=lake.spill_folder(), iceberg=iceberg)
+    """Return a connection of :func:`connect` that spills into a folder of its own in the lake's."""
+    return connect(lake.config, spill=workspace_folder(lake.spill_folder()), iceberg=iceberg)
 
 
 def extension_folder(config: PlatformConfig) -> Path:
