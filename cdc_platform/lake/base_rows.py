@@ -34,6 +34,8 @@ from cdc_platform.naming import quoted, sql_text
 
 _IN_FILTER_KEYS = 200
 _FILE_LIST = "file", "path", "iceberg_path"
+#: Without these a join keeps its sides: the right one is the hash table, the left one streams past it.
+_AS_WRITTEN = "join_order,build_side_probe_side"
 
 
 class BaseRows:
@@ -42,6 +44,7 @@ class BaseRows:
     def __init__(self, con: duckdb.DuckDBPyConnection, table: Table | None, key: Sequence[str]) -> None:
         self._con = con
         self._key = tuple(key)
+        self._keys = ", ".join(map(quoted, key))
         self._table = table if table is not None and table.current_snapshot() is not None else None
         self.files: dict[int, BaseFile] = {}
         con.execute("CREATE TABLE base_files (file INTEGER, path VARCHAR, iceberg_path VARCHAR)")
@@ -113,9 +116,9 @@ class BaseRows:
             names = ", ".join(f"NULL::{types[name]} AS {alias}" for name, alias in control.items())
             parts.append((older, names, ()))
         selects = [
-            f"SELECT b.file, r.file_row_number AS pos, {keys}{',' if keys else ''} {names} "
-            f"FROM {self.read_sql(files, (*self._key, *extra))} r JOIN base_files b ON b.path = r.filename "
-            f"SEMI JOIN touched t ON {self._same_key('t', 'r')}"
+            f"SELECT {number_sql(files)} AS file, r.file_row_number AS pos, "
+            f"{keys}{',' if keys else ''} {names} "
+            f"FROM {self.read_sql(files, (*self._key, *extra))} r JOIN touched USING ({self._keys})"
             for files, names, extra in parts
         ]
         nothing = ", ".join(f"NULL::{types[name]} AS {alias}" for name, alias in control.items())
@@ -123,7 +126,10 @@ class BaseRows:
         selects = selects or [
             f"SELECT 0 AS file, 0::BIGINT AS pos, {empty_keys} {nothing} FROM touched WHERE false"
         ]
+        # DuckDB does not know how many rows such a scan has and would build its hash table from them.
+        self._con.execute(f"SET disabled_optimizers = '{_AS_WRITTEN}'")
         self._con.execute(f"CREATE TABLE found AS {' UNION ALL '.join(selects)}")
+        self._con.execute("SET disabled_optimizers = ''")
         self._con.execute(
             "CREATE TABLE known AS SELECT * FROM found ANTI JOIN base_deleted USING (file, pos)"
         )
@@ -140,7 +146,7 @@ class BaseRows:
                 wanted.append(f"{field.field_id}: {{name: {name}, type: {kind}, default_value: NULL}}")
         paths = ", ".join(sql_text(local_path(file.data.file_path)) for file in files)
         fields = ", ".join(wanted)
-        return f"read_parquet([{paths}], schema = MAP {{{fields}}}, file_row_number = true, filename = true)"
+        return f"read_parquet([{paths}], schema = MAP {{{fields}}}, file_row_number = true)"
 
     def images(self, wanted: str, name: str, types: Mapping[str, PrimitiveType]) -> None:
         """Make table ``name`` (file, pos, columns…) of the base rows that table ``wanted`` (file, pos) names.
@@ -153,11 +159,12 @@ class BaseRows:
         values = {c: f"r.{quoted(c)}" if c in stored else "NULL" for c in types}
         selected = ", ".join(f"{values[c]}::{duckdb_type(kind)} AS {quoted(c)}" for c, kind in types.items())
         if indexes:
-            source = self.read_sql([self.files[index] for index in indexes], sorted(stored))
+            files = [self.files[index] for index in indexes]
+            source = self.read_sql(files, sorted(stored))
             query = (
-                f"SELECT b.file, r.file_row_number AS pos, {selected} FROM {source} r "
-                f"JOIN base_files b ON b.path = r.filename "
-                f"SEMI JOIN {wanted} w ON w.file = b.file AND w.pos = r.file_row_number"
+                f"SELECT file, pos, {selected} FROM "
+                f"(SELECT *, {number_sql(files)} AS file, file_row_number AS pos FROM {source}) r "
+                f"SEMI JOIN {wanted} w USING (file, pos)"
             )
         else:
             query = f"SELECT 0 AS file, 0::BIGINT AS pos, {selected} WHERE false"
@@ -174,13 +181,12 @@ class BaseRows:
         values = {c: f"r.{quoted(c)}" if c in kept else "NULL" for c in columns}
         same = " AND ".join(f"{value} IS NOT DISTINCT FROM w.{quoted(c)}" for c, value in values.items())
         selected = ", ".join(f"{value} AS {quoted(c)}" for c, value in values.items())
-        source = self.read_sql(list(self.files.values()), [GENERATION, POSITION, *columns])
+        files = list(self.files.values())
+        source = self.read_sql(files, [GENERATION, POSITION, *columns])
         return (
-            f"SELECT b.file, r.file_row_number AS pos, "
-            f"r.{GENERATION} AS generation, r.{POSITION} AS position, "
-            f"{selected} FROM {source} r JOIN base_files b ON b.path = r.filename "
-            f"SEMI JOIN {wanted} w ON {same} "
-            "ANTI JOIN base_deleted d ON d.file = b.file AND d.pos = r.file_row_number"
+            f"SELECT r.file, r.pos, r.{GENERATION} AS generation, r.{POSITION} AS position, {selected} "
+            f"FROM (SELECT *, {number_sql(files)} AS file, file_row_number AS pos FROM {source}) r "
+            f"SEMI JOIN {wanted} w ON {same} ANTI JOIN base_deleted USING (file, pos)"
         )
 
     def before_generation(self, generation: int) -> None:
@@ -199,9 +205,8 @@ class BaseRows:
                 mixed.append(file)
         if mixed:
             self._con.execute(
-                "INSERT INTO gone SELECT b.file, r.file_row_number "
-                f"FROM {self.read_sql(mixed, [GENERATION])} r "
-                f"JOIN base_files b ON b.path = r.filename WHERE r.{GENERATION} < {generation}"
+                f"INSERT INTO gone SELECT {number_sql(mixed)}, file_row_number "
+                f"FROM {self.read_sql(mixed, [GENERATION])} WHERE {GENERATION} < {generation}"
             )
         self._con.execute(
             "DELETE FROM gone USING base_deleted d WHERE gone.file = d.file AND gone.pos = d.pos"
@@ -210,10 +215,6 @@ class BaseRows:
     def _is_below(self, file: BaseFile, oldest: Position) -> bool:
         assert self._table is not None
         return upper_position(file, self._table.schema()) < oldest
-
-    def _same_key(self, left: str, right: str) -> str:
-        terms = [f"{left}.{quoted(c)} IS NOT DISTINCT FROM {right}.{quoted(c)}" for c in self._key]
-        return " AND ".join(terms) or "true"
 
     def _register(self, files: list[BaseFile]) -> None:
         if not files:
@@ -257,3 +258,8 @@ class BaseRows:
         self._con.unregister("file_bounds")
         chosen = {index for (index,) in hits}
         return [file for file in files if file.index in chosen]
+
+
+def number_sql(files: Sequence[BaseFile]) -> str:
+    """Return SQL for the number of the file a row of :meth:`BaseRows.read_sql` is in."""
+    return f"[{', '.join(str(file.index) for file in files)}][file_index::BIGINT + 1]"
