@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from cdc_platform.errors import CdcError, ConfigError
 from cdc_platform.lake.applied import AppliedRecord
 from cdc_platform.raw.files import AcceptedFile, FileKind
-from cdc_platform.raw.load_sets import LoadSet, LoadSets
-from cdc_platform.raw.manifests import confirm_load
+from cdc_platform.raw.load_sets import LoadSet
+from cdc_platform.raw.manifests import Accepted, confirm_load
 from cdc_platform.raw_counts import count_files
 
 if TYPE_CHECKING:
@@ -44,37 +44,42 @@ def completed_generation(
     platform: Platform,
     source: str,
     table_id: str,
-    sets: LoadSets,
+    accepted: Accepted,
     applied: AppliedRecord,
     batch: Collection[AcceptedFile],
 ) -> int | None:
     """Return the newest generation whose load is complete with all its files applied or in the batch."""
     here = {(one.file.key, one.file.etag) for one in batch}
+    sets = accepted.load_sets
     for load_set in reversed(sets.sets):
         generation = load_set.generation
         if not all(f.version in here or applied.files.get(f.version) == generation for f in load_set.files):
             continue
         if generation <= applied.generation_complete:
             return generation
-        followed = _is_followed_by_change(platform, source, table_id, load_set)
+        followed = _is_followed_by_change(accepted, load_set)
         if sets.is_complete(load_set, followed_by_change=followed):
             return generation
-        if load_set is sets.newest() and _statistics_agree(platform, source, table_id, load_set, applied):
+        if load_set is sets.newest() and _statistics_agree(
+            platform, source, table_id, accepted, load_set, applied
+        ):
             confirm_load(platform.objects(source, table_id), generation)
             return generation
     return None
 
 
-def _is_followed_by_change(platform: Platform, source: str, table_id: str, load_set: LoadSet) -> bool:
-    return any(
-        one.kind is FileKind.CHANGES and one.file_time > load_set.last_written_at
-        for window in reversed(platform.windows(source, table_id))
-        for one in platform.manifest(source, table_id, window).files
-    )
+def _is_followed_by_change(accepted: Accepted, load_set: LoadSet) -> bool:
+    last = load_set.last_written_at
+    return any(one.kind is FileKind.CHANGES and one.file_time > last for one in accepted.files)
 
 
 def _statistics_agree(
-    platform: Platform, source: str, table_id: str, load_set: LoadSet, applied: AppliedRecord
+    platform: Platform,
+    source: str,
+    table_id: str,
+    accepted: Accepted,
+    load_set: LoadSet,
+    applied: AppliedRecord,
 ) -> bool:
     """Whether DMS says that this load ended, with as many rows as its files hold.
 
@@ -89,18 +94,17 @@ def _statistics_agree(
             return False
         if told.loaded_at < load_set.last_written_at - _CLOCKS:
             return False
-        return told.full_load_rows == _rows(platform, source, table_id, load_set)
+        return told.full_load_rows == _rows(platform, source, table_id, accepted, load_set)
     except CdcError:
         # without statistics the load stays open until a change follows it or a person confirms it
         return False
 
 
-def _rows(platform: Platform, source: str, table_id: str, load_set: LoadSet) -> int:
+def _rows(platform: Platform, source: str, table_id: str, accepted: Accepted, load_set: LoadSet) -> int:
     versions = {file.version for file in load_set.files}
     total = 0
-    for window in platform.windows(source, table_id):
-        files = platform.manifest(source, table_id, window).files
-        members = [one for one in files if (one.file.key, one.file.etag) in versions]
-        counts = count_files(platform, source, table_id, window, members)
+    for manifest in accepted.manifests:
+        members = [one for one in manifest.files if (one.file.key, one.file.etag) in versions]
+        counts = count_files(platform, source, table_id, manifest.window, members)
         total += sum(counts[one.file.key, one.file.etag].rows for one in members)
     return total

@@ -25,7 +25,9 @@ from cdc_platform.raw.files import AcceptedFile, FileKind
 from cdc_platform.raw.intake import IntakeResult, RefusedFile
 from cdc_platform.raw.load_sets import LoadSets
 from cdc_platform.raw.manifests import (
+    Accepted,
     WindowManifest,
+    read_accepted,
     read_load_sets,
     read_manifest,
     windows_of,
@@ -117,6 +119,10 @@ class Platform:
         """Return what was accepted into a window."""
         return read_manifest(self.objects(source, table_id), source, table_id, window)
 
+    def accepted(self, source: str, table_id: str) -> Accepted:
+        """Return everything accepted of a table, load sets and manifests read once."""
+        return read_accepted(self.objects(source, table_id))
+
     def applied(self, source: str, table_id: str) -> AppliedRecord:
         """Return what the base table has applied."""
         return read_applied(self.lake.load(source, table_id), self.objects(source, table_id))
@@ -200,23 +206,21 @@ def merge_table(
     """
     from cdc_platform.lake.inputs import MergeInput
     from cdc_platform.lake.merge import merge
+    from cdc_platform.lake.standing import read_standing
 
-    objects = platform.objects(source, table_id)
-    table, sets = platform.table(source, table_id), read_load_sets(objects)
-    applied = platform.applied(source, table_id)
+    table, accepted = platform.table(source, table_id), platform.accepted(source, table_id)
+    standing = read_standing(platform.lake, source, table_id)
+    applied = standing.record
     wanted = None if windows is None else set(windows)
     files = [
-        one
-        for window in windows_of(objects)
-        for one in read_manifest(objects, source, table_id, window, sets).readable
-        if wanted is None or window in wanted or applied.is_outdated(one)
+        one for one in accepted.readable if wanted is None or one.window in wanted or applied.is_outdated(one)
     ]
-    complete = completed_generation(platform, source, table_id, sets, applied, files)
+    complete = completed_generation(platform, source, table_id, accepted, applied, files)
     if not table.merge_key:
         # without a key a file applied again would double its rows, unless the load's completion removes them
         files = [one for one in files if not applied.is_outdated(one) or one.generation == complete]
     inputs = [MergeInput(one, partial(platform.event_file, source, table_id, one)) for one in files]
-    return merge(platform.lake, source, table, inputs, completed_generation=complete)
+    return merge(platform.lake, source, table, inputs, completed_generation=complete, standing=standing)
 
 
 def reconcile(platform: Platform, source: str, table_id: str, window: str) -> Reconciliation:

@@ -109,13 +109,13 @@ def store_counts(
 
 def generation_counts(platform: Platform, source: str, table_id: str) -> OpCounts:
     """Return the totals of the newest generation's readable files, over all windows."""
-    newest = platform.load_sets(source, table_id).newest()
+    accepted = platform.accepted(source, table_id)
+    newest = accepted.load_sets.newest()
     generation = newest.generation if newest else 0
     total = OpCounts()
-    for window in platform.windows(source, table_id):
-        manifest = platform.manifest(source, table_id, window)
+    for manifest in accepted.manifests:
         files = [one for one in manifest.readable if one.generation == generation]
-        counts = count_files(platform, source, table_id, window, files)
+        counts = count_files(platform, source, table_id, manifest.window, files)
         for one in files:
             total += counts[one.file.key, one.file.etag]
     return total

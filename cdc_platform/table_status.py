@@ -56,12 +56,8 @@ def _status(
     platform: Platform, source: str, table: TableConfig, verdict_window: str | None, verdict: str | None
 ) -> TableStatus:
     applied = platform.applied(source, table.id)
-    windows = platform.windows(source, table.id)
-    pending = sum(
-        not applied.holds(one)
-        for window in windows
-        for one in platform.manifest(source, table.id, window).readable
-    )
+    accepted = platform.accepted(source, table.id)
+    pending = sum(not applied.holds(one) for one in accepted.readable)
     items = items_in(platform.objects(source, table.id), QuarantineState.OPEN)
     files = sum(item.row is None for item in items)
     health = table_health(platform.lake, source, table)
@@ -71,7 +67,7 @@ def _status(
         table_id=table.id,
         rows=health.rows if health is not None else None,
         snapshot_id=str(health.snapshot_id) if health is not None and health.snapshot_id else None,
-        last_window=windows[-1] if windows else None,
+        last_window=accepted.manifests[-1].window if accepted.manifests else None,
         pending_files=pending,
         watermark=applied.watermark,
         lag_seconds=lag,

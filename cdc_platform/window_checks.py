@@ -126,9 +126,8 @@ def watermark_is_current(platform: Platform, source: str, table_id: str, window:
     held = {(item.key, item.etag) for item in _waiting(platform, source, table_id) if item.row is None}
     pending = [
         one
-        for earlier in platform.windows(source, table_id)
-        if earlier <= window
-        for one in platform.manifest(source, table_id, earlier).readable
+        for one in platform.accepted(source, table_id).readable
+        if one.window <= window
         if not applied.holds(one) and (one.file.key, one.file.etag) not in held
     ]
     watermark = applied.watermark

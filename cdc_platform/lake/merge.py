@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,8 +17,12 @@ from cdc_platform.errors import CommitOutcomeUnknown, StaleCommit
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.commit import commit_merge
 from cdc_platform.lake.inputs import EventBatch, EventFile, MergeInput, RejectedRow
+from cdc_platform.lake.intake import select_inputs
 from cdc_platform.lake.plan import MergePlan, plan_merge
 from cdc_platform.lake.result import MergeCounts, MergeResult
+from cdc_platform.lake.rules import check_declaration
+from cdc_platform.lake.schema import TargetSchema
+from cdc_platform.lake.standing import Standing, read_standing
 
 __all__ = [
     "EventBatch",
@@ -44,14 +49,22 @@ def merge(
     inputs: Sequence[MergeInput],
     *,
     completed_generation: int | None = None,
+    standing: Standing | None = None,
 ) -> MergeResult:
     """Apply the files of ``inputs`` that the base table has not applied yet.
 
     Files may come in any order, repeated, and from any window. A file that cannot be read is quarantined and
-    the others go on. Raises StaleCommit or CommitOutcomeUnknown (both retryable) when that persists.
+    the others go on. ``standing`` spares the first attempt to read where the table stands. Raises StaleCommit
+    or CommitOutcomeUnknown (both retryable) when that persists.
     """
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        plan = plan_merge(lake, source, table, inputs, completed_generation=completed_generation)
+        standing = standing if standing is not None else read_standing(lake, source, table.id)
+        if (idle := _nothing_to_do(lake, source, table, inputs, completed_generation, standing)) is not None:
+            return replace(idle, attempts=attempt)
+        plan = plan_merge(
+            lake, source, table, inputs, completed_generation=completed_generation, standing=standing
+        )
+        standing = None
         try:
             return replace(commit_merge(plan), attempts=attempt)
         except (StaleCommit, CommitOutcomeUnknown):
@@ -63,3 +76,32 @@ def merge(
             plan.close()
         time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * random.random())
     raise AssertionError("unreachable")
+
+
+def _nothing_to_do(
+    lake: Lake,
+    source: str,
+    table: TableConfig,
+    inputs: Sequence[MergeInput],
+    completed_generation: int | None,
+    standing: Standing,
+) -> MergeResult | None:
+    """Return the result of a merge that would record nothing, before anything is opened for it."""
+    record = standing.record
+    selection = select_inputs(inputs, record, standing.items)
+    if selection.whole or selection.rows or selection.superseded:
+        return None
+    if completed_generation is not None and completed_generation > record.generation_complete:
+        return None
+    check_declaration(table, source)
+    TargetSchema(standing.base, table, where=".".join(lake.identifier(source, table.id)))
+    return MergeResult(
+        source=source,
+        table_id=table.id,
+        batch_id=str(uuid.uuid4()),
+        snapshot_id=None,
+        counts=MergeCounts(),
+        files_skipped=selection.skipped,
+        files_waiting=len(selection.waiting),
+        watermark=record.watermark,
+    )

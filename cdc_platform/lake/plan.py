@@ -20,7 +20,7 @@ from pyiceberg.table import Table
 from cdc_platform.config.model import TableConfig
 from cdc_platform.errors import UnreadableRawFile
 from cdc_platform.events import GENERATION, POSITION, ROW, Op, Position
-from cdc_platform.lake.applied import AppliedRecord, read_applied
+from cdc_platform.lake.applied import AppliedRecord
 from cdc_platform.lake.base_rows import BaseRows
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.inputs import MergeInput
@@ -30,7 +30,6 @@ from cdc_platform.lake.quarantine import (
     MAX_REJECTED_SHARE,
     QuarantineItem,
     item_of,
-    items_in,
 )
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.lake.result import MergeCounts
@@ -44,6 +43,7 @@ from cdc_platform.lake.rules import (
 )
 from cdc_platform.lake.schema import TargetSchema
 from cdc_platform.lake.staging import AT, EVENT, FILE, StagedFile, place
+from cdc_platform.lake.standing import Standing, read_standing
 from cdc_platform.lake.tombstones import Tombstones
 from cdc_platform.raw.files import FileKind
 from cdc_platform.raw.objects import ObjectStore
@@ -102,17 +102,19 @@ def plan_merge(
     inputs: Sequence[MergeInput],
     *,
     completed_generation: int | None,
+    standing: Standing | None = None,
 ) -> MergePlan:
     """Decide what merging ``inputs`` does to the base table as it stands now.
 
     ``completed_generation`` says that the load set of that generation is complete and all its files are in
-    ``inputs`` or applied; it is honoured when none of them failed. Raises SchemaError when the table's
-    declaration contradicts itself.
+    ``inputs`` or applied; it is honoured when none of them failed. ``standing`` is the table as it was read
+    a moment ago; it is read now without. Raises SchemaError when the table's declaration contradicts itself.
     """
     check_declaration(table, source)
+    standing = standing if standing is not None else read_standing(lake, source, table.id)
     refused: dict[tuple[str, str], QuarantineItem] = {}
     while True:
-        planner = _Planner(lake, source, table, inputs, completed_generation, refused)
+        planner = _Planner(lake, source, table, inputs, completed_generation, standing, refused)
         try:
             return planner.plan()
         except _HopelessFile as e:
@@ -148,6 +150,7 @@ class _Planner:
         table: TableConfig,
         inputs: Sequence[MergeInput],
         completed: int | None,
+        standing: Standing,
         refused: Mapping[tuple[str, str], QuarantineItem],
     ) -> None:
         self._lake = lake
@@ -156,6 +159,7 @@ class _Planner:
         self._inputs = [each for each in inputs if each.identity not in refused]
         self._refused_inputs = [each for each in inputs if each.identity in refused]
         self._refused = refused
+        self._standing = standing
         self._wish = completed
         self._where = ".".join(lake.identifier(source, table.id))
         self._seconds: dict[str, float] = {}
@@ -164,11 +168,10 @@ class _Planner:
 
     def plan(self) -> MergePlan:
         """Return the plan."""
-        base = self._lake.load(self._source, self._config.id)
+        base, record = self._standing.base, self._standing.record
         objects = self._lake.objects(self._source, self._config.id)
-        record = read_applied(base, objects)
         target = TargetSchema(base, self._config, where=self._where)
-        selection = select_inputs(self._inputs, record, items_in(objects))
+        selection = select_inputs(self._inputs, record, self._standing.items)
         reader = Reader(self.con, self._config, target, record, where=self._where)
         intake = reader.read(selection)
         read = self._lap("read", self._started)

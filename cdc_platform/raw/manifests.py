@@ -9,7 +9,7 @@ sets, which may learn of an older file later.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -39,6 +39,24 @@ class WindowManifest:
     def readable(self) -> tuple[AcceptedFile, ...]:
         """The files that were not overwritten since."""
         return tuple(f for f in self.files if (f.file.key, f.file.etag) not in self.replaced)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Everything accepted of a table, read once: its load sets, and its windows' manifests, oldest first."""
+
+    load_sets: LoadSets
+    manifests: tuple[WindowManifest, ...]
+
+    @property
+    def files(self) -> Iterator[AcceptedFile]:
+        """Every accepted file, overwritten versions included, window by window."""
+        return (one for manifest in self.manifests for one in manifest.files)
+
+    @property
+    def readable(self) -> Iterator[AcceptedFile]:
+        """The files that were not overwritten since, window by window."""
+        return (one for manifest in self.manifests for one in manifest.readable)
 
 
 def window_key(window: str) -> str:
@@ -88,6 +106,14 @@ def read_manifest(
     if data is None:
         return WindowManifest(source, table_id, window)
     return _parse(data, load_sets if load_sets is not None else read_load_sets(objects))
+
+
+def read_accepted(objects: ObjectStore) -> Accepted:
+    """Return everything accepted of the table that ``objects`` belongs to."""
+    sets = read_load_sets(objects)
+    loads = sets.generations()
+    found = (objects.get(window_key(window)) for window in windows_of(objects))
+    return Accepted(sets, tuple(_parse(data, sets, loads) for data in found if data is not None))
 
 
 def accept(
@@ -156,11 +182,13 @@ def _bytes(manifest: WindowManifest) -> bytes:
     return json.dumps({**head, "files": files}, indent=1).encode()
 
 
-def _parse(data: bytes, load_sets: LoadSets) -> WindowManifest:
+def _parse(
+    data: bytes, load_sets: LoadSets, loads: Mapping[tuple[str, str], int] | None = None
+) -> WindowManifest:
     stored = json.loads(data)
     files: list[AcceptedFile] = []
     replaced: set[tuple[str, str]] = set()
-    loads = load_sets.generations()
+    loads = load_sets.generations() if loads is None else loads
     for one in stored["files"]:
         modified = datetime.fromisoformat(one["last_modified"])
         file = RawFile(one["key"], one["size"], one["etag"], modified)

@@ -16,7 +16,7 @@ from cdc_platform.lake.quarantine import items_in
 from cdc_platform.lake.read import iceberg_scan_sql
 from cdc_platform.naming import sql_text
 from cdc_platform.raw.files import AcceptedFile
-from cdc_platform.raw.manifests import WindowManifest, windows_of
+from cdc_platform.raw.manifests import WindowManifest, read_accepted
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.store import RawStore
 from cdc_platform.reconcile.awaited import unaccepted_files
@@ -78,11 +78,7 @@ class Subject:
         """Return the windows of raw files nobody has accepted yet, one entry a file."""
         platform, table_id = self.platform, self.table.id
         objects = platform.objects(self.source_name, table_id)
-        known = {
-            (file.file.key, file.file.etag)
-            for window in windows_of(objects)
-            for file in platform.manifest(self.source_name, table_id, window).files
-        }
+        known = {(file.file.key, file.file.etag) for file in read_accepted(objects).files}
         store = platform.raw_store(self.source_name, table_id)
         found = unaccepted_files(store, self.source, self.table, known | set(self.quarantine.files))
         return [window for _, window in found]

@@ -20,7 +20,7 @@ import pyarrow as pa
 from cdc_platform.config.model import NoKey, SourceConfig
 from cdc_platform.errors import CdcError, ConfigError, redact
 from cdc_platform.lake.read import open_workspace
-from cdc_platform.raw.manifests import windows_of
+from cdc_platform.raw.manifests import read_accepted
 from cdc_platform.reconcile.append import compare_append
 from cdc_platform.reconcile.awaited import load_awaited_keys
 from cdc_platform.reconcile.base_rows import load_base_rows
@@ -195,10 +195,9 @@ def observe(subject: Subject, workspace: duckdb.DuckDBPyConnection, reader: Sour
     captured = platform.captured_position(subject.source_name)
     now = reader.position() if captured else None
     waiting: list[Callable[[], Events]] = []
-    for window in windows_of(platform.objects(subject.source_name, table_id)):
-        for file in platform.manifest(subject.source_name, table_id, window).readable:
-            if standing_of(file, subject.record, subject.quarantine) is Standing.PENDING:
-                waiting.append(partial(platform.event_file, subject.source_name, table_id, file))
+    for file in read_accepted(platform.objects(subject.source_name, table_id)).readable:
+        if standing_of(file, subject.record, subject.quarantine) is Standing.PENDING:
+            waiting.append(partial(platform.event_file, subject.source_name, table_id, file))
     untold = load_awaited_keys(workspace, waiting, subject.key)
     return Capture(captured, now, unaccepted=len(subject.unaccepted()) + untold)
 

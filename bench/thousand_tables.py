@@ -1,0 +1,127 @@
+"""A thousand tables with one new file each, applied in one go by ``cdc apply``.
+
+    .venv/bin/python bench/thousand_tables.py
+
+Each table already has a base table of 100 rows; its new file is one of a few changes, as DMS leaves it. Only
+the command is timed: from its start to its exit. Reach: 60 s on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+
+from cdc_platform.testing import write_change_file, write_load_file
+
+LOADED = datetime(2024, 5, 1, 8, tzinfo=UTC)
+CHANGED = LOADED + timedelta(hours=3)
+ROWS = 100
+TYPES = {"id": pa.int64(), "name": pa.string(), "quantity": pa.int32(), "price": pa.decimal128(10, 2)}
+REACH_SECONDS = 60
+
+
+def row(number: int) -> dict[str, object]:
+    return {"id": number, "name": f"row {number}", "quantity": number % 7, "price": number}
+
+
+def write_config(folder: Path, tables: int, options: str) -> Path:
+    names = "\n".join(f"      - {{name: public.t{n:04}, merge_key: [id]}}" for n in range(tables))
+    path = folder / "cdc.yaml"
+    path.write_text(
+        "version: 1\n"
+        f"{options}"
+        "sources:\n"
+        "  shop:\n"
+        "    raw: {location: raw, timestamp_column: dms_timestamp, change_sequence_column: cdc_change_seq}\n"
+        "    window: {start: 2024-05-01}\n"
+        f"    tables:\n{names}\n"
+    )
+    return path
+
+
+def write_loads(folder: Path, tables: int) -> None:
+    for n in range(tables):
+        write_load_file(folder / "raw", "public", f"t{n:04}", map(row, range(ROWS)), at=LOADED, types=TYPES)
+
+
+def write_changes(folder: Path, tables: int) -> None:
+    events = [
+        {"Op": "U", **row(3), "name": "changed"},
+        {"Op": "D", **row(4)},
+        {"Op": "I", **row(ROWS)},
+    ]
+    for n in range(tables):
+        write_change_file(folder / "raw", "public", f"t{n:04}", at=CHANGED, events=events, types=TYPES)
+
+
+def apply(config: Path) -> tuple[float, float, list[dict[str, object]]]:
+    """Run the command; return wall seconds, CPU seconds and what it says of each merge."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    command = [
+        sys.executable,
+        "-c",
+        "from cdc_platform.cli import main; main()",
+        "apply",
+        "--json",
+        "-c",
+        str(config),
+    ]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    wall = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall, cpu, json.loads(done.stdout)["merges"]
+
+
+def measure(folder: Path, tables: int, options: str) -> dict[str, object]:
+    config = write_config(folder, tables, options)
+    write_loads(folder, tables)
+    load_wall, load_cpu, loaded = apply(config)
+    assert sum(merge["counts"]["rows_inserted"] for merge in loaded) == tables * ROWS  # type: ignore[index]
+    write_changes(folder, tables)
+    wall, cpu, merged = apply(config)
+    counts = [merge["counts"] for merge in merged]
+    kinds = ("rows_inserted", "rows_updated", "rows_deleted")
+    assert all(count[kind] == 1 for count in counts for kind in kinds)  # type: ignore[index]
+    idle_wall, idle_cpu, _ = apply(config)
+    return {
+        "tables": tables,
+        "first load": {"wall_s": round(load_wall, 1), "cpu_s": round(load_cpu, 1)},
+        "one new file each": {"wall_s": round(wall, 1), "cpu_s": round(cpu, 1)},
+        "nothing new": {"wall_s": round(idle_wall, 1), "cpu_s": round(idle_cpu, 1)},
+        "load average": round(os.getloadavg()[0], 1),
+        "reach_s": REACH_SECONDS,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--tables", type=int, default=1000)
+    parser.add_argument(
+        "--folder", type=Path, help="where to work; default a temporary folder, removed after"
+    )
+    parser.add_argument("--options", default="", help="more of cdc.yaml, e.g. 'engine: {threads: 1}'")
+    given = parser.parse_args()
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="cdc-thousand-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        print(json.dumps(measure(folder, given.tables, given.options and given.options + "\n"), indent=2))
+    finally:
+        if given.folder is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
