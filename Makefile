@@ -42,6 +42,14 @@ validate: $(READY) ## load the code location as Dagster does, and check it
 	@$(BIN)/dg check defs
 	@$(BIN)/dagster definitions validate --workspace workspace.yaml
 
+.PHONY: bench
+bench: $(READY) bench-env ## measure speed against others: hours; one script at a time: see bench/README.md
+	@for script in merge_speed full_load growth memory; do $(BIN)/python -m bench.$$script || exit 1; done
+	@$(BIN)/python -m bench.report
+
+.PHONY: bench-env
+bench-env: .venv-bench/.ready ## the environment of what the bench compares with and the product does not use
+
 .PHONY: lock
 lock: ## resolve pyproject.toml again into requirements.lock
 	@$(PYTHON) scripts/bootstrap.py --lock
@@ -62,7 +70,12 @@ clean: ## remove what tests, demo and builds made; the environment stays
 
 .PHONY: distclean
 distclean: clean ## remove the environment too
-	@rm -rf .venv .tools
+	@rm -rf .venv .venv-bench .tools
+
+.venv-bench/.ready: bench/requirements.txt
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/pip install --quiet --disable-pip-version-check --requirement bench/requirements.txt
+	@touch $@
 
 $(READY): requirements.lock pyproject.toml scripts/bootstrap.py
 	@$(PYTHON) scripts/bootstrap.py

@@ -18,14 +18,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyiceberg.table import Table
+
+from bench.competitors.task import Task
 from bench.data import SCHEMA, SOURCE, TABLE, DataSet, say
+from bench.rows import VARIANTS
+from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.read import local_path
 from cdc_platform.lake.result import MergeResult
 from cdc_platform.pipeline import Platform, complete_load, merge_table, take_in
 
@@ -38,6 +45,12 @@ class BenchLake:
 
     data: DataSet
     folder_name: str = ""
+
+    @classmethod
+    def of(cls, task: Task) -> BenchLake:
+        """Return the lake a child's task is about."""
+        folder = Path(task.workdir) / f"{task.key}-{task.rows}"
+        return cls(DataSet(folder, VARIANTS[task.key], task.rows))
 
     @property
     def folder(self) -> Path:
@@ -108,9 +121,12 @@ class BenchLake:
         """Put the base table back to how ``ensure_base`` left it."""
         pristine = self.folder / "pristine"
         self._remove_changes()
-        for path in self.warehouse.glob(f"{_CATALOG}*"):
-            path.unlink()
-        shutil.copy2(pristine / _CATALOG, self.warehouse / _CATALOG)
+        # into the same file, so that connections that are open see it too
+        with (
+            closing(sqlite3.connect(pristine / _CATALOG)) as kept,
+            closing(sqlite3.connect(self.warehouse / _CATALOG)) as catalog,
+        ):
+            kept.backup(catalog)
         shutil.rmtree(self.warehouse / _OBJECTS, ignore_errors=True)
         if (pristine / _OBJECTS).exists():
             shutil.copytree(pristine / _OBJECTS, self.warehouse / _OBJECTS)
@@ -118,16 +134,33 @@ class BenchLake:
             (self.warehouse / name).unlink()
         shutil.rmtree(self.folder / "spill", ignore_errors=True)
 
+    def place(self, change_files: Sequence[Path]) -> None:
+        """Make ``change_files`` appear in the raw location."""
+        for path in change_files:
+            os.link(path, self.data.table_folder / path.name)
+
     @contextmanager
     def fresh(self, change_files: Sequence[Path]) -> Iterator[None]:
         """Give the base table as loaded with ``change_files`` new in raw/; put it back at the end."""
         self.reset()
         try:
-            for path in change_files:
-                os.link(path, self.data.table_folder / path.name)
+            self.place(change_files)
             yield
         finally:
             self.reset()
+
+    def table(self, opened: Lake) -> Table:
+        """Return the base table."""
+        found = opened.load(SOURCE, TABLE)
+        if found is None:
+            raise SystemExit(f"{self.folder} has no base table: run python -m bench.data first")
+        return found
+
+    def data_file_paths(self) -> list[str]:
+        """Return the paths of the base table's data files."""
+        with Platform.open(self.config).lake as opened:
+            tasks = self.table(opened).scan().plan_files()
+            return sorted(local_path(task.file.file_path) for task in tasks)
 
     def _remove_changes(self) -> None:
         for path in self.data.table_folder.glob("[0-9]*.parquet"):
