@@ -17,7 +17,7 @@ from types import TracebackType
 import pyarrow as pa
 
 from cdc_platform.config.model import RawOptions, TableConfig
-from cdc_platform.errors import UnreadableRawFile
+from cdc_platform.errors import StorageUnavailable, UnreadableRawFile
 from cdc_platform.events import PositionKind
 from cdc_platform.formats.csv_names import csv_column_names
 from cdc_platform.formats.csv_rows import CsvRows
@@ -104,10 +104,19 @@ def open_event_file(
         raise UnreadableRawFile("the file is empty (0 bytes)", where=where, mend=_RELOAD)
     stream = store.open(accepted.file)
     try:
+        _check_length(stream, accepted, where)
         return _opened(stream, raw_options, table, accepted, batch_rows, where)
     except BaseException:
         stream.close()
         raise
+
+
+def _check_length(stream: pa.NativeFile, accepted: AcceptedFile, where: str) -> None:
+    """Raise StorageUnavailable when the storage hands out less than it listed: rows would be missing."""
+    length = stream.size()
+    if length != accepted.file.size:
+        what = f"the storage hands out {length:,} bytes of a file listed with {accepted.file.size:,}"
+        raise StorageUnavailable(what, where=where, mend="run again; if it stays, take in again")
 
 
 def _opened(
@@ -144,9 +153,15 @@ _RELOAD = (
 
 @contextmanager
 def unreadable(where: str) -> Iterator[None]:
-    """Translate what Arrow and gzip raise for broken bytes into UnreadableRawFile."""
+    """Translate what Arrow and gzip raise for broken bytes into UnreadableRawFile.
+
+    An error of the operating system (it has an errno) is none of the bytes: StorageUnavailable.
+    """
     try:
         yield
     except (pa.ArrowException, OSError, EOFError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, OSError) and error.errno is not None:
+            mend = "see that the raw location can be read, then run again: nothing was set aside"
+            raise StorageUnavailable(first_line, where=where, mend=mend) from error
         raise UnreadableRawFile(first_line, where=where, mend=_RELOAD) from error

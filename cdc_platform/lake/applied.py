@@ -121,6 +121,11 @@ def manifest_path(batch_id: str) -> str:
     return f"{FOLDER}/{batch_id}.json"
 
 
+def manifest_objects(batch_id: str) -> tuple[str, str]:
+    """Return the keys a batch may write: its manifest, and the list of every file applied up to it."""
+    return manifest_path(batch_id), f"{FOLDER}/{batch_id}-files.json"
+
+
 def read_applied(table: Table | None, objects: ObjectStore) -> AppliedRecord:
     """Return the record as of ``table``'s current snapshot. Raises MergeError when a manifest is missing."""
     path = _newest_path(table) if table is not None else None
@@ -162,21 +167,18 @@ def read_manifest(objects: ObjectStore, path: str, table: Table) -> BatchManifes
     )
 
 
-def write_manifest_object(objects: ObjectStore, manifest: BatchManifest, record: AppliedRecord) -> list[str]:
-    """Write the manifest (and the whole list when it is its turn); return the keys written."""
-    written = [manifest_path(manifest.batch_id)]
+def write_manifest_object(objects: ObjectStore, manifest: BatchManifest, record: AppliedRecord) -> None:
+    """Write the manifest, and before it the whole list when it is its turn."""
     if manifest.consolidated is not None:
         files = {**record.files, **{(file.key, file.etag): file.generation for file in manifest.files}}
         listed = sorted([key, etag, generation] for (key, etag), generation in files.items())
         whole = {"files": listed, "replayed": sorted(record.replayed | set(manifest.replayed))}
         objects.put(manifest.consolidated, json.dumps(whole).encode())
-        written.append(manifest.consolidated)
     fields = asdict(manifest)
     if manifest.tombstone_floor is not None:
         # A sequence has up to 38 digits: text survives every JSON reader.
         fields["tombstone_floor"] = [str(part) for part in manifest.tombstone_floor]
-    objects.put(written[0], json.dumps(fields, indent=1).encode())
-    return written
+    objects.put(manifest_path(manifest.batch_id), json.dumps(fields, indent=1).encode())
 
 
 def _newest_path(table: Table) -> str | None:

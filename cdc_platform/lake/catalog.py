@@ -13,6 +13,7 @@ from pyiceberg.table import Table
 
 from cdc_platform.config.model import GlueCatalog, PlatformConfig, SqlCatalog
 from cdc_platform.errors import ConfigError, redact
+from cdc_platform.lake.outages import outages
 from cdc_platform.raw.objects import ObjectStore, open_object_store
 
 #: Where the platform's own objects lie below the warehouse, beside the namespaces.
@@ -39,18 +40,29 @@ class Lake:
         return tuple(self.config.lake.namespace.format(source=source).split("."))
 
     def load(self, source: str, table_id: str) -> Table | None:
-        """Return the base table as it stands now, None before its first merge."""
-        try:
-            return self.catalog.load_table(self.identifier(source, table_id))
-        except NoSuchTableError:
-            return None
+        """Return the base table as it stands now, None before its first merge.
+
+        Raises StorageUnavailable when the catalog cannot be reached.
+        """
+        identifier = self.identifier(source, table_id)
+        with outages(".".join(identifier)):
+            try:
+                return self.catalog.load_table(identifier)
+            except NoSuchTableError:
+                return None
 
     def ensure_namespace(self, source: str) -> None:
         """Make the source's namespace when it is not there."""
-        try:
-            self.catalog.create_namespace(self.namespace(source))
-        except NamespaceAlreadyExistsError:
-            return
+        namespace = self.namespace(source)
+        with outages(".".join(namespace)):
+            try:
+                self.catalog.create_namespace(namespace)
+            except NamespaceAlreadyExistsError:
+                return
+            except Exception:
+                # an SQL catalog looks, then inserts: another process may have been in between
+                if not self.catalog.namespace_exists(namespace):
+                    raise
 
     def objects(self, source: str, table_id: str) -> ObjectStore:
         """Return the store of the table's manifests, tombstones, quarantine and reports."""

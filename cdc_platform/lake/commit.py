@@ -1,13 +1,15 @@
 """Carrying out a merge plan: files first, then one snapshot that names them all.
 
 Until the snapshot exists nothing a reader sees has changed. If the commit certainly failed, every file the
-plan wrote is removed again; if its outcome is unknown none is, because the snapshot may exist.
+plan wrote is removed again; once the snapshot was offered and nothing proves that it does not exist (the
+outcome is unknown, the process is interrupted), none is.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,13 +20,13 @@ from pyiceberg.exceptions import TableAlreadyExistsError
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table, Transaction
 
-from cdc_platform.errors import CommitOutcomeUnknown, StaleCommit
+from cdc_platform.errors import StaleCommit, StorageUnavailable
 from cdc_platform.lake import summary
 from cdc_platform.lake.applied import (
     CONSOLIDATE_EVERY,
-    FOLDER,
     AppliedFile,
     BatchManifest,
+    manifest_objects,
     manifest_path,
     write_manifest_object,
 )
@@ -37,7 +39,7 @@ from cdc_platform.lake.quarantine import record as record_items
 from cdc_platform.lake.result import MergeResult
 from cdc_platform.lake.row_delta import RowDelta, commit_row_delta
 from cdc_platform.lake.schema import create_table
-from cdc_platform.lake.tombstones import Horizon, TombstoneFiles
+from cdc_platform.lake.tombstones import Horizon, TombstoneFiles, tombstone_objects
 from cdc_platform.naming import quoted
 
 _BATCH_ROWS = 65_536
@@ -50,50 +52,44 @@ def commit_merge(plan: MergePlan) -> MergeResult:
     neither the catalog nor the table tells whether the snapshot exists.
     """
     record_items(plan.objects, plan.quarantined)
+    mark_replayed(plan.objects, plan.selection.settled)
     if not plan.has_record:
         return _result(plan, None, {})
     written = _Written()
-    started = time.perf_counter()
     try:
         snapshot_id, laps = _Commit(plan, written).run()
-    except CommitOutcomeUnknown:
-        found = find_batch(plan)
-        if found is None:
-            raise
-        snapshot_id, laps = found, {"commit": time.perf_counter() - started}
-    except BaseException:
-        written.remove(plan)
+    except BaseException as e:
+        if not written.is_offered or isinstance(e, StaleCommit):
+            written.remove(plan)
         raise
-    mark_replayed(plan.objects, plan.intake.replayed)
+    with suppress(StorageUnavailable):
+        # the snapshot records the replay: the next merge closes what this one could not
+        mark_replayed(plan.objects, plan.intake.replayed)
     return _result(plan, snapshot_id, laps)
-
-
-def find_batch(plan: MergePlan) -> int | None:
-    """Return the snapshot that carries the plan's batch id, None when the table has none."""
-    table = plan.lake.load(plan.source, plan.config.id)
-    for snapshot in reversed(table.metadata.snapshots if table is not None else []):
-        properties = snapshot.summary.additional_properties if snapshot.summary else {}
-        if properties.get(summary.BATCH_ID) == plan.batch_id:
-            return snapshot.snapshot_id
-    return None
 
 
 @dataclass(slots=True)
 class _Written:
     """What a commit wrote so far, to remove when it certainly failed."""
 
+    table: Table | None = None
     files: list[str] = field(default_factory=list)
     objects: list[str] = field(default_factory=list)
+    #: Whether the catalog was asked to commit: the files may be in the table from then on.
+    is_offered: bool = False
 
     def remove(self, plan: MergePlan) -> None:
-        if plan.base is not None:
-            for path in self.files:
-                try:
-                    plan.base.io.delete(path)
-                except FileNotFoundError:
-                    continue
+        # What cannot be removed now is an orphan, which the clean-up finds; the error that led here counts.
+        for path in self.files:
+            with suppress(Exception):
+                if self.table is not None:
+                    self.table.io.delete(path)
         for key in self.objects:
-            plan.objects.delete(key)
+            with suppress(Exception):
+                plan.objects.delete(key)
+
+    def offer(self) -> None:
+        self.is_offered = True
 
 
 class _Commit:
@@ -107,7 +103,8 @@ class _Commit:
         """Write the files and commit; return the snapshot's id and the seconds it took."""
         started = time.perf_counter()
         plan = self._plan
-        table = plan.base or self._create()
+        self._written.objects = [*manifest_objects(plan.batch_id), *tombstone_objects(plan.batch_id)]
+        table = self._written.table = plan.base or self._create()
         transaction = table.transaction()
         if plan.base is not None and plan.target.is_changed:
             with transaction.update_schema() as update:
@@ -115,13 +112,12 @@ class _Commit:
         appended = tuple(self._data_files(table, transaction))
         deletes, removed = self._deletes(table)
         tombstones = plan.tombstones.write(plan.batch_id, plan.decision.tombstones_sql, self._horizon())
-        self._written.objects += tombstones.written
         manifest = self._manifest(tombstones)
-        self._written.objects += write_manifest_object(plan.objects, manifest, plan.record)
+        write_manifest_object(plan.objects, manifest, plan.record)
         wrote = time.perf_counter()
         transaction.set_properties({summary.BATCH_MANIFEST: manifest_path(plan.batch_id)})
         delta = RowDelta(appended, deletes, removed, self._properties(manifest))
-        snapshot_id = commit_row_delta(transaction, table, delta)
+        snapshot_id = commit_row_delta(transaction, table, delta, offering=self._written.offer)
         return snapshot_id, {"write": wrote - started, "commit": time.perf_counter() - wrote}
 
     def _create(self) -> Table:
@@ -205,8 +201,8 @@ class _Commit:
             previous=record.path,
             depth=0 if whole else depth,
             files=tuple(self._applied_files()),
-            replayed=tuple(plan.intake.replayed),
-            consolidated=f"{FOLDER}/{plan.batch_id}-files.json" if whole else None,
+            replayed=tuple(item.release for item in plan.intake.replayed),
+            consolidated=manifest_objects(plan.batch_id)[1] if whole else None,
             position_kinds={**(previous.position_kinds if previous else {}), **kinds},
             tombstones=tombstones.files,
             tombstone_floor=(floor.generation, floor.sequence) if floor else None,

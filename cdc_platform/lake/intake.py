@@ -38,6 +38,8 @@ class Selection:
     skipped: int
     #: Files that wait in quarantine.
     waiting: tuple[MergeInput, ...]
+    #: Released items that an earlier merge applied without living to close them.
+    settled: tuple[QuarantineItem, ...] = ()
 
 
 @dataclass(slots=True)
@@ -47,7 +49,7 @@ class Intake:
     staged: list[StagedFile] = field(default_factory=list)
     quarantined: list[QuarantineItem] = field(default_factory=list)
     failed: list[MergeInput] = field(default_factory=list)
-    replayed: list[str] = field(default_factory=list)
+    replayed: list[QuarantineItem] = field(default_factory=list)
     position_kinds: dict[int, str] = field(default_factory=dict)
 
 
@@ -65,8 +67,9 @@ def select_inputs(
     inputs: Sequence[MergeInput], record: AppliedRecord, items: Sequence[QuarantineItem]
 ) -> Selection:
     """Sort the inputs out, oldest first. Pure."""
-    open_items = {item.id for item in items if item.state == QuarantineState.RELEASED} - record.replayed
-    released = [item for item in items if item.id in open_items]
+    free = [item for item in items if item.state == QuarantineState.RELEASED]
+    released = [item for item in free if item.release not in record.replayed]
+    settled = tuple(item for item in free if item.release in record.replayed)
     blocked = {
         (item.key, item.etag)
         for item in items
@@ -92,7 +95,9 @@ def select_inputs(
             superseded.append(source)
         else:
             whole.append(source)
-    return Selection(tuple(whole), tuple(rows), tuple(superseded), tuple(released), skipped, tuple(waiting))
+    return Selection(
+        tuple(whole), tuple(rows), tuple(superseded), tuple(released), skipped, tuple(waiting), settled
+    )
 
 
 def _order(source: MergeInput) -> tuple[object, ...]:
@@ -164,7 +169,7 @@ class Reader:
             if freed:
                 self._con.execute("INSERT INTO released VALUES (?)", [each.index])
                 again = {item.id for item in intake.quarantined}
-                intake.replayed += [item.id for item in freed if item.id not in again]
+                intake.replayed += [item for item in freed if item.id not in again]
 
     def _staged_before(self) -> tuple[str, ...]:
         # A keyed table always has these columns, so that one rule serves files with and without them.

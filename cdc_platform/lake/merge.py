@@ -18,6 +18,7 @@ from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.commit import commit_merge
 from cdc_platform.lake.inputs import EventBatch, EventFile, MergeInput, RejectedRow
 from cdc_platform.lake.intake import select_inputs
+from cdc_platform.lake.outages import outages
 from cdc_platform.lake.plan import MergePlan, plan_merge
 from cdc_platform.lake.result import MergeCounts, MergeResult
 from cdc_platform.lake.rules import check_declaration
@@ -38,8 +39,9 @@ __all__ = [
 ]
 
 #: How often a merge is planned before another writer's luck is reported as an error.
-MAX_ATTEMPTS = 6
+MAX_ATTEMPTS = 10
 _FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 5.0
 
 
 def merge(
@@ -55,26 +57,23 @@ def merge(
 
     Files may come in any order, repeated, and from any window. A file that cannot be read is quarantined and
     the others go on. ``standing`` spares the first attempt to read where the table stands. Raises StaleCommit
-    or CommitOutcomeUnknown (both retryable) when that persists.
+    or CommitOutcomeUnknown when that persists for all attempts, and StorageUnavailable when the catalog or
+    the warehouse cannot be reached: all retryable.
     """
+    where = ".".join(lake.identifier(source, table.id))
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        standing = standing if standing is not None else read_standing(lake, source, table.id)
-        if (idle := _nothing_to_do(lake, source, table, inputs, completed_generation, standing)) is not None:
-            return replace(idle, attempts=attempt)
-        plan = plan_merge(
-            lake, source, table, inputs, completed_generation=completed_generation, standing=standing
-        )
-        standing = None
         try:
-            return replace(commit_merge(plan), attempts=attempt)
-        except (StaleCommit, CommitOutcomeUnknown):
+            with outages(where):
+                known, standing = standing, None
+                result = _attempt(lake, source, table, inputs, completed_generation, known)
+            return replace(result, attempts=attempt)
+        except (StaleCommit, CommitOutcomeUnknown) as e:
             # After an unknown outcome, too, planning again is safe: should the lost commit land late, the
             # table has moved and this one's commit fails; if it has landed, its files are seen as applied.
             if attempt == MAX_ATTEMPTS:
-                raise
-        finally:
-            plan.close()
-        time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * random.random())
+                raise _given_up(e, where) from e
+        longest = min(_FIRST_PAUSE_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS)
+        time.sleep(longest * random.uniform(0.25, 1))
     raise AssertionError("unreachable")
 
 
@@ -89,7 +88,7 @@ def _nothing_to_do(
     """Return the result of a merge that would record nothing, before anything is opened for it."""
     record = standing.record
     selection = select_inputs(inputs, record, standing.items)
-    if selection.whole or selection.rows or selection.superseded:
+    if selection.whole or selection.rows or selection.superseded or selection.settled:
         return None
     if completed_generation is not None and completed_generation > record.generation_complete:
         return None
@@ -105,3 +104,31 @@ def _nothing_to_do(
         files_waiting=len(selection.waiting),
         watermark=record.watermark,
     )
+
+
+def _attempt(
+    lake: Lake,
+    source: str,
+    table: TableConfig,
+    inputs: Sequence[MergeInput],
+    completed: int | None,
+    standing: Standing | None,
+) -> MergeResult:
+    known = standing if standing is not None else read_standing(lake, source, table.id)
+    if (idle := _nothing_to_do(lake, source, table, inputs, completed, known)) is not None:
+        return idle
+    plan = plan_merge(lake, source, table, inputs, completed_generation=completed, standing=known)
+    try:
+        return commit_merge(plan)
+    finally:
+        plan.close()
+
+
+def _given_up(error: StaleCommit | CommitOutcomeUnknown, where: str) -> StaleCommit | CommitOutcomeUnknown:
+    """Return the error for the caller: the last one, with how often it was tried."""
+    mend = (
+        "run again; if this goes on, let fewer processes write the table at once"
+        if isinstance(error, StaleCommit)
+        else error.mend
+    )
+    return type(error)(f"{error.what} ({MAX_ATTEMPTS} attempts)", where=where, mend=mend)

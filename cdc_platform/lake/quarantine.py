@@ -68,6 +68,11 @@ class QuarantineItem:
         """``file`` or ``row``."""
         return "file" if self.row is None else "row"
 
+    @property
+    def release(self) -> str:
+        """What names this release of the item: one that is set aside again may be released again."""
+        return f"{self.id}@{self.decided_at}"
+
 
 def quarantine_id(key: str, etag: str, row: int | None) -> str:
     """Return the id of a file's or row's quarantine item."""
@@ -105,15 +110,19 @@ def item_of(
 def record(objects: ObjectStore, items: Iterable[QuarantineItem]) -> None:
     """Store items. One that is already open or discarded stays as it is; a released one opens again."""
     for item in items:
-        name = _name(item.id)
-        if objects.put_if_absent(name, _bytes(item)):
+        while not _recorded(objects, item):
+            # another process wrote or removed the item in between
             continue
-        stored = objects.read(name)
-        if stored is not None and _item(stored.data).state in (
-            QuarantineState.RELEASED,
-            QuarantineState.REPLAYED,
-        ):
-            objects.replace(name, _bytes(item), stored.version)
+
+
+def _recorded(objects: ObjectStore, item: QuarantineItem) -> bool:
+    """Store ``item`` if it is new or has to open again; return whether it stands as it should."""
+    stored = objects.read(_name(item.id))
+    if stored is None:
+        return objects.put_if_absent(_name(item.id), _bytes(item))
+    if _item(stored.data).state in (QuarantineState.RELEASED, QuarantineState.REPLAYED):
+        return objects.replace(_name(item.id), _bytes(item), stored.version)
+    return True
 
 
 def find(objects: ObjectStore, key: str, etag: str, row: int | None = None) -> QuarantineItem | None:
@@ -150,10 +159,10 @@ def discard(lake: Lake, source: str, table_id: str, item_id: str) -> QuarantineI
     return _decide(lake, source, table_id, item_id, QuarantineState.DISCARDED)
 
 
-def mark_replayed(objects: ObjectStore, item_ids: Iterable[str]) -> None:
+def mark_replayed(objects: ObjectStore, items: Iterable[QuarantineItem]) -> None:
     """Close the released items a merge has applied."""
-    for item_id in item_ids:
-        _close(objects, item_id, (QuarantineState.RELEASED,), QuarantineState.REPLAYED)
+    for item in items:
+        _close(objects, item.id, (QuarantineState.RELEASED,), QuarantineState.REPLAYED)
 
 
 def mark_replaced(objects: ObjectStore, items: Iterable[QuarantineItem]) -> None:

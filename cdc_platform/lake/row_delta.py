@@ -15,7 +15,8 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pyiceberg.exceptions import CommitFailedException, ValidationException
@@ -39,6 +40,7 @@ from pyiceberg.table.snapshots import Operation, Snapshot, Summary, update_snaps
 from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId, SetSnapshotRefUpdate
 
 from cdc_platform.errors import CommitOutcomeUnknown, MergeError, StaleCommit
+from cdc_platform.lake.outcome import Outcome, outcome_of
 
 #: Manifests of one kind and spec are rewritten into one when there are this many of them.
 MANIFESTS_BEFORE_REWRITE = 50
@@ -68,11 +70,14 @@ class _DeleteManifestWriter(ManifestWriterV2):
         return {**super()._meta, "content": "deletes"}
 
 
-def commit_row_delta(transaction: Transaction, table: Table, delta: RowDelta) -> int:
+def commit_row_delta(
+    transaction: Transaction, table: Table, delta: RowDelta, *, offering: Callable[[], None] = lambda: None
+) -> int:
     """Commit ``delta`` and whatever ``transaction`` already staged as one snapshot; return the snapshot's id.
 
-    Raises StaleCommit when the table moved since ``table`` was loaded, CommitOutcomeUnknown when the
-    catalog did not say.
+    Raises StaleCommit when the table moved since ``table`` was loaded: the snapshot certainly does not exist.
+    Raises CommitOutcomeUnknown when neither the catalog nor the table's history tells. ``offering`` is called
+    before the catalog is: whatever else is raised after it, the files of ``delta`` may be in the table.
     """
     where = ".".join(table.name())
     if transaction.table_metadata.format_version != 2:
@@ -88,14 +93,19 @@ def commit_row_delta(transaction: Transaction, table: Table, delta: RowDelta) ->
         producer.discard()
         raise
     _stage(transaction, snapshot)
+    offering()
     try:
         transaction.commit_transaction()
-    except (CommitFailedException, ValidationException) as e:
-        producer.discard()
-        raise StaleCommit(
-            "another writer committed first", where=where, mend="nothing: the merge plans again"
-        ) from e
     except Exception as e:
+        outcome = outcome_of(table, snapshot)
+        if outcome is Outcome.COMMITTED:
+            return snapshot.snapshot_id
+        if isinstance(e, CommitFailedException | ValidationException) and outcome is Outcome.ABSENT:
+            producer.discard()
+            raise StaleCommit(
+                "another writer committed first", where=where, mend="nothing: the merge plans again"
+            ) from e
+        # Anything but a refusal may still land after this look.
         raise CommitOutcomeUnknown(
             f"the catalog did not say whether snapshot {snapshot.snapshot_id} was committed "
             f"({type(e).__name__}: {e})",
@@ -166,10 +176,9 @@ class _Snapshot:
     def discard(self) -> None:
         """Remove what :meth:`write` wrote. Only for a snapshot that certainly does not exist."""
         for path in self._written:
-            try:
+            # what cannot be removed now is an orphan, which the clean-up finds
+            with suppress(Exception):
                 self._io.delete(path)
-            except FileNotFoundError:
-                continue
 
     def _new_path(self, name: str) -> str:
         path = self._locations.new_metadata_location(name)

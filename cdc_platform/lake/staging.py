@@ -132,6 +132,9 @@ class Staging:
             counts = f"SELECT {OP}, count(*) FROM events WHERE {FILE} = {index} GROUP BY ALL"
             staged.ops = dict(self._con.execute(counts).fetchall())
             staged.check()
+        except duckdb.OperationalError:
+            # the disk or the memory limit, not the file: nothing is set aside, the workspace is given up
+            raise
         except duckdb.Error as e:
             self._con.execute("ROLLBACK")
             raise UnreadableRawFile(

@@ -57,6 +57,11 @@ class TombstoneFiles:
     floor: Position | None
 
 
+def tombstone_objects(batch_id: str) -> tuple[str, str]:
+    """Return the keys a batch may write: its own tombstones, and all of them gathered."""
+    return f"{FOLDER}/{batch_id}.parquet", f"{FOLDER}/{batch_id}-gathered.parquet"
+
+
 class Tombstones:
     """The tombstones of one table, as of one applied-files record."""
 
@@ -92,7 +97,7 @@ class Tombstones:
         files = list(self._record.tombstones)
         written = []
         if query and self._con.execute(f"SELECT 1 FROM ({query}) LIMIT 1").fetchone():
-            files.append(self._write(f"{FOLDER}/{batch_id}.parquet", query))
+            files.append(self._write(tombstone_objects(batch_id)[0], query))
             written.append(files[-1])
         superseded = horizon.generation > self._record.generation_complete and files
         if len(files) < GATHER_AT and not superseded:
@@ -120,7 +125,7 @@ class Tombstones:
         left = (self._con.execute("SELECT count(*) FROM gathered").fetchone() or (0,))[0]
         kept: tuple[str, ...] = ()
         if left:
-            kept = (self._write(f"{FOLDER}/{batch_id}-gathered.parquet", "FROM gathered"),)
+            kept = (self._write(tombstone_objects(batch_id)[1], "FROM gathered"),)
             written.extend(kept)
         self._con.execute("DROP TABLE gathered")
         return TombstoneFiles(kept, tuple(written), floor)

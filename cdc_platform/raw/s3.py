@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
-PRECONDITION = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
+#: Another conditional write of the key is under way: nothing is decided, the call may be repeated.
+CONFLICT = frozenset({"ConditionalRequestConflict", "409"})
+PRECONDITION = frozenset({"PreconditionFailed", "412"})
 
 
 @lru_cache(maxsize=4)

@@ -6,11 +6,24 @@ which of two writers won puts something of its own (a batch id) into the bytes.
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from cdc_platform.raw.objects import StoredObject, checked_key
-from cdc_platform.raw.s3 import ABSENT, PRECONDITION, error_code, s3_client, s3_errors, split_location
+from cdc_platform.raw.s3 import (
+    ABSENT,
+    CONFLICT,
+    PRECONDITION,
+    error_code,
+    s3_client,
+    s3_errors,
+    split_location,
+)
+
+#: How often a conditional write that met another under way is tried.
+_CONFLICTS = 5
 
 
 class S3Objects:
@@ -77,7 +90,7 @@ class S3Objects:
 
         with s3_errors(self.url(key)):
             try:
-                self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data, **condition)
+                self._put_once(key, data, **condition)
             except ClientError as error:
                 # If-Match on an object that was deleted answers NoSuchKey
                 if condition and error_code(error) in PRECONDITION | ABSENT:
@@ -85,3 +98,17 @@ class S3Objects:
                     return self.get(key) == data
                 raise
         return True
+
+    def _put_once(self, key: str, data: bytes, **condition: Any) -> None:
+        """Put, again and again while S3 says that another write of the key is under way (no refusal yet)."""
+        from botocore.exceptions import ClientError
+
+        for attempt in range(_CONFLICTS):
+            try:
+                self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=data, **condition)
+            except ClientError as error:
+                if error_code(error) not in CONFLICT or attempt + 1 == _CONFLICTS:
+                    raise
+                time.sleep(random.uniform(0, 0.1 * 2**attempt))
+            else:
+                return

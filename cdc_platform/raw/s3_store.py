@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from cdc_platform.errors import StorageUnavailable
 from cdc_platform.raw.files import RawFile
 from cdc_platform.raw.s3 import ABSENT, PRECONDITION, error_code, s3_client, s3_errors, split_location
 from cdc_platform.raw.store import Children, is_raw_object, refused, vanished
@@ -91,7 +92,7 @@ class _ObjectReader(io.RawIOBase):
                     IfMatch=f'"{self._file.etag}"',
                     Range=f"bytes={begin}-{begin + length - 1}",
                 )
-                return answer["Body"].read()
+                data = answer["Body"].read()
             except ClientError as error:
                 code = error_code(error)
                 if code in ABSENT | PRECONDITION:
@@ -99,6 +100,10 @@ class _ObjectReader(io.RawIOBase):
                 if code in {"AccessDenied", "403", "InvalidObjectState"} or code.startswith("KMS"):
                     raise refused(self._file, location, code) from error
                 raise
+        if len(data) != length:
+            what = f"S3 handed out {len(data):,} of {length:,} bytes"
+            raise StorageUnavailable(what, where=location + self._file.key, mend="run again")
+        return data
 
     def readable(self) -> bool:
         return True

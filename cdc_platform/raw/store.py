@@ -137,6 +137,12 @@ class FolderRawStore:
             pass
         except PermissionError as error:
             raise refused(file, self.location, "permission denied") from error
+        except OSError as error:
+            raise StorageUnavailable(
+                f"the file cannot be opened: {error.strerror or error}",
+                where=str(path),
+                mend="see that the disk or share answers and files may be opened, then run again",
+            ) from error
         raise vanished(file, self.location)
 
     def _check_root(self) -> None:

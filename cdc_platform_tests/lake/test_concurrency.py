@@ -11,6 +11,7 @@ import pytest
 from pyiceberg.exceptions import CommitFailedException
 
 from cdc_platform.errors import CommitOutcomeUnknown, StaleCommit
+from cdc_platform.lake import merge as merging
 from cdc_platform.lake.merge import commit_merge, plan_merge
 from cdc_platform_tests.lake.conftest import SOURCE, Bench
 from cdc_platform_tests.lake.memory_files import change_file, load_file
@@ -62,7 +63,8 @@ def test_a_conflict_that_never_ends_is_told(bench: Bench, monkeypatch: pytest.Mo
         raise CommitFailedException("moved")
 
     monkeypatch.setattr(type(bench.lake.catalog), "commit_table", refuse)
-    with pytest.raises(StaleCommit) as raised:
+    monkeypatch.setattr(merging, "_LONGEST_PAUSE_SECONDS", 0.0)
+    with pytest.raises(StaleCommit, match=r"\(10 attempts\) → run again") as raised:
         bench.merge(change_file("c", ("U", 1, "b", 10), generation=1))
 
     assert raised.value.retryable

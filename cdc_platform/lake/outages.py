@@ -1,0 +1,76 @@
+"""What catalogs, file systems and engines raise when something is down, as errors of ours.
+
+A merge changes nothing before its commit, and the commit knows its own outcomes, so whatever is raised on
+the way may be met by running the merge again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+from pyiceberg.exceptions import (
+    AuthorizationExpiredError,
+    ServerError,
+    ServiceUnavailableError,
+    UnauthorizedError,
+)
+
+from cdc_platform.errors import MergeError, StorageUnavailable
+
+_RUN_AGAIN = "see that it can be reached and has space, then run again: nothing has changed, nothing is lost"
+
+
+@contextmanager
+def outages(where: str) -> Iterator[None]:
+    """Raise StorageUnavailable (retryable) for an outage of the catalog, the warehouse or the disk.
+
+    MergeError when the memory limit is too low; any other error passes.
+    """
+    try:
+        yield
+    except duckdb.OutOfMemoryException as e:
+        raise MergeError(
+            f"the memory limit is too low: {_first_line(e)}",
+            where=where,
+            mend="raise `engine.memory_limit` in cdc.yaml",
+        ) from e
+    except Exception as e:
+        if not is_outage(e):
+            raise
+        what = f"the catalog or the warehouse did not answer ({type(e).__name__}: {_first_line(e)})"
+        raise StorageUnavailable(what, where=where, mend=_RUN_AGAIN) from e
+
+
+def is_outage(error: Exception) -> bool:
+    """Return whether the error tells of something down or out of reach, rather than wrong."""
+    kinds = (
+        *_ALWAYS,
+        *_of_loaded("sqlalchemy.exc", "OperationalError", "TimeoutError"),
+        *_of_loaded("botocore.exceptions", "ClientError", "BotoCoreError"),
+    )
+    return isinstance(error, kinds)
+
+
+_ALWAYS: tuple[type[Exception], ...] = (
+    OSError,
+    duckdb.IOException,
+    duckdb.HTTPException,
+    duckdb.ConnectionException,
+    ServerError,
+    ServiceUnavailableError,
+    UnauthorizedError,
+    AuthorizationExpiredError,
+)
+
+
+def _of_loaded(module: str, *names: str) -> tuple[type[Exception], ...]:
+    """Return classes of a library that need only be known if something has loaded it."""
+    loaded = sys.modules.get(module)
+    return tuple(getattr(loaded, name) for name in names) if loaded is not None else ()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
