@@ -1,11 +1,13 @@
 """From the rows of a file to events: control columns, canonical types, and the rows that are no events.
 
-What can fail row by row goes through the file's SQL statement (:mod:`cdc_platform.formats.event_sql`);
-columns that only change their Arrow type never do.
+What can fail row by row goes through the file's SQL statement (:mod:`cdc_platform.formats.event_sql`), unless
+every row of the batch is well-formed at a glance (:mod:`cdc_platform.formats.direct`); columns that only
+change their Arrow type never do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -17,6 +19,7 @@ from cdc_platform.config.model import RawOptions, TableConfig
 from cdc_platform.errors import UnreadableRawFile
 from cdc_platform.events import EVENT_COLUMNS, GENERATION, ROW, Op, PositionKind
 from cdc_platform.formats.conversion import cast_directly
+from cdc_platform.formats.direct import DirectControl
 from cdc_platform.formats.event_file import EventBatch, RejectedRow, RowBatch, shown
 from cdc_platform.formats.event_sql import MOST_ROWS_BY_FILE_TIME, event_sql
 from cdc_platform.formats.layout import Layout
@@ -41,6 +44,7 @@ class Normaliser:
         self._layout, self._accepted, self._where = layout, accepted, where
         self._no_sup = options.csv.no_sup_value if is_text and accepted.kind is FileKind.CHANGES else None
         self._sql = event_sql(layout, types, accepted, options, table, where=where)
+        self._direct = None if is_text or self._sql.parsed else DirectControl(layout, accepted, table)
         self._connection = _database().cursor()
 
     def close(self) -> None:
@@ -54,9 +58,14 @@ class Normaliser:
             return EventBatch(pa.RecordBatch.from_pylist([], schema=schema), rows.rejected)
         self._check_height(rows.numbers)
         columns, unsupplied = self._supplied(list(rows.columns.columns))
+        control = self._direct.control_of(columns, rows.numbers) if self._direct is not None else None
+        if control is not None:
+            arrays = self._assembled(columns, rows.numbers, control)
+            return EventBatch(pa.RecordBatch.from_arrays(arrays, schema=schema), rows.rejected)
         self._connection.register("incoming", self._incoming(columns, rows.numbers, unsupplied))
-        typed = self._connection.execute(self._sql.statement).to_arrow_table()
-        fault = _one(typed, "fault")
+        found = self._connection.execute(self._sql.statement).to_arrow_table()
+        typed = {name: _one(found, name) for name in found.column_names}
+        fault = typed["fault"]
         arrays = self._assembled(columns, rows.numbers, typed)
         rejected = rows.rejected
         if fault.null_count < len(fault):
@@ -96,12 +105,12 @@ class Normaliser:
         return pa.table(taken)
 
     def _assembled(
-        self, columns: list[pa.Array[Any]], numbers: pa.Array[Any], typed: pa.Table
+        self, columns: list[pa.Array[Any]], numbers: pa.Array[Any], typed: Mapping[str, pa.Array[Any]]
     ) -> list[pa.Array[Any]]:
         generation: pa.Array[Any] = pa.repeat(pa.scalar(self._accepted.generation, pa.int64()), len(numbers))
         known = {GENERATION: generation, ROW: numbers}
         arrays: list[pa.Array[Any]] = [
-            known[field.name] if field.name in known else _one(typed, field.name).cast(field.type)
+            known[field.name] if field.name in known else typed[field.name].cast(field.type)
             for field in EVENT_COLUMNS
         ]
         is_new = pc.is_in(arrays[0], value_set=pa.array([Op.INSERT.value, Op.LOAD.value]))
@@ -113,10 +122,14 @@ class Normaliser:
         return arrays
 
     def _column(
-        self, index: int, target: pa.DataType, columns: list[pa.Array[Any]], typed: pa.Table
+        self,
+        index: int,
+        target: pa.DataType,
+        columns: list[pa.Array[Any]],
+        typed: Mapping[str, pa.Array[Any]],
     ) -> pa.Array[Any]:
         is_parsed = any(column.index == index for column in self._sql.parsed)
-        return cast_directly(_one(typed, f"p{index}") if is_parsed else columns[index], target)
+        return cast_directly(typed[f"p{index}"] if is_parsed else columns[index], target)
 
     def _rejected(self, rows: RowBatch, fault: pa.Array[Any]) -> tuple[RejectedRow, ...]:
         is_bad = pc.is_valid(fault)
