@@ -85,8 +85,8 @@ class DirectControl:
             return cast_directly(given, TIMESTAMP_TYPE)
         if given.type != pa.string() or given.null_count:
             return None
-        lengths = pc.min_max(pc.binary_length(given)).as_py()
-        if lengths != {"min": _TIMESTAMP_LENGTH, "max": _TIMESTAMP_LENGTH}:
+        lengths = pc.binary_length(cast(Any, given))
+        if not pc.all(pc.equal(lengths, pa.scalar(_TIMESTAMP_LENGTH))).as_py():
             return None
         try:
             return given.cast(pa.timestamp("us")).cast(TIMESTAMP_TYPE)

@@ -55,7 +55,7 @@ def sequences(time_part: Words, constant: int, varying: Words) -> pa.Array[Any]:
         high += np.uint64(addend_high) + (low < addend)
     words = np.empty((len(time_part), 2), dtype="<u8")
     words[:, 0], words[:, 1] = low, high
-    return pa.Array.from_buffers(POSITION_TYPE, len(time_part), [None, pa.py_buffer(words)])
+    return pa.Array.from_buffers(POSITION_TYPE, len(time_part), [None, pa.py_buffer(cast(Any, words))])
 
 
 def _product(left: Words, right: int) -> tuple[Words, Words]:
@@ -72,12 +72,13 @@ def _fixed_width(texts: pa.Array[Any], width: int) -> Bytes | None:
     """Return the digits of texts that are all ``width`` bytes long, one row each, else None."""
     if texts.type != pa.string() or texts.null_count or not len(texts):
         return None
-    _, offset_buffer, data = cast("list[pa.Buffer]", texts.buffers())
+    _, offset_buffer, data = cast("list[Any]", texts.buffers())
     offsets = np.frombuffer(offset_buffer, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
     if (np.diff(offsets) != width).any():
         return None
     text = np.frombuffer(data, dtype=np.uint8)[offsets[0] : offsets[-1]]
-    return text.reshape(len(texts), width) - np.uint8(ord("0"))
+    digits: Bytes = text.reshape(len(texts), width) - np.uint8(ord("0"))
+    return digits
 
 
 def _numbers_of_eight(digits: Bytes) -> Words:

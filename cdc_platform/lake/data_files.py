@@ -36,6 +36,9 @@ _INFLATION = 4
 _TARGET_FILE_SIZE = "write.target-file-size-bytes"
 _DEFAULT_TARGET = 128 * 1024 * 1024
 _ROW_GROUP = 131_072
+_ROW_GROUP_BYTES = 64 * 1024 * 1024
+_SAMPLE_ROWS = 16_384
+_MOST_DISTINCT = 0.3
 
 _PATH_ID = 2147483546
 _POSITION_ID = 2147483545
@@ -143,21 +146,56 @@ class _OpenFile:
         self.values = values
         self.partition = partition
         self.arrow_bytes = 0
+        self.rows = 0
         self._io = io
+        self._schema = schema
         # pyiceberg's streams have no common base with Python's; pyarrow only needs them to write and close.
         self._stream = cast(IO[Any], io.new_output(path).create(overwrite=True))
-        self._writer = pq.ParquetWriter(
-            self._stream, schema, compression="zstd", store_decimal_as_integer=True
-        )
+        self._writer: pq.ParquetWriter | None = None
+        self._waiting: list[pa.Table] = []
+        self._waiting_bytes = 0
 
     def append(self, rows: pa.Table) -> None:
-        self._writer.write_table(rows, row_group_size=_ROW_GROUP)
-        self.arrow_bytes += rows.nbytes
+        self._waiting.append(rows)
+        size = rows.nbytes
+        self.rows += len(rows)
+        self.arrow_bytes += size
+        self._waiting_bytes += size
+        waiting = sum(map(len, self._waiting))
+        if waiting >= _ROW_GROUP or self._waiting_bytes >= _ROW_GROUP_BYTES:
+            self._flush()
 
     def close(self) -> tuple[pq.FileMetaData, int]:
+        self._flush()
+        assert self._writer is not None
         self._writer.close()
         self._stream.close()
         return self._writer.writer.metadata, len(self._io.new_input(self.path))
+
+    def _flush(self) -> None:
+        """Write what waits as one row group."""
+        rows = pa.concat_tables(self._waiting) if self._waiting else self._schema.empty_table()
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._stream,
+                self._schema,
+                compression="zstd",
+                store_decimal_as_integer=True,
+                use_dictionary=cast(Any, _repetitive_columns(rows)),
+            )
+        if len(rows):
+            self._writer.write_table(rows, row_group_size=len(rows))
+        self._waiting, self._waiting_bytes = [], 0
+
+
+def _repetitive_columns(rows: pa.Table) -> list[str]:
+    """Return the columns worth a dictionary: building one of a unique column costs most of its writing."""
+    sample = rows.slice(0, _SAMPLE_ROWS)
+    return [
+        name
+        for name in sample.column_names
+        if pc.count_distinct(sample.column(name)).as_py() <= len(sample) * _MOST_DISTINCT
+    ]
 
 
 def _boundaries(values: pa.Table) -> list[int]:
