@@ -143,7 +143,8 @@ class KeyedRule:
     def _newest(self, condition: str) -> str:
         """Return SQL for the newest action of each key that ``condition`` lets through."""
         names = ["event", "deletes", "generation", "position", "committed_at", "happened_at", "file", "row"]
-        order = 'generation DESC, position DESC, file DESC, "row" DESC, deletes'
+        # A delete and an upsert of one key at one position are of a swap that its file tells twice.
+        order = 'generation DESC, position DESC, deletes, file DESC, "row" DESC'
         return self._first(f"SELECT * FROM actions WHERE {condition}", names, order)
 
     def _first(self, rows: str, names: Sequence[str], order: str) -> str:

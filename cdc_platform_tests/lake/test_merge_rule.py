@@ -209,6 +209,13 @@ def test_a_swap_delivered_twice_changes_nothing_more(bench: Bench) -> None:
     assert [(1, "b"), (2, "a")] == bench.rows()
 
 
+def test_a_swap_told_twice_in_one_file_keeps_both_rows(bench: Bench) -> None:
+    bench.merge(load_file("l", (1, "a"), (2, "b")))
+    bench.merge(change_file("a", *swap("a", "a", "b"), *swap("a", "a", "b"), generation=1))
+
+    assert [(1, "b"), (2, "a")] == bench.rows()
+
+
 def test_one_row_that_moves_away_and_back_is_one_row(bench: Bench) -> None:
     bench.merge(load_file("l", (1, "a")))
     bench.merge(change_file("a", *swap("a", "a", "a"), generation=1))
