@@ -78,7 +78,7 @@ class BaseRows:
                 continue
             bounds = f"SELECT min({name}), max({name}), approx_count_distinct({name}) FROM touched"
             low, high, distinct = self._con.execute(bounds).fetchone() or (None, None, 0)
-            if low is None:
+            if low is None or self._may_wrap(column, low):
                 continue
             term: BooleanExpression = And(
                 GreaterThanOrEqual(term=Reference(column), value=low),
@@ -96,6 +96,12 @@ class BaseRows:
         assert self._table is not None
         field = next((f for f in self._table.schema().fields if f.name == column), None)
         return field is not None and str(field.field_type) in ("int", "long", "string", "date")
+
+    def _may_wrap(self, column: str, low: object) -> bool:
+        """Whether the truncate of ``low`` may wrap around, which the filters of pyiceberg do not know."""
+        assert self._table is not None
+        lowest = {"int": -(2**30), "long": -(2**62)}.get(str(self._table.schema().find_type(column)))
+        return lowest is not None and isinstance(low, int) and low < lowest
 
     def find(self, candidates: Iterable[BaseFile], oldest: Position) -> None:
         """Fill ``known`` (file, pos, key…, generation, position, committed_at, op) with rows in ``touched``.

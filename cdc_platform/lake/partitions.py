@@ -122,7 +122,7 @@ def _expression(
     if isinstance(transform, TruncateTransform) and isinstance(kind, StringType):
         return f"substr({value}, 1, {transform.width})"
     if isinstance(transform, TruncateTransform) and isinstance(kind, IntegerType | LongType):
-        return f"{_floor(value, transform.width)}::{duckdb_type(kind)}"
+        return _truncated(kind, value, transform.width)
     if isinstance(transform, BucketTransform):
         return _bucket(con, transform, kind, value)
     return None
@@ -131,6 +131,13 @@ def _expression(
 def _floor(value: str, width: int) -> str:
     """Return SQL for ``value`` rounded down (not towards zero) to a multiple of ``width``."""
     return f"({value} - (({value} % {width}) + {width}) % {width})"
+
+
+def _truncated(kind: IntegerType | LongType, value: str, width: int) -> str:
+    """Return SQL for Iceberg's truncate of a number: near the lowest one it wraps around, as Java's does."""
+    low, size = (-(2**63), 2**64) if isinstance(kind, LongType) else (-(2**31), 2**32)
+    floor = _floor(f"{value}::HUGEINT", width)
+    return f"(CASE WHEN {floor} < {low} THEN {floor} + {size} ELSE {floor} END)::{duckdb_type(kind)}"
 
 
 def _bucket(

@@ -214,3 +214,15 @@ def test_every_file_name_and_type_of_partition_gives_the_same_rows(bench: Bench)
         table.merge(change_file("c", ("U", 25, "moved", 10), ("D", 7, None, 11), generation=1))
 
         assert [(-1, "a"), (25, "moved"), (8, "")] == table.rows()
+
+
+@pytest.mark.parametrize(("kind", "lowest"), [(pa.int64(), -(2**63)), (pa.int32(), -(2**31))], ids=str)
+def test_the_lowest_numbers_have_a_truncated_partition_too(
+    bench: Bench, kind: pa.DataType, lowest: int
+) -> None:
+    table = bench.with_table(partition_by=("truncate(10, id)",))
+    shape = columns(id=kind, v=pa.string())
+    table.merge(load_file("l", (lowest, "a"), (lowest + 9, "b"), (-1, "c"), columns=shape))
+    table.merge(change_file("c", ("U", lowest, "A", 10), ("D", -1, None, 11), generation=1, columns=shape))
+
+    assert [(lowest, "A"), (lowest + 9, "b")] == sorted(table.rows())
