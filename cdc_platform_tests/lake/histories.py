@@ -1,23 +1,15 @@
-"""Random histories of a keyed table: what the source did, and the events that tell of it.
+"""Random histories of a keyed table, to be written as raw files of every format.
 
-The oracle is the source's own dict at the end. Nothing here shares code with the merge.
+The oracle is the source's own dict at the end. ``cdc_platform_tests/histories`` has wider ones, in memory.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from random import Random
 from typing import Any
 
-import pyarrow as pa
-
-from cdc_platform.events import PositionKind
 from cdc_platform.lake.merge import MergeInput
-from cdc_platform.raw.files import FileKind
-from cdc_platform_tests.lake.memory_files import EPOCH, Change, accepted, memory_file
-
-COLUMNS = pa.schema([pa.field("id", pa.int64()), pa.field("v", pa.int32()), pa.field("w", pa.string())])
 
 Row = tuple[int, str | None]
 
@@ -126,64 +118,6 @@ def _move(random: Random, rows: dict[int, Row], events: list[Any], old: int, new
     moves_back = bool(events) and events[-1][0] == "U" and (events[-1][1], events[-1][3]) == (old, new)
     rows[new] = row if moves_back or random.random() < 0.5 else _row(random)
     events.append(("U", new, rows[new], old))
-
-
-def delivered_files(random: Random, history: History, kind: PositionKind) -> list[MergeInput]:
-    """Cut a history into files at random, some of them delivered again under another name."""
-    files = [
-        part
-        for generation in {t.generation for t in history.transactions}
-        for part in _change_files(random, history, generation, kind)
-    ]
-    for generation, rows in history.loads.items():
-        files += _load_files(random, generation, rows)
-    return files
-
-
-def _change_files(random: Random, history: History, generation: int, kind: PositionKind) -> list[MergeInput]:
-    chunks: list[list[Transaction]] = [[]]
-    for transaction in history.transactions:
-        if transaction.generation == generation:
-            chunks[-1].append(transaction)
-            if random.random() < 0.4:
-                chunks.append([])
-    files = []
-    for number, chunk in enumerate(filter(None, chunks)):
-        for copy in range(random.choice((1, 1, 1, 2))):
-            name = f"g{generation}-c{number}-{copy}"
-            files.append(_change_file(name, chunk, generation, number + 100 * copy, kind))
-    return files
-
-
-def _change_file(
-    name: str, chunk: list[Transaction], generation: int, minute: int, kind: PositionKind
-) -> MergeInput:
-    events = []
-    for transaction in chunk:
-        at = EPOCH + timedelta(seconds=transaction.moment)
-        for number, (op, key, row, before) in enumerate(transaction.events):
-            counter = transaction.moment * 100 + number
-            if kind == PositionKind.COMMIT_TIME:
-                counter = transaction.moment * 10**15 + minute * 10**9 + len(events)
-            values = {"id": key, **({"v": row[0], "w": row[1]} if row else {"v": None, "w": None})}
-            before_key = {"id": before} if before is not None else {}
-            events.append(Change(op, values, counter, before_key, at))
-    file = memory_file(events, generation=generation, columns=COLUMNS, position_kind=kind)
-    return MergeInput(accepted(name, generation=generation, minute=minute, rows=len(events)), lambda: file)
-
-
-def _load_files(random: Random, generation: int, rows: dict[int, Row]) -> list[MergeInput]:
-    cut = random.randint(0, len(rows))
-    items = sorted(rows.items())
-    files = []
-    for number, part in enumerate((items[:cut], items[cut:])):
-        events = [Change("L", {"id": key, "v": row[0], "w": row[1]}, 0) for key, row in part]
-        file = memory_file(events, generation=generation, columns=COLUMNS, before=())
-        taken = accepted(
-            f"g{generation}-l{number}", kind=FileKind.LOAD, generation=generation, rows=len(part)
-        )
-        files.append(MergeInput(taken, lambda file=file: file))
-    return files
 
 
 def random_groups(random: Random, files: list[MergeInput]) -> list[list[MergeInput]]:

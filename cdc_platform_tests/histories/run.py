@@ -1,0 +1,200 @@
+"""Runs a case: merges its files step by step and compares the table with the oracle after each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cdc_platform.config.model import DeleteMode, TableConfig
+from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.merge import merge
+from cdc_platform.lake.quarantine import list_items
+from cdc_platform_tests.histories.case import Case, File, Step
+from cdc_platform_tests.histories.oracle import Expected, Shown, expected
+from cdc_platform_tests.histories.records import Record, generation_of, input_of, records_of
+
+SOURCE = "histories"
+_names = itertools.count()
+
+#: Reads a table: (table id, snapshot id or None) → its rows.
+Read = Callable[[str, int | None], list[dict[str, Any]]]
+
+
+class Mismatch(AssertionError):
+    """The table is not what it must be."""
+
+
+@dataclass
+class Seen:
+    """What the table must hold as of one snapshot."""
+
+    snapshot_id: int
+    expected: Expected
+
+
+@dataclass
+class Run:
+    """One case in one lake."""
+
+    lake: Lake
+    case: Case
+    read: Read
+    afterwards: dict[str, Callable[[Lake, TableConfig], None]] = field(default_factory=dict)
+    #: What each snapshot must read as, for time travel.
+    seen: list[Seen] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        shape = self.case.shape
+        self.table = TableConfig(
+            name="public.item",
+            id=f"item{next(_names)}",
+            merge_key=shape.key_names,
+            partition_by=shape.partition_by,
+            delete_mode=DeleteMode.SOFT if shape.soft else DeleteMode.HARD,
+        )
+        self.life = self.case.life()
+        self._files = {file.name: file for file in self.case.files}
+        self._given: dict[str, int] = {}
+        self._deliveries: dict[tuple[str, int], list[Record]] = {}
+        self._complete = 0
+        self._refused: set[tuple[str, int | None]] = set()
+        self._known_loads: set[int] = {0}
+
+    def go(self) -> None:
+        """Merge every step, then everything that is left; raise Mismatch when a table is wrong."""
+        for step in self.case.steps:
+            self._step(step)
+        names = tuple(self._files)
+        self._step(Step(names, completes=True))
+        self._check_source()
+        self._check_quarantine()
+
+    def _step(self, step: Step) -> None:
+        files = [file for name in step.files if (file := self._files.get(name)) is not None]
+        files = [file for file in files if generation_of(self.life, file) is not None]
+        given = self._with_generations(files)
+        completed = self._completed({file.name for file, _ in given}) if step.completes else None
+        inputs = [input_of(self.case, self.life, file, generation) for file, generation in given]
+        for file, generation in given:
+            self._deliver(file, generation)
+        self._complete = max(self._complete, completed or 0)
+        result = merge(self.lake, SOURCE, self.table, inputs, completed_generation=completed)
+        if any(item.row is None for item in result.quarantined):
+            raise Mismatch(f"a file was set aside: {result.quarantined}")
+        self._check(result.snapshot_id)
+        after = self.afterwards.get(step.then)
+        if after is not None:
+            after(self.lake, self.table)
+            self._check(None)
+
+    def _with_generations(self, files: list[File]) -> list[tuple[File, int]]:
+        """Return the files with the generations they count to now, and those that move to another one."""
+        self._known_loads |= {self._generation(file) for file in files if file.load is not None}
+        again = [self._files[name] for name in self._given if name not in {file.name for file in files}]
+        moved = [file for file in again if self._given[file.name] != self._generation(file)]
+        found = [(file, self._generation(file)) for file in (*files, *moved)]
+        self._given |= {file.name: generation for file, generation in found}
+        return found
+
+    def _generation(self, file: File) -> int:
+        own = generation_of(self.life, file)
+        assert own is not None
+        if file.load is not None or not self.case.late_loads:
+            return own
+        return max(generation for generation in self._known_loads if generation <= own)
+
+    def _completed(self, now: set[str]) -> int | None:
+        """Return the newest generation all load files of which have come."""
+        missing: dict[int, bool] = {}
+        for file in self.case.files:
+            if file.load is not None and (own := generation_of(self.life, file)) is not None:
+                missing[own] = missing.get(own, False) or (
+                    file.name not in self._given and file.name not in now
+                )
+        return max((generation for generation, lacks in missing.items() if not lacks), default=None)
+
+    def _deliver(self, file: File, generation: int) -> None:
+        if (file.name, generation) in self._deliveries or generation < self._complete:
+            return
+        records = records_of(self.case, self.life, file)
+        self._deliveries[file.name, generation] = records
+        self._refused |= {(file.name, row) for row, record in enumerate(records) if record.key is None}
+
+    def _check(self, snapshot_id: int | None) -> None:
+        wanted = expected(
+            ((records, generation) for (_, generation), records in self._deliveries.items()),
+            self._complete,
+            soft=self.case.shape.soft,
+        )
+        if snapshot_id is not None:
+            self.seen.append(Seen(snapshot_id, wanted))
+        if self.lake.load(SOURCE, self.table.id) is not None:
+            compare(self.case, wanted, self.read(self.table.id, None))
+        elif wanted.rows:
+            raise Mismatch("there is no table")
+
+    def _check_source(self) -> None:
+        """Compare the oracle itself with the source: both say what the table must be."""
+        covered = {
+            (number, place)
+            for file in self.case.files
+            for number, start, stop in file.parts
+            if number in self.life.transactions
+            for place in range(start, stop or len(self.life.transactions[number].events))
+        }
+        whole = {
+            (number, place)
+            for number, transaction in self.life.transactions.items()
+            for place in range(len(transaction.events))
+        }
+        loaded = {(file.load, key) for file in self.case.files if file.load is not None for key in file.keys}
+        lacking = {(number, key) for number, load in self.life.loads.items() for key in load.rows} - loaded
+        last = max((load.generation for load in self.life.loads.values()), default=0)
+        if not whole <= covered or lacking or self._complete != last:
+            return
+        wanted = self.seen[-1].expected.rows if self.seen else {}
+        live = {key: filled(self.case, shown.row) for key, shown in wanted.items() if shown.op != "D"}
+        if live != {key: filled(self.case, row) for key, row in self.life.rows.items()}:
+            raise Mismatch(f"the source has {self.life.rows}, the oracle {live}")
+
+    def _check_quarantine(self) -> None:
+        found = {(item.key, item.row) for item in list_items(self.lake, SOURCE, self.table.id)}
+        if found != self._refused:
+            raise Mismatch(f"quarantine holds {sorted(found)}, not {sorted(self._refused)}")
+
+
+def filled(case: Case, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with every column the table may have."""
+    return {column.name: row.get(column.name) for column in case.shape.columns}
+
+
+def compare(case: Case, wanted: Expected, rows: list[dict[str, Any]]) -> None:
+    """Raise Mismatch unless ``rows`` are what is expected, control columns included."""
+    numbers = {tuple(map(str, case.shape.key_values(key))): key for key in range(7)}
+    found: dict[int, tuple[Any, ...]] = {}
+    for row in rows:
+        key = numbers[tuple(str(row[name]) for name in case.shape.key_names)]
+        if key in found:
+            raise Mismatch(f"key {key} has two rows: {rows}")
+        place = row["_cdc_generation"], int(row["_cdc_position"])
+        found[key] = (row["_cdc_op"], place, filled(case, row))
+    must = {key: _plain(case, shown) for key, shown in wanted.rows.items()}
+    may = {key: _plain(case, shown) for key, shown in wanted.optional.items()}
+    left = {key: row for key, row in found.items() if row != may.get(key)}
+    if left != must:
+        raise Mismatch(_difference(must, left))
+
+
+def _plain(case: Case, shown: Shown) -> tuple[Any, ...]:
+    return shown.op, shown.place, filled(case, shown.row)
+
+
+def _difference(must: dict[int, Any], found: dict[int, Any]) -> str:
+    lines = [
+        f"  key {key}: expected {must.get(key)}\n         found    {found.get(key)}"
+        for key in sorted(must.keys() | found.keys())
+        if must.get(key) != found.get(key)
+    ]
+    return "the table is not what was delivered:\n" + "\n".join(lines)
