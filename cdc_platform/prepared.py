@@ -67,7 +67,7 @@ def project_folder(config: PlatformConfig) -> Path:
 
 def prepared_vars(lake: Lake) -> dict[str, Any]:
     """Return dbt's ``--vars``: for each base table there is, the metadata file that is current now."""
-    from cdc_platform.lake.read import local_path
+    from cdc_platform.lake.base_files import local_path
 
     tables: dict[str, str] = {}
     for source, settings in lake.config.sources.items():

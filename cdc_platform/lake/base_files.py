@@ -31,6 +31,11 @@ class BaseFile:
         return tuple(file.file_path for file in self.deletes if is_scoped_to(file, self.data))
 
 
+def local_path(location: str) -> str:
+    """Return a file URL as a path; other locations as they are."""
+    return location.removeprefix("file://")
+
+
 def is_scoped_to(delete: DataFile, data: DataFile) -> bool:
     """Whether the delete file names this one data file and no other."""
     path = data.file_path.encode()

@@ -27,9 +27,8 @@ from pyiceberg.table import Table
 from pyiceberg.types import PrimitiveType
 
 from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, Position
-from cdc_platform.lake.base_files import BaseFile, bounds, upper_position
+from cdc_platform.lake.base_files import BaseFile, bounds, local_path, upper_position
 from cdc_platform.lake.column_types import duckdb_type
-from cdc_platform.lake.read import local_path
 from cdc_platform.naming import quoted, sql_text
 
 _IN_FILTER_KEYS = 200

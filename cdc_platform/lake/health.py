@@ -14,7 +14,8 @@ from cdc_platform.config.model import DeleteMode, TableConfig
 from cdc_platform.lake import summary
 from cdc_platform.lake.applied import AppliedRecord, read_applied
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.lake.read import iceberg_scan_sql, open_workspace
+from cdc_platform.lake.live_rows import live_sql
+from cdc_platform.lake.read import open_workspace
 from cdc_platform.naming import quoted
 
 _SAMPLE = 10
@@ -54,10 +55,10 @@ def merge_keys_are_unique(lake: Lake, source: str, table: TableConfig) -> KeyUni
     if base is None or base.current_snapshot() is None or not table.safe_key:
         return KeyUniqueness(0, ())
     keys = ", ".join(map(quoted, table.safe_key))
-    con = open_workspace(lake, iceberg=True)
+    con = open_workspace(lake)
     try:
         con.execute(
-            f"CREATE TABLE repeated AS SELECT {keys}, count(*) AS rows FROM {iceberg_scan_sql(base)} "
+            f"CREATE TABLE repeated AS SELECT {keys}, count(*) AS rows FROM {live_sql(base)} "
             "GROUP BY ALL HAVING count(*) > 1"
         )
         count = con.execute("SELECT count(*) FROM repeated").fetchone()
@@ -136,9 +137,9 @@ def _soft_deleted(lake: Lake, table: Table) -> int:
 
 
 def _count(lake: Lake, table: Table, condition: str) -> int:
-    con = open_workspace(lake, iceberg=True)
+    con = open_workspace(lake)
     try:
-        query = f"SELECT count(*) FROM {iceberg_scan_sql(table)} WHERE {condition}"
+        query = f"SELECT count(*) FROM {live_sql(table)} WHERE {condition}"
         row = con.execute(query).fetchone()
     finally:
         con.close()

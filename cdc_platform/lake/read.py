@@ -1,4 +1,4 @@
-"""Reading base tables through DuckDB, whose Iceberg reader copes with position deletes in bounded memory.
+"""Reading base tables through DuckDB, in bounded memory; see :mod:`cdc_platform.lake.live_rows`.
 
 The extensions come from their wheels into a folder of ours: nothing is downloaded.
 """
@@ -13,12 +13,11 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-from pyiceberg.table import Table
 
 from cdc_platform.config.model import PlatformConfig
 from cdc_platform.errors import MergeError
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.lake.live_rows import live_sql
 from cdc_platform.lake.spill import workspace_folder
 from cdc_platform.naming import quoted, sql_text
 
@@ -127,26 +126,6 @@ def _add_s3_secret(con: duckdb.DuckDBPyConnection, config: PlatformConfig) -> No
     con.execute(f"CREATE SECRET cdc (TYPE s3, {given})")
 
 
-def iceberg_scan_sql(table: Table, snapshot_id: int | None = None) -> str:
-    """Return the SQL table expression that reads ``table`` as of its loaded metadata.
-
-    A table without a snapshot has no rows; DuckDB itself would refuse it.
-    """
-    location = sql_text(local_path(table.metadata_location))
-    if snapshot_id is not None:
-        return f"iceberg_scan({location}, snapshot_from_id = {snapshot_id}::UBIGINT)"
-    if table.current_snapshot() is not None:
-        return f"iceberg_scan({location})"
-    fields = table.schema().fields
-    columns = (f"NULL::{duckdb_type(f.field_type) or 'VARCHAR'} AS {quoted(f.name)}" for f in fields)
-    return f"(SELECT {', '.join(columns)} WHERE false)"
-
-
-def local_path(location: str) -> str:
-    """Return a file URL as a path; other locations as they are."""
-    return location.removeprefix("file://")
-
-
 def scan(
     lake: Lake,
     source: str,
@@ -166,9 +145,9 @@ def scan(
             "there is no base table yet", where=f"{source}/{table_id}", mend="merge its files first"
         )
     selected = ", ".join(quoted(name) for name in columns) if columns else "*"
-    query = f"SELECT {selected} FROM {iceberg_scan_sql(table, snapshot_id)}"
+    query = f"SELECT {selected} FROM {live_sql(table, snapshot_id)}"
     if where:
         query += f" WHERE {where}"
-    con = open_workspace(lake, iceberg=True)
+    con = open_workspace(lake)
     # The reader keeps the result alive, and the result its connection.
     return con.execute(query).to_arrow_reader(_BATCH_ROWS)

@@ -12,8 +12,8 @@ from pyiceberg.table import Table
 from cdc_platform.config.model import DeleteMode, Images, PlatformConfig, SourceConfig, TableConfig
 from cdc_platform.lake.applied import AppliedRecord, read_applied
 from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.live_rows import live_sql
 from cdc_platform.lake.quarantine import items_in
-from cdc_platform.lake.read import iceberg_scan_sql
 from cdc_platform.naming import sql_text
 from cdc_platform.raw.files import AcceptedFile
 from cdc_platform.raw.manifests import WindowManifest, read_accepted
@@ -109,7 +109,7 @@ def base_view(
     snapshot = base.current_snapshot() if base is not None else None
     urls = ", ".join(sql_text(objects.url(key)) for key in record.tombstones)
     return BaseView(
-        relation=iceberg_scan_sql(base) if base is not None and snapshot is not None else None,
+        relation=live_sql(base) if base is not None and snapshot is not None else None,
         schema=canonical_schema(schema_to_pyarrow(base.schema(), include_field_ids=False))
         if base
         else pa.schema([]),

@@ -15,8 +15,10 @@ import pyarrow as pa
 import pytest
 
 from cdc_platform.config.model import TableConfig
+from cdc_platform.lake.base_files import local_path
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.lake.read import scan
+from cdc_platform.lake.read import open_workspace, scan
+from cdc_platform.naming import sql_text
 from cdc_platform_tests.lake.conftest import SOURCE, Bench
 from cdc_platform_tests.lake.memory_files import Change, change_file, load_file
 
@@ -116,6 +118,17 @@ def through_pyiceberg(bench: Bench) -> pa.Table:
 
 
 def through_duckdb(bench: Bench) -> pa.Table:
+    table = bench.lake.load(SOURCE, bench.config.id)
+    assert table is not None
+    con = open_workspace(bench.lake, iceberg=True)
+    found = con.execute(
+        f"FROM iceberg_scan({sql_text(local_path(table.metadata_location))})"
+    ).to_arrow_table()
+    con.close()
+    return by_key(found)
+
+
+def through_our_own_reader(bench: Bench) -> pa.Table:
     return by_key(scan(bench.lake, SOURCE, bench.config.id).read_all())
 
 
@@ -146,6 +159,18 @@ def comparable(table: pa.Table) -> list[dict[str, Any]]:
 
 def test_pyiceberg_and_duckdb_read_the_same_types_and_values(bench: Bench) -> None:
     assert through_pyiceberg(bench) == through_duckdb(bench)
+
+
+def test_our_own_reader_gives_the_same_types_and_values_as_duckdbs_iceberg_reader(bench: Bench) -> None:
+    assert through_duckdb(bench) == through_our_own_reader(bench)
+
+
+def test_our_own_reader_applies_the_deletes_of_spark(spark: Any, shared_lake: Lake) -> None:
+    bench = merged_table(shared_lake, SPECS["plain"])
+    spark.sql(f"ALTER TABLE {spark_name(bench)} SET TBLPROPERTIES ('write.delete.granularity' = 'partition')")
+    spark.sql(f"DELETE FROM {spark_name(bench)} WHERE id IN (6, 20)")
+
+    assert through_pyiceberg(bench) == through_our_own_reader(bench)
 
 
 def test_spark_reads_the_same_rows_as_pyiceberg(spark: Any, bench: Bench) -> None:

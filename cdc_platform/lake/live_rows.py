@@ -1,0 +1,140 @@
+"""The live rows of a base table as SQL of our own: its data files by field id, without the deleted positions.
+
+Files that no delete file touches are read as they are; only the others pay, with one anti-join on a number
+made of file and row. The delete files may be of one data file (ours) or of many (Spark's). Everything
+streams, so memory stays within the engine's limit whatever the size of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+
+from cdc_platform.errors import MergeError
+from cdc_platform.lake.base_files import BaseFile, local_path
+from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.naming import quoted, sql_text
+
+#: Bits of a row number in the number that names a row of a file list.
+_ROW_BITS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFiles:
+    """The data files of one snapshot with their delete files, and the schema they are read with."""
+
+    schema: Schema
+    files: tuple[BaseFile, ...]
+
+    def sql(self, columns: Sequence[str] | None = None, *, files: Sequence[BaseFile] | None = None) -> str:
+        """Return a table expression of the live rows of ``files`` (default: all), in no order.
+
+        Its columns are ``columns`` (default: the schema's) in that order. A column whose values a file does
+        not have is NULL in its rows.
+        """
+        names = [field.name for field in self.schema.fields] if columns is None else list(columns)
+        chosen = self.files if files is None else files
+        clean = [file for file in chosen if not file.deletes]
+        touched = [file for file in chosen if file.deletes]
+        selected = ", ".join(f"r.{_read_name(self.schema, name)} AS {quoted(name)}" for name in names)
+        parts = []
+        if clean:
+            parts.append(f"SELECT {selected} FROM {self._read(clean, names)} r")
+        if touched:
+            parts.append(
+                f"SELECT {selected} FROM (SELECT *, {_row_number('file_index', 'file_row_number')} AS row "
+                f"FROM {self._read(touched, names)}) r "
+                f"ANTI JOIN ({_deleted_rows(touched)}) d ON d.row = r.row"
+            )
+        return f"({' UNION ALL '.join(parts) or self._nothing(names)})"
+
+    def _read(self, files: Sequence[BaseFile], names: Sequence[str]) -> str:
+        """Return SQL that reads columns of data files by field id, under names no file can have."""
+        wanted = []
+        for name in names:
+            field = self.schema.find_field(name)
+            kind = sql_text(duckdb_type(field.field_type) or "VARCHAR")
+            alias = sql_text(_read_name(self.schema, name))
+            wanted.append(f"{field.field_id}: {{name: {alias}, type: {kind}, default_value: NULL}}")
+        paths = ", ".join(sql_text(local_path(file.data.file_path)) for file in files)
+        # With a schema given, DuckDB does not look at the files and takes them for tiny: joins turn round.
+        rows = sum(file.data.record_count for file in files)
+        return f"read_parquet([{paths}], schema = MAP {{{', '.join(wanted)}}}, explicit_cardinality = {rows})"
+
+    def _nothing(self, names: Sequence[str]) -> str:
+        kinds = {field.name: duckdb_type(field.field_type) or "VARCHAR" for field in self.schema.fields}
+        return f"SELECT {', '.join(f'NULL::{kinds[name]} AS {quoted(name)}' for name in names)} WHERE false"
+
+
+def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
+    """Return the files of a snapshot (default: the current one) with the schema it was written with.
+
+    Raises MergeError when there is no such snapshot, or another writer left files in it that only other
+    readers can read: equality deletes, deletion vectors, other formats than Parquet.
+    """
+    if snapshot_id is None and table.current_snapshot() is None:
+        return LiveFiles(table.schema(), ())
+    scan = table.scan(snapshot_id=snapshot_id)
+    where = ".".join(table.name())
+    if scan.snapshot() is None:
+        mend = "take one of the table's snapshots; expired ones are gone"
+        raise MergeError(f"there is no snapshot {snapshot_id}", where=where, mend=mend)
+    schema = scan.projection()
+    try:
+        tasks = list(scan.plan_files())
+    except ValueError as e:
+        mend = "let the writer that made them compact the table, then read it again"
+        raise MergeError(f"the table's delete files cannot be read: {e}", where=where, mend=mend) from e
+    files = []
+    for index, task in enumerate(tasks):
+        deletes = tuple(sorted(task.delete_files, key=lambda file: file.file_path))
+        for file in (task.file, *deletes):
+            _check(file, where)
+        files.append(BaseFile(index, task.file, deletes))
+    return LiveFiles(schema, tuple(files))
+
+
+def live_sql(table: Table, snapshot_id: int | None = None) -> str:
+    """Return the table expression of all live rows of a snapshot; see :func:`live_files`."""
+    return live_files(table, snapshot_id).sql()
+
+
+def _check(file: DataFile, where: str) -> None:
+    """Raise MergeError when ``file`` is of a kind this reader does not read."""
+    if file.content == DataFileContent.EQUALITY_DELETES:
+        kind = "equality deletes"
+    elif file.file_format == FileFormat.PUFFIN:
+        kind = "deletion vectors"
+    elif file.file_format != FileFormat.PARQUET:
+        kind = f"{file.file_format.value} files"
+    else:
+        return
+    raise MergeError(
+        f"the table has {kind}, which this reader does not read: {file.file_path}",
+        where=where,
+        mend="let the writer that made them compact the table into format version 2 and Parquet",
+    )
+
+
+def _read_name(schema: Schema, column: str) -> str:
+    """Return the name a column is read under: one that hides no virtual column of the Parquet reader."""
+    return f"field_{schema.find_field(column).field_id}"
+
+
+def _row_number(file: str, row: str) -> str:
+    return f"({file}::BIGINT << {_ROW_BITS}) | {row}"
+
+
+def _deleted_rows(files: Sequence[BaseFile]) -> str:
+    """Return SQL for the deleted rows of ``files``, numbered by their place in that list."""
+    listing = ", ".join(f"({n}, {sql_text(file.data.file_path)})" for n, file in enumerate(files))
+    paths = ", ".join(sorted({sql_text(local_path(d.file_path)) for file in files for d in file.deletes}))
+    return (
+        f"SELECT {_row_number('f.number', 'd.pos')} AS row "
+        f"FROM read_parquet([{paths}], union_by_name = true) d "
+        f"JOIN (VALUES {listing}) f(number, path) ON f.path = d.file_path"
+    )
