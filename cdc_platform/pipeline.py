@@ -8,7 +8,7 @@ processes: what is recorded with the data decides what is still to do, never the
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING
 from cdc_platform.config.load import load_config
 from cdc_platform.config.model import PlatformConfig, SourceConfig, TableConfig
 from cdc_platform.errors import CdcError, ConfigError
-from cdc_platform.lake import quarantine
 from cdc_platform.lake.applied import AppliedRecord, read_applied
 from cdc_platform.lake.catalog import Lake, open_lake
 from cdc_platform.load_completion import complete_load, completed_generation
 from cdc_platform.raw import intake
-from cdc_platform.raw.files import AcceptedFile, FileKind
-from cdc_platform.raw.intake import IntakeResult, RefusedFile
+from cdc_platform.raw.files import AcceptedFile
+from cdc_platform.raw.intake import IntakeResult
 from cdc_platform.raw.load_sets import LoadSets
 from cdc_platform.raw.manifests import (
     Accepted,
@@ -34,12 +33,15 @@ from cdc_platform.raw.manifests import (
 )
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.store import RawStore, open_raw_store
+from cdc_platform.refused_names import close_overwritten, close_taken_away, not_given_up, quarantine_name
 from cdc_platform.table_status import TableStatus, status
 from cdc_platform.window_checks import CheckOutcome
 
 if TYPE_CHECKING:
     from cdc_platform.formats.dms_reader import EventFile
+    from cdc_platform.lake.inputs import MergeInput
     from cdc_platform.lake.result import MergeResult
+    from cdc_platform.lake.standing import Standing
     from cdc_platform.reconcile.verdict import Reconciliation
     from cdc_platform.replication import TableStatistics
 
@@ -47,9 +49,11 @@ __all__ = [
     "CheckOutcome",
     "IntakeResult",
     "Platform",
+    "PreparedMerge",
     "TableStatus",
     "complete_load",
     "merge_table",
+    "prepare_merge",
     "reconcile",
     "status",
     "take_in",
@@ -186,14 +190,40 @@ def take_in(
         full=full,
     )
     for refused in result.refused:
-        _quarantine_name(platform, source, refused)
+        quarantine_name(platform, source, refused)
     for table_id in {one.table_id for one in result.accepted}:
-        _close_overwritten(platform, source, table_id)
+        close_overwritten(platform, source, table_id)
     if full and windows is None:
         for _, table in platform.tables([source]):
             if tables is None or table.id in tables:
-                _close_taken_away(platform, source, table.id, result.refused)
-    return replace(result, refused=tuple(_not_given_up(platform, source, result.refused)))
+                close_taken_away(platform, source, table.id, result.refused)
+    return replace(result, refused=tuple(not_given_up(platform, source, result.refused)))
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedMerge:
+    """A merge of a table that only has to be run; ``bytes`` is the size of the files it has not applied."""
+
+    lake: Lake
+    source: str
+    table: TableConfig
+    inputs: tuple[MergeInput, ...]
+    completed_generation: int | None
+    standing: Standing
+    bytes: int
+
+    def run(self) -> MergeResult:
+        """Merge, in one snapshot."""
+        from cdc_platform.lake.merge import merge
+
+        return merge(
+            self.lake,
+            self.source,
+            self.table,
+            self.inputs,
+            completed_generation=self.completed_generation,
+            standing=self.standing,
+        )
 
 
 def merge_table(
@@ -204,8 +234,14 @@ def merge_table(
     Files whose generation changed since they were applied (a full load became known later) are applied
     again with them, whatever their window.
     """
+    return prepare_merge(platform, source, table_id, windows).run()
+
+
+def prepare_merge(
+    platform: Platform, source: str, table_id: str, windows: Sequence[str] | None = None
+) -> PreparedMerge:
+    """Find what :func:`merge_table` has to merge; nothing is opened yet."""
     from cdc_platform.lake.inputs import MergeInput
-    from cdc_platform.lake.merge import merge
     from cdc_platform.lake.standing import read_standing
 
     table, accepted = platform.table(source, table_id), platform.accepted(source, table_id)
@@ -219,8 +255,9 @@ def merge_table(
     if not table.merge_key:
         # without a key a file applied again would double its rows, unless the load's completion removes them
         files = [one for one in files if not applied.is_outdated(one) or one.generation == complete]
-    inputs = [MergeInput(one, partial(platform.event_file, source, table_id, one)) for one in files]
-    return merge(platform.lake, source, table, inputs, completed_generation=complete, standing=standing)
+    inputs = (MergeInput(one, partial(platform.event_file, source, table_id, one)) for one in files)
+    size = sum(one.file.size for one in files if not applied.holds(one))
+    return PreparedMerge(platform.lake, source, table, tuple(inputs), complete, standing, size)
 
 
 def reconcile(platform: Platform, source: str, table_id: str, window: str) -> Reconciliation:
@@ -228,43 +265,3 @@ def reconcile(platform: Platform, source: str, table_id: str, window: str) -> Re
     from cdc_platform.reconcile.window import reconcile_window
 
     return reconcile_window(platform, source, table_id, window)
-
-
-def _quarantine_name(platform: Platform, source: str, refused: RefusedFile) -> None:
-    window = platform.source(source).window.key_of(refused.file.last_modified)
-    accepted = AcceptedFile(refused.file, FileKind.CHANGES, refused.file.last_modified, window, 0)
-    item = quarantine.item_of(accepted, None, reason=refused.error.what, mend=refused.error.mend)
-    quarantine.record(platform.objects(source, refused.table_id), [item])
-
-
-def _close_overwritten(platform: Platform, source: str, table_id: str) -> None:
-    """Close what waits of file versions that were written again: the new version comes in by itself."""
-    objects = platform.objects(source, table_id)
-    waiting = [item for item in quarantine.items_in(objects) if item.state in quarantine.WAITING]
-    for window in {item.window for item in waiting}:
-        replaced = platform.manifest(source, table_id, window).replaced
-        mine = [item for item in waiting if item.window == window and (item.key, item.etag) in replaced]
-        quarantine.mark_replaced(objects, mine)
-
-
-def _close_taken_away(
-    platform: Platform, source: str, table_id: str, refused: Collection[RefusedFile]
-) -> None:
-    """Close what waits of refused names that are not in the raw folder any more as they were."""
-    objects = platform.objects(source, table_id)
-    there = {(one.file.key, one.file.etag) for one in refused if one.table_id == table_id}
-    for item in quarantine.items_in(objects):
-        if item.state not in quarantine.WAITING or item.row is not None or (item.key, item.etag) in there:
-            continue
-        files = platform.manifest(source, table_id, item.window).files
-        if all((one.file.key, one.file.etag) != (item.key, item.etag) for one in files):
-            quarantine.mark_replaced(objects, [item])
-
-
-def _not_given_up(platform: Platform, source: str, refused: Collection[RefusedFile]) -> Iterator[RefusedFile]:
-    """Yield the refused files a person has not discarded."""
-    for one in refused:
-        objects = platform.objects(source, one.table_id)
-        item = quarantine.find(objects, one.file.key, one.file.etag)
-        if item is None or item.state is not quarantine.QuarantineState.DISCARDED:
-            yield one

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdc_platform.cli.failures import done_for_each, exit_if_found, exit_with_failures, texts
+from cdc_platform.cli.failures import exit_if_found, exit_with_failures, texts
 from cdc_platform.cli.output import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -17,14 +17,21 @@ from cdc_platform.cli.output import (
     WindowOption,
     print_json,
     print_table,
+    progress,
     stdout,
 )
 from cdc_platform.cli.selection import check_windows, chosen_tables, open_platform
+from cdc_platform.errors import CdcError
 
 if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig
-    from cdc_platform.lake.result import MergeResult
-    from cdc_platform.pipeline import IntakeResult
+    from cdc_platform.many_tables import Applied
+    from cdc_platform.pipeline import Platform
+
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Processes for many tables; default as many as are worth it."),
+]
 
 _COUNTS = ["new files", "merged", "events", "inserted", "updated", "deleted", "stale", "quarantined"]
 
@@ -40,11 +47,13 @@ def apply(
     source: SourceOption = None,
     table: TableOption = None,
     window: WindowOption = None,
+    workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take in what DMS left in the raw folder and merge it into the base tables.
 
-    Repeating it changes nothing. A table that fails does not hold up the others.
+    Repeating it changes nothing. A table that fails does not hold up the others. With much to do for many
+    tables it goes on in several processes, which divide [bold]engine[/bold]'s memory and threads.
 
     Exit code 1 when files or rows were quarantined, 3 when a table could not be merged.
 
@@ -53,26 +62,21 @@ def apply(
       cdc apply                                every active table
 
       cdc apply -t productorder --json         one table, for a script
+
+      cdc apply --workers 4                    four processes, from the first table on
     """
-    from cdc_platform.pipeline import merge_table, take_in
-
     platform = open_platform(config)
-
-    def bring(chosen: tuple[str, TableConfig]) -> tuple[IntakeResult, MergeResult]:
-        name, one = chosen
-        windows = check_windows(platform, name, window)
-        return take_in(platform, name, [one.id], windows), merge_table(platform, name, one.id, windows)
-
     tables = chosen_tables(platform, source, table)
-    done, failures = done_for_each(tables, "merging", lambda one: f"{one[0]}/{one[1].id}", bring)
+    windows = [check_windows(platform, name, window) for name in dict.fromkeys(name for name, _ in tables)]
+    done, failures = _applied(platform, tables, windows[0] if windows else None, workers)
     if as_json:
-        parts = {"intake": {where: intake for where, (intake, _) in done.items()}}
-        merges = [merge for _, merge in done.values()]
+        parts = {"intake": {where: one.intake for where, one in done.items()}}
+        merges = [one.merge for one in done.values()]
         print_json({**parts, "merges": merges, "failures": texts(failures)})
     else:
         _print_merges(done.values())
     exit_with_failures(failures)
-    is_found = any(intake.refused or merge.quarantined for intake, merge in done.values())
+    is_found = any(one.intake.refused or one.merge.quarantined for one in done.values())
     exit_if_found(is_found, "some input was quarantined: `cdc quarantine list` says what and why")
 
 
@@ -97,11 +101,36 @@ def complete_load(
     stdout().print(f"the load of {source}/{table} (generation {generation}) is complete; now run: cdc apply")
 
 
-def _print_merges(done: Iterable[tuple[IntakeResult, MergeResult]]) -> None:
+def _applied(
+    platform: Platform,
+    tables: list[tuple[str, TableConfig]],
+    windows: list[str] | None,
+    workers: int | None,
+) -> tuple[dict[str, Applied], dict[str, CdcError]]:
+    """Apply the tables under a progress bar; return what was done and what failed, in the given order."""
+    from cdc_platform.many_tables import apply_tables
+
+    names = [(source, table.id) for source, table in tables]
+    done: dict[str, Applied] = {}
+    failures: dict[str, CdcError] = {}
+    with progress("merging", len(names)) as bar:
+        for (source, table_id), outcome in apply_tables(platform, names, windows, workers=workers):
+            where = f"{source}/{table_id}"
+            if isinstance(outcome, CdcError):
+                failures[where] = outcome
+            else:
+                done[where] = outcome
+            bar.begin(f"merged {where}")
+            bar.done()
+    order = [f"{source}/{table_id}" for source, table_id in names]
+    return {one: done[one] for one in order if one in done}, {o: failures[o] for o in order if o in failures}
+
+
+def _print_merges(done: Iterable[Applied]) -> None:
     rows = [
         (
             f"{merge.source}/{merge.table_id}",
-            intake.files,
+            one.intake.files,
             len(merge.files_applied),
             merge.counts.events,
             merge.counts.rows_inserted,
@@ -112,6 +141,7 @@ def _print_merges(done: Iterable[tuple[IntakeResult, MergeResult]]) -> None:
             str(merge.snapshot_id) if merge.snapshot_id else None,
             f"{sum(merge.seconds.values()):.1f}",
         )
-        for intake, merge in done
+        for one in done
+        for merge in [one.merge]
     ]
     print_table("", ["table", *_COUNTS, "snapshot", "seconds"], rows)

@@ -1,0 +1,174 @@
+"""Applying many tables in one go: each is taken in and merged by itself, several at a time by processes.
+
+Most of a small merge is Python, so threads would take turns. The workers divide the bounds of ``engine``
+between them, memory and threads, so that one setting still bounds the whole; a table with much to merge is
+left to the caller's process, which gives it all of them once the workers have ended.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import signal
+import time
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from cdc_platform.config.model import EngineConfig, PlatformConfig
+from cdc_platform.errors import CdcError, ConfigError, MergeError
+from cdc_platform.pipeline import IntakeResult, Platform, prepare_merge, take_in
+
+if TYPE_CHECKING:
+    from cdc_platform.lake.result import MergeResult
+
+#: A table with more than this to merge is not merged beside others.
+LARGE_BYTES = 256 * 2**20
+
+#: Without a number of workers, they start when this much time would still go by without them.
+_WORTH_WORKERS_SECONDS = 8.0
+_AHEAD = 4
+
+TableName = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What taking in and merging one table did."""
+
+    intake: IntakeResult
+    merge: MergeResult
+
+
+@dataclass(frozen=True, slots=True)
+class _TooLarge:
+    """A table that a worker only took in."""
+
+    intake: IntakeResult
+
+
+_Outcome = Applied | _TooLarge | CdcError
+
+
+def apply_tables(
+    platform: Platform,
+    tables: Sequence[TableName],
+    windows: Collection[str] | None = None,
+    *,
+    workers: int | None = None,
+) -> Iterator[tuple[TableName, Applied | CdcError]]:
+    """Take in and merge ``tables`` (source, id); yield each as it is done, in whatever order, or its error.
+
+    ``workers`` are that many processes; None begins without, and takes as many as ``engine.threads`` when
+    there is much to do. Raises MergeError when a worker dies, which leaves every table whole.
+    """
+    left = iter(tables)
+    if workers is None:
+        started = time.monotonic()
+        for done, table in enumerate(left, start=1):
+            yield table, _merged(platform, table, windows)
+            remaining = len(tables) - done
+            if remaining * (time.monotonic() - started) / done > _WORTH_WORKERS_SECONDS:
+                break
+        workers = platform.config.engine.threads
+    rest = list(left)
+    workers = min(workers, len(rest), os.cpu_count() or 1)
+    if workers <= 1:
+        yield from ((table, _merged(platform, table, windows)) for table in rest)
+        return
+    large: list[tuple[TableName, IntakeResult]] = []
+    for table, outcome in _by_workers(platform.config, rest, windows, workers):
+        if isinstance(outcome, _TooLarge):
+            large.append((table, outcome.intake))
+        else:
+            yield table, outcome
+    for table, intake in large:
+        yield table, _merged(platform, table, windows, intake)
+
+
+def share_of(engine: EngineConfig, workers: int) -> EngineConfig:
+    """Return the bounds of one of ``workers`` processes."""
+    found = re.fullmatch(r"([\d.]+)\s*(\w+)", engine.memory_limit)
+    assert found is not None
+    memory = f"{float(found[1]) / workers:.3f}{found[2]}"
+    return engine.model_copy(update={"memory_limit": memory, "threads": max(1, engine.threads // workers)})
+
+
+def _merged(
+    platform: Platform,
+    table: TableName,
+    windows: Collection[str] | None,
+    intake: IntakeResult | None = None,
+) -> Applied | CdcError:
+    source, table_id = table
+    chosen = None if windows is None else list(windows)
+    try:
+        intake = intake if intake is not None else take_in(platform, source, [table_id], chosen)
+        return Applied(intake, prepare_merge(platform, source, table_id, chosen).run())
+    except CdcError as error:
+        return error
+
+
+def _by_workers(
+    config: PlatformConfig, tables: Sequence[TableName], windows: Collection[str] | None, workers: int
+) -> Iterator[tuple[TableName, _Outcome]]:
+    mine = config.model_copy(update={"engine": share_of(config.engine, workers)})
+    # spawned, not forked: Arrow and DuckDB have threads, which a fork would leave behind
+    executor = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(mine, windows)
+    )
+    try:
+        yield from _in_turn(executor, iter(tables), workers * _AHEAD)
+    except BrokenProcessPool as error:
+        raise MergeError(
+            "a worker process ended before its work was done, most likely for want of memory",
+            where="cdc apply",
+            mend="run it again, with fewer --workers or a lower engine.memory_limit; what was merged stays",
+        ) from error
+    finally:
+        # what is at work ends: a merge is one commit, and leaves nothing behind when it is let finish
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _in_turn(
+    executor: ProcessPoolExecutor, tables: Iterator[TableName], ahead: int
+) -> Iterator[tuple[TableName, _Outcome]]:
+    at_work: dict[Future[_Outcome], TableName] = {}
+    while True:
+        for table in islice(tables, ahead - len(at_work)):
+            at_work[executor.submit(_work, table)] = table
+        if not at_work:
+            return
+        for future in wait(at_work, return_when=FIRST_COMPLETED).done:
+            yield at_work.pop(future), future.result()
+
+
+# What follows runs in a worker process, which has one platform for all its tables.
+
+_worker: tuple[Platform, list[str] | None] | None = None
+
+
+def _begin(config: PlatformConfig, windows: Collection[str] | None) -> None:
+    global _worker
+    # an interruption is the parent's to act on: it lets the tables at work be finished
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker = Platform(config), None if windows is None else list(windows)
+
+
+def _work(table: TableName) -> _Outcome:
+    assert _worker is not None
+    platform, windows = _worker
+    source, table_id = table
+    try:
+        intake = take_in(platform, source, [table_id], windows)
+        merge = prepare_merge(platform, source, table_id, windows)
+        return _TooLarge(intake) if merge.bytes > LARGE_BYTES else Applied(intake, merge.run())
+    except ConfigError as error:
+        # the others travel between processes as they are
+        return CdcError(str(error))
+    except CdcError as error:
+        return error
