@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/thousand_tables.py
 
-Each table already has a base table of 100 rows with some changes merged; its new file is one of three changes,
-as DMS leaves it. Only the command is timed: from its start to its exit. Reach: 60 s on two cores.
+Each table already has a base table of 100 rows with some changes merged; its new file has three changes, as
+DMS leaves it. Only the command is timed, from its start to its exit. Reach: 60 s on two cores.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,8 @@ OBJECTS_FOLDER = "_cdc"
 
 #: How long a writer waits for another one's short write to the SQLite catalog.
 _SQLITE_BUSY_SECONDS = 60
+_OPENINGS = 5
+_OPENING_PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ def open_lake(config: PlatformConfig) -> Lake:
 
 def _sql(options: SqlCatalog, warehouse: str) -> Catalog:
     from pyiceberg.catalog.sql import SqlCatalog as PyIcebergSqlCatalog
+    from sqlalchemy.exc import SQLAlchemyError
 
     uri = options.uri
     if uri is None:
@@ -118,7 +122,15 @@ def _sql(options: SqlCatalog, warehouse: str) -> Catalog:
             raise ValueError("an SQL catalog over a remote warehouse needs `uri`")
         Path(warehouse).mkdir(parents=True, exist_ok=True)
         uri = f"sqlite:///{warehouse}/catalog.sqlite?timeout={_SQLITE_BUSY_SECONDS}"
-    return PyIcebergSqlCatalog(options.name, uri=uri, warehouse=warehouse, **options.properties)
+    for attempt in range(_OPENINGS):
+        try:
+            return PyIcebergSqlCatalog(options.name, uri=uri, warehouse=warehouse, **options.properties)
+        except SQLAlchemyError as e:
+            # several that open a new catalog at once all find its tables missing, and one makes them
+            if "already exists" not in str(e) or attempt == _OPENINGS - 1:
+                raise
+            time.sleep(_OPENING_PAUSE_SECONDS)
+    raise AssertionError("unreachable")
 
 
 def _glue(options: GlueCatalog, warehouse: str) -> Catalog:
