@@ -140,6 +140,13 @@ class BaseRows:
         )
         self._con.execute("DROP TABLE found")
 
+    def keys_sql(self) -> list[str]:
+        """Return SQL queries for the keys of the table's rows, deleted ones too; none without rows."""
+        if self._table is None:
+            return []
+        files = [BaseFile(n, task.file, ()) for n, task in enumerate(self._table.scan().plan_files())]
+        return [f"SELECT {self._keys} FROM {self.read_sql(files, self._key)}"] if files else []
+
     def read_sql(self, files: Sequence[BaseFile], columns: Sequence[str]) -> str:
         """Return SQL that reads columns of data files by field id, with file name and row number."""
         assert self._table is not None

@@ -16,7 +16,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.exceptions import TableAlreadyExistsError
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table, Transaction
 
@@ -38,7 +37,7 @@ from cdc_platform.lake.quarantine import mark_replayed
 from cdc_platform.lake.quarantine import record as record_items
 from cdc_platform.lake.result import MergeResult
 from cdc_platform.lake.row_delta import RowDelta, commit_row_delta
-from cdc_platform.lake.schema import create_table
+from cdc_platform.lake.schema import new_table
 from cdc_platform.lake.tombstones import Horizon, TombstoneFiles, tombstone_objects
 from cdc_platform.naming import quoted
 
@@ -104,28 +103,31 @@ class _Commit:
         started = time.perf_counter()
         plan = self._plan
         self._written.objects = [*manifest_objects(plan.batch_id), *tombstone_objects(plan.batch_id)]
-        table = self._written.table = plan.base or self._create()
+        table = self._written.table = plan.base or plan.created or self._create()
         transaction = table.transaction()
         if plan.base is not None and plan.target.is_changed:
             with transaction.update_schema() as update:
                 plan.target.evolve(update)
-        appended = tuple(self._data_files(table, transaction))
+        loaded, rejected = self._loaded(table)
+        appended = (*loaded, *self._data_files(table, transaction))
         deletes, removed = self._deletes(table)
         tombstones = plan.tombstones.write(plan.batch_id, plan.decision.tombstones_sql, self._horizon())
         manifest = self._manifest(tombstones)
         write_manifest_object(plan.objects, manifest, plan.record)
         wrote = time.perf_counter()
         transaction.set_properties({summary.BATCH_MANIFEST: manifest_path(plan.batch_id)})
-        delta = RowDelta(appended, deletes, removed, self._properties(manifest))
+        delta = RowDelta(appended, (*rejected, *deletes), removed, self._properties(manifest))
         snapshot_id = commit_row_delta(transaction, table, delta, offering=self._written.offer)
         return snapshot_id, {"write": wrote - started, "commit": time.perf_counter() - wrote}
 
     def _create(self) -> Table:
         plan = self._plan
-        try:
-            return create_table(plan.lake, plan.source, plan.config, plan.target)
-        except TableAlreadyExistsError as e:
-            raise StaleCommit("another writer just made the table", where=plan.where) from e
+        return new_table(plan.lake, plan.source, plan.config, plan.target, where=plan.where)
+
+    def _loaded(self, table: Table) -> tuple[list[DataFile], list[DataFile]]:
+        """Take over what was written ahead: data files, and delete files of the rows that did not make it."""
+        direct = self._plan.direct
+        return direct.data_files(table, self._written.files) if direct is not None else ([], [])
 
     def _data_files(self, table: Table, transaction: Transaction) -> Iterator[DataFile]:
         plan = self._plan
@@ -140,7 +142,7 @@ class _Commit:
         order = ", ".join([*names, *map(quoted, plan.target.key)])
         query = f"SELECT *{extra} FROM ({plan.decision.rows_sql})" + (f" ORDER BY {order}" if order else "")
         writer = DataFileWriter(metadata, table.io, table.location_provider())
-        self._written.files = writer.paths
+        writer.paths = self._written.files
         yield from writer.write(plan.con.execute(query).to_arrow_reader(_BATCH_ROWS))
 
     def _deletes(self, table: Table) -> tuple[tuple[DataFile, ...], frozenset[str]]:

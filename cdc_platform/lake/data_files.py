@@ -6,6 +6,7 @@ bounded memory: one file is open at a time.
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import IO, Any, cast
@@ -62,6 +63,7 @@ class DataFileWriter:
         self._paths = parquet_path_to_id_mapping(self._schema)
         self._target = int(metadata.properties.get(_TARGET_FILE_SIZE, _DEFAULT_TARGET)) * _INFLATION
         self._uuid = uuid.uuid4()
+        self._numbers = itertools.count()
         self._open: _OpenFile | None = None
         #: Every path this writer began, to remove when the commit certainly failed.
         self.paths: list[str] = []
@@ -114,7 +116,7 @@ class DataFileWriter:
             if self._spec.fields
             else None
         )
-        name = f"{len(self.paths):05d}-{self._uuid}.parquet"
+        name = f"{next(self._numbers):05d}-{self._uuid}.parquet"
         path = self._locations.new_data_location(name, key)
         self.paths.append(path)
         return _OpenFile(self._io, path, self._arrow, values, key.partition if key else Record())

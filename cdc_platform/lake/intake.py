@@ -5,15 +5,19 @@ Nothing here changes anything but the workspace: quarantine items are returned, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 
 import duckdb
+from pyiceberg.table import Table
 
 from cdc_platform.config.model import TableConfig
 from cdc_platform.errors import CdcError, RawFileError, SchemaError
+from cdc_platform.events import Position
 from cdc_platform.lake.applied import AppliedRecord
+from cdc_platform.lake.direct_load import DirectLoad, NotDirectly, goes_directly
 from cdc_platform.lake.inputs import EventFile, MergeInput
 from cdc_platform.lake.quarantine import QuarantineItem, QuarantineState, item_of
 from cdc_platform.lake.schema import FileColumns, TargetSchema, check_event_schema
@@ -116,13 +120,22 @@ class Reader:
         record: AppliedRecord,
         *,
         where: str,
+        threads: int = 1,
+        newest: int = 0,
+        table: Callable[[], Table | None] = lambda: None,
     ) -> None:
+        """``table`` makes or returns the table to load into directly, None when it cannot be written yet;
+        events of generations below ``newest`` will be dropped."""
         self._con = con
         self._config = config
         self._target = target
         self._record = record
         self._where = where
+        self._threads = threads
+        self._newest = newest
+        self._table = table
         self._opened: dict[int, EventFile] = {}
+        self.direct: DirectLoad | None = None
         self.before: tuple[str, ...] = ()
         self.has_full_before = True
 
@@ -163,13 +176,40 @@ class Reader:
             staging = Staging(self._con, (), {}, ())
         self._con.execute("CREATE TABLE released (file INTEGER)")
         whole = {(item.key, item.etag): item for item in selection.released if item.row is None}
+        large = self._large_loads(admitted)
+        with ThreadPoolExecutor(self._threads) as threads:
+            outcomes = threads.map(lambda each: self._stage(staging, each, each.index in large), admitted)
+            for each, outcome in zip(admitted, outcomes, strict=True):
+                if isinstance(outcome, CdcError):
+                    self._set_aside(intake, each.source, outcome)
+                    continue
+                intake.staged.append(outcome)
+                intake.quarantined += outcome.rejected.values()
         for each in admitted:
-            self._stage(staging, each, intake)
             freed = each.items or tuple(filter(None, [whole.get(each.source.identity)]))
             if freed:
                 self._con.execute("INSERT INTO released VALUES (?)", [each.index])
                 again = {item.id for item in intake.quarantined}
                 intake.replayed += [item for item in freed if item.id not in again]
+
+    def _large_loads(self, admitted: list[_Admitted]) -> frozenset[int]:
+        """Return which files go directly into data files, and open the direct load for them."""
+        large = [
+            each
+            for each in admitted
+            if each.items is None
+            and not each.columns.checked
+            and goes_directly(self._config, each.source, self._opened.get(each.index))
+        ]
+        newest = max((each.source.accepted.generation for each in large), default=-1)
+        floor = self._record.tombstone_floor
+        if newest < self._newest or (floor is not None and floor >= Position(newest, 0)):
+            return frozenset()
+        table = self._table()
+        if table is None:
+            return frozenset()
+        self.direct = DirectLoad(self._con, table, self._target.key)
+        return frozenset(each.index for each in large if each.source.accepted.generation == newest)
 
     def _staged_before(self) -> tuple[str, ...]:
         # A keyed table always has these columns, so that one rule serves files with and without them.
@@ -207,18 +247,27 @@ class Reader:
                 mend="start a new generation (reload the table), then release or discard this file",
             )
 
-    def _stage(self, staging: Staging, admitted: _Admitted, intake: Intake) -> None:
+    def _stage(
+        self, staging: Staging, admitted: _Admitted, is_large: bool
+    ) -> StagedFile | RawFileError | SchemaError:
+        """Take the rows of one file in, or return why they cannot be; runs in a thread of its own."""
         source, items = admitted.source, admitted.items
         only = None if items is None else {item.row for item in items if item.row is not None}
         try:
-            opened = self._opened.pop(admitted.index, None)
-            with closing(opened if opened is not None else source.open()) as file:
-                staged = staging.add(admitted.index, source, file, admitted.columns, only)
+            if is_large and self.direct is not None:
+                try:
+                    with closing(self._reopened(admitted)) as file:
+                        return self.direct.write(admitted.index, source, file)
+                except NotDirectly:
+                    pass
+            with closing(self._reopened(admitted)) as file:
+                return staging.add(admitted.index, source, file, admitted.columns, only)
         except (RawFileError, SchemaError) as e:
-            self._set_aside(intake, source, e)
-            return
-        intake.staged.append(staged)
-        intake.quarantined += staged.rejected.values()
+            return e
+
+    def _reopened(self, admitted: _Admitted) -> EventFile:
+        opened = self._opened.pop(admitted.index, None)
+        return opened if opened is not None else admitted.source.open()
 
     def _set_aside(self, intake: Intake, source: MergeInput, error: CdcError) -> None:
         intake.failed.append(source)

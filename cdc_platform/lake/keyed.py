@@ -223,8 +223,11 @@ class KeyedRule:
             f"JOIN fates f ON f.event = e.{EVENT} WHERE f.fate = 'lost'"
         )
 
-    def outcome_sql(self, columns: Sequence[str]) -> str:
-        """Return the SQL of the rows to write: control columns, then ``columns``."""
+    def outcome_sql(self, columns: Sequence[str], *, written: Sequence[int] = ()) -> str:
+        """Return the SQL of the rows to write: control columns, then ``columns``.
+
+        The rows of the files ``written`` lie in data files already.
+        """
         control = f"f.generation AS {GENERATION}, f.position AS {POSITION}, f.committed_at AS {COMMITTED_AT}"
         names = {c: f"f.{quoted(c)}" if c in self._key else f"e.{quoted(c)}" for c in columns}
         selected = ", ".join(names.values())
@@ -232,6 +235,8 @@ class KeyedRule:
             f"SELECT coalesce(f.op, e.{OP}) AS {OP}, {control}, {selected} FROM fates f "
             f"JOIN events e ON e.{EVENT} = f.event WHERE f.fate IN ('upsert', 'shadow')"
         )
+        if written:
+            query += f" AND f.file NOT IN ({', '.join(map(str, written))})"
         if self._soft:
             query += (
                 f" UNION ALL SELECT f.op, {control}, {selected} FROM fates f "

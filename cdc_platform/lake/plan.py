@@ -23,6 +23,7 @@ from cdc_platform.events import GENERATION, POSITION, ROW, Op, Position
 from cdc_platform.lake.applied import AppliedRecord
 from cdc_platform.lake.base_rows import BaseRows
 from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.direct_load import DirectLoad
 from cdc_platform.lake.inputs import MergeInput
 from cdc_platform.lake.intake import Intake, Reader, Selection, select_inputs
 from cdc_platform.lake.quarantine import (
@@ -41,7 +42,7 @@ from cdc_platform.lake.rules import (
     identity,
     identity_types,
 )
-from cdc_platform.lake.schema import TargetSchema
+from cdc_platform.lake.schema import TargetSchema, new_table
 from cdc_platform.lake.staging import AT, EVENT, FILE, StagedFile, place
 from cdc_platform.lake.standing import Standing, read_standing
 from cdc_platform.lake.tombstones import Tombstones
@@ -72,6 +73,9 @@ class MergePlan:
     quarantined: tuple[QuarantineItem, ...]
     decision: Decision
     completed: int | None
+    #: Load files already written into data files, of a table that may have been made for them.
+    direct: DirectLoad | None
+    created: Table | None
     low: Position | None
     high: Position | None
     watermark: datetime | None
@@ -91,7 +95,9 @@ class MergePlan:
         return bool(self.intake.staged or self.selection.superseded or self.completed is not None)
 
     def close(self) -> None:
-        """Free the workspace."""
+        """Free the workspace, and remove what was written ahead and not committed."""
+        if self.direct is not None:
+            self.direct.discard()
         self.con.close()
 
 
@@ -118,10 +124,10 @@ def plan_merge(
         try:
             return planner.plan()
         except _HopelessFile as e:
-            planner.con.close()
+            planner.discard()
             refused[e.staged.input.identity] = e.item
         except BaseException:
-            planner.con.close()
+            planner.discard()
             raise
 
 
@@ -164,6 +170,8 @@ class _Planner:
         self._where = ".".join(lake.identifier(source, table.id))
         self._seconds: dict[str, float] = {}
         self._started = time.perf_counter()
+        self._reader: Reader | None = None
+        self._created: Table | None = None
         self.con = open_workspace(lake)
 
     def plan(self) -> MergePlan:
@@ -172,7 +180,7 @@ class _Planner:
         objects = self._lake.objects(self._source, self._config.id)
         target = TargetSchema(base, self._config, where=self._where)
         selection = select_inputs(self._inputs, record, self._standing.items)
-        reader = Reader(self.con, self._config, target, record, where=self._where)
+        reader = self._reader = self._new_reader(target, record)
         intake = reader.read(selection)
         read = self._lap("read", self._started)
         completed = self._honoured(selection, intake, record)
@@ -202,9 +210,37 @@ class _Planner:
             quarantined=quarantined,
             decision=decision,
             completed=completed,
+            direct=reader.direct,
+            created=self._created,
             **self._reach(record),
             seconds=self._seconds,
         )
+
+    def discard(self) -> None:
+        """Free what the attempt holds, and remove what it wrote."""
+        if self._reader is not None and self._reader.direct is not None:
+            self._reader.direct.discard()
+        self.con.close()
+
+    def _new_reader(self, target: TargetSchema, record: AppliedRecord) -> Reader:
+        return Reader(
+            self.con,
+            self._config,
+            target,
+            record,
+            where=self._where,
+            threads=self._lake.config.engine.threads,
+            newest=max(self._wish or 0, record.generation_complete),
+            table=lambda: self._table_to_load(target),
+        )
+
+    def _table_to_load(self, target: TargetSchema) -> Table | None:
+        """Return the table to write data files of ahead of the commit, None when its schema must change."""
+        base = self._standing.base
+        if base is None:
+            self._created = new_table(self._lake, self._source, self._config, target, where=self._where)
+            return self._created
+        return None if target.is_changed else base
 
     def _lap(self, phase: str, since: float) -> float:
         now = time.perf_counter()
@@ -266,11 +302,19 @@ class _Planner:
             "SELECT low.g, low.p, high.g, high.p, latest FROM "
             f"(SELECT min({at}) AS low, max({at}) AS high, max({AT}) AS latest FROM events)"
         ).fetchone()
-        if row is None or row[0] is None:
-            return _Reach(low=None, high=None, watermark=record.watermark)
-        low, high = Position(int(row[0]), int(row[1])), Position(int(row[2]), int(row[3]))
-        latest = row[4].astimezone(UTC)
-        return _Reach(low=low, high=high, watermark=max(filter(None, (latest, record.watermark))))
+        reached, moments = [], [record.watermark]
+        if row is not None and row[0] is not None:
+            reached += [Position(int(row[0]), int(row[1])), Position(int(row[2]), int(row[3]))]
+            moments.append(row[4].astimezone(UTC))
+        direct = self._reader.direct if self._reader is not None else None
+        if direct is not None and direct.indexes:
+            reached.append(direct.position)
+            moments.append(direct.latest)
+        return _Reach(
+            low=min(reached, default=None),
+            high=max(reached, default=None),
+            watermark=max(filter(None, moments), default=None),
+        )
 
     def _counts(
         self,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import duckdb
 
 from cdc_platform.config.model import DeleteMode, Images, NoKey, TableConfig
 from cdc_platform.errors import SchemaError
-from cdc_platform.events import GENERATION, POSITION, Position, PositionKind
+from cdc_platform.events import GENERATION, OP, POSITION, Position, PositionKind, before_name
 from cdc_platform.lake import keyed, no_key, partial
 from cdc_platform.lake.base_rows import BaseRows
 from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.lake.direct_load import DirectLoad
 from cdc_platform.lake.intake import Intake, Reader
 from cdc_platform.lake.result import MergeCounts
 from cdc_platform.lake.schema import TargetSchema
@@ -63,7 +65,7 @@ def decide(
         con.execute("CREATE TABLE gone (file INTEGER, pos BIGINT)")
         return Decision()
     if table.no_key is None:
-        return _decide_keyed(con, table, target, rows, tombstones)
+        return _decide_keyed(con, table, target, reader.direct, rows, tombstones)
     return _decide_no_key(con, table.no_key, target, reader, intake, rows, tombstones)
 
 
@@ -71,9 +73,11 @@ def _decide_keyed(
     con: duckdb.DuckDBPyConnection,
     table: TableConfig,
     target: TargetSchema,
+    direct: DirectLoad | None,
     rows: BaseRows,
     tombstones: Tombstones,
 ) -> Decision:
+    alone = direct.fold_in(_other_keys(target.key, rows, tombstones)) if direct is not None else 0
     soft, partial_images = table.delete_mode == DeleteMode.SOFT, table.images == Images.PARTIAL
     columns = tuple(target.columns)
     rule = keyed.KeyedRule(con, target.key, columns, soft=soft)
@@ -97,7 +101,20 @@ def _decide_keyed(
             "WHERE image_file IS NOT NULL"
         )
         rows.images("shadows", "shadow_images", target.columns)
-    return Decision(rule.outcome_sql(columns), rule.tombstones_sql(), _keyed_counts(con))
+    counts = _keyed_counts(con)
+    return Decision(
+        rule.outcome_sql(columns, written=direct.indexes if direct is not None else ()),
+        rule.tombstones_sql(),
+        replace(counts, rows_inserted=counts.rows_inserted + alone),
+    )
+
+
+def _other_keys(key: Sequence[str], rows: BaseRows, tombstones: Tombstones) -> list[str]:
+    """Return SQL for the keys that staged events, the base table and tombstones know."""
+    now = ", ".join(map(quoted, key))
+    before = ", ".join(f"coalesce({quoted(before_name(c))}, {quoted(c)}) AS {quoted(c)}" for c in key)
+    staged = [f"SELECT {now} FROM events", f"SELECT {before} FROM events WHERE {OP} = 'U'"]
+    return [*staged, *rows.keys_sql(), *tombstones.keys_sql()]
 
 
 def _look_up(

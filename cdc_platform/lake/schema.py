@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
+from pyiceberg.exceptions import TableAlreadyExistsError
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.sorting import NullOrder, SortDirection, SortField, SortOrder
@@ -20,7 +21,7 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DoubleType, FloatType, NestedField, PrimitiveType
 
 from cdc_platform.config.model import NoKey, TableConfig
-from cdc_platform.errors import IncompatibleSchemaChange, MissingMergeKey, SchemaError
+from cdc_platform.errors import IncompatibleSchemaChange, MissingMergeKey, SchemaError, StaleCommit
 from cdc_platform.events import BEFORE_PREFIX, CONTROL_COLUMNS, CONTROL_PREFIX, EVENT_COLUMNS, before_name
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.column_types import combined, iceberg_type
@@ -154,6 +155,14 @@ class TargetSchema:
         # Iceberg refuses floating point identifiers; such a key stays required but unannounced.
         whole = len(identifiers) == len(self.key)
         return Schema(*fields, identifier_field_ids=identifiers if whole else [])
+
+
+def new_table(lake: Lake, source: str, config: TableConfig, target: TargetSchema, *, where: str) -> Table:
+    """Create the empty base table. Raises StaleCommit when another writer just did."""
+    try:
+        return create_table(lake, source, config, target)
+    except TableAlreadyExistsError as e:
+        raise StaleCommit("another writer just made the table", where=where) from e
 
 
 def create_table(lake: Lake, source: str, config: TableConfig, target: TargetSchema) -> Table:

@@ -7,6 +7,7 @@ checked, and a row that would lose is rejected. Each file goes in whole or not a
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import duckdb
@@ -31,7 +32,8 @@ EVENT = "_cdc_event"
 FILE = "_cdc_file"
 #: Commit time where the event has one, else the file's time.
 AT = "_cdc_at"
-_ROWS_PER_FILE = 2**40
+#: What tells files apart in :data:`EVENT`.
+ROWS_PER_FILE = 2**40
 #: Columns of ``events`` before the source's own.
 _CONTROL = {
     OP: "VARCHAR",
@@ -68,6 +70,12 @@ class StagedFile:
         self.rejected.setdefault(item.row, item)
         if len(self.rejected) > MAX_REJECTED_ROWS:
             raise self.hopeless()
+
+    def reject_row(
+        self, row: int, column: str | None, reason: str, mend: str, values: Mapping[str, object]
+    ) -> None:
+        """Set aside the row of this number. Raises UnreadableRawFile when that makes too many."""
+        self.reject(item_of(self.input.accepted, row, reason=reason, mend=mend, column=column, values=values))
 
     def check(self) -> None:
         """Raise UnreadableRawFile when most rows were rejected: then the file, not its rows, is at fault."""
@@ -119,51 +127,60 @@ class Staging:
         columns: FileColumns,
         only_rows: Collection[int] | None,
     ) -> StagedFile:
-        """Stage a file (or only some of its rows). On an error none of its rows stay."""
-        staged = StagedFile(index, source)
-        self._con.execute("BEGIN")
+        """Stage a file (or only some of its rows). On an error none of its rows stay.
+
+        Several threads may stage different files.
+        """
+        with closing(self._con.cursor()) as con:
+            con.execute("SET TimeZone = 'UTC'")
+            return self._add(con, StagedFile(index, source), file, columns, only_rows)
+
+    def _add(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        staged: StagedFile,
+        file: EventFile,
+        columns: FileColumns,
+        only_rows: Collection[int] | None,
+    ) -> StagedFile:
+        con.execute("BEGIN")
         try:
             for batch in file.batches():
                 for row in batch.rejected:
                     if only_rows is None or row.row in only_rows:
-                        self._reject(staged, row.row, row.column, row.reason, row.mend, row.values)
+                        staged.reject_row(row.row, row.column, row.reason, row.mend, row.values)
                 if batch.events.num_rows:
-                    self._insert(staged, batch.events, columns, only_rows)
-            counts = f"SELECT {OP}, count(*) FROM events WHERE {FILE} = {index} GROUP BY ALL"
-            staged.ops = dict(self._con.execute(counts).fetchall())
+                    self._insert(con, staged, batch.events, columns, only_rows)
             staged.check()
         except duckdb.OperationalError:
             # the disk or the memory limit, not the file: nothing is set aside, the workspace is given up
             raise
         except duckdb.Error as e:
-            self._con.execute("ROLLBACK")
+            con.execute("ROLLBACK")
             raise UnreadableRawFile(
                 f"its rows cannot be taken in: {str(e).splitlines()[0]}",
-                where=source.accepted.file.key,
+                where=staged.input.accepted.file.key,
                 mend="correct the file or its `columns`, then release it",
             ) from e
         except BaseException:
-            self._con.execute("ROLLBACK")
+            con.execute("ROLLBACK")
             raise
-        self._con.execute("COMMIT")
+        con.execute("COMMIT")
         return staged
-
-    def remove(self, index: int) -> None:
-        """Take a file's rows out again."""
-        self._con.execute(f"DELETE FROM events WHERE {FILE} = {index}")
 
     def _insert(
         self,
+        con: duckdb.DuckDBPyConnection,
         staged: StagedFile,
         batch: pa.RecordBatch,
         columns: FileColumns,
         only_rows: Collection[int] | None,
     ) -> None:
         accepted = staged.input.accepted
-        self._con.register("incoming", pa.Table.from_batches([batch]))
+        con.register("incoming", pa.Table.from_batches([batch]))
         values = {name: quoted(name) for name in _CONTROL}
         values[FILE] = str(staged.index)
-        values[EVENT] = f"{staged.index * _ROWS_PER_FILE} + {ROW}"
+        values[EVENT] = f"{staged.index * ROWS_PER_FILE} + {ROW}"
         moment = f"TIMESTAMPTZ {sql_text(accepted.file_time.isoformat())}"
         values[AT] = f"coalesce({quoted(COMMITTED_AT)}, {moment})"
         for name in columns.present:
@@ -176,14 +193,15 @@ class Staging:
             values[name] = f"CASE WHEN {OP} = 'D' THEN coalesce({after}, {before}) ELSE {after} END"
         faults = self._faults(batch, columns, values)
         wanted = "" if only_rows is None else f"{ROW} IN ({', '.join(map(str, sorted(only_rows)))})"
-        bad = self._find_faults(staged, faults, wanted)
+        bad = _find_faults(con, staged, faults, wanted)
         conditions = [f"({condition})" for condition in (wanted, f"NOT {bad}" if bad else "") if condition]
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         names = ", ".join(map(quoted, values))
-        self._con.execute(
-            f"INSERT INTO events ({names}) SELECT {', '.join(values.values())} FROM incoming{where}"
-        )
-        self._con.unregister("incoming")
+        con.execute(f"INSERT INTO events ({names}) SELECT {', '.join(values.values())} FROM incoming{where}")
+        counts = con.execute(f"SELECT {OP}, count(*) FROM incoming{where} GROUP BY ALL").fetchall()
+        for op, count in counts:
+            staged.ops[op] = staged.ops.get(op, 0) + count
+        con.unregister("incoming")
 
     def _cast(self, name: str, column: str, columns: FileColumns) -> str:
         cast = "TRY_CAST" if column in columns.checked else "CAST"
@@ -212,25 +230,19 @@ class Staging:
                 faults.append((given, lossy, reason, mend))
         return faults
 
-    def _find_faults(self, staged: StagedFile, faults: list[tuple[str, str, str, str]], wanted: str) -> str:
-        """Reject the faulty rows of ``incoming``; return the condition that matches them, '' for none."""
-        conditions = []
-        scope = f" AND {wanted}" if wanted else ""
-        for column, condition, reason, mend in faults:
-            conditions.append(f"coalesce({condition}, false)")
-            query = f"SELECT * FROM incoming WHERE ({condition}){scope} LIMIT {MAX_REJECTED_ROWS + 1}"
-            for values in self._con.execute(query).to_arrow_table().to_pylist():
-                self._reject(staged, values[ROW], column, reason, mend, values)
-        return f"({' OR '.join(conditions)})" if conditions else ""
 
-    def _reject(
-        self,
-        staged: StagedFile,
-        row: int,
-        column: str | None,
-        reason: str,
-        mend: str,
-        values: Mapping[str, object],
-    ) -> None:
-        accepted = staged.input.accepted
-        staged.reject(item_of(accepted, row, reason=reason, mend=mend, column=column, values=values))
+def _find_faults(
+    con: duckdb.DuckDBPyConnection,
+    staged: StagedFile,
+    faults: list[tuple[str, str, str, str]],
+    wanted: str,
+) -> str:
+    """Reject the faulty rows of ``incoming``; return the condition that matches them, '' for none."""
+    conditions = []
+    scope = f" AND {wanted}" if wanted else ""
+    for column, condition, reason, mend in faults:
+        conditions.append(f"coalesce({condition}, false)")
+        query = f"SELECT * FROM incoming WHERE ({condition}){scope} LIMIT {MAX_REJECTED_ROWS + 1}"
+        for values in con.execute(query).to_arrow_table().to_pylist():
+            staged.reject_row(values[ROW], column, reason, mend, values)
+    return f"({' OR '.join(conditions)})" if conditions else ""

@@ -82,6 +82,12 @@ class Tombstones:
         """The highest position of a forgotten tombstone."""
         return self._record.tombstone_floor
 
+    def keys_sql(self) -> list[str]:
+        """Return SQL queries for the keys that have a tombstone, none without any."""
+        keys = ", ".join(map(quoted, self._key_types))
+        files = self._record.tombstones
+        return [f"SELECT {keys} FROM {self._source(files)}"] if files else []
+
     def find(self) -> None:
         """Fill ``tombs`` with the newest tombstone of every key in ``touched``."""
         keys = ", ".join(map(quoted, self._key_types))
