@@ -66,7 +66,7 @@ clean: ## remove what tests, demo and builds made; the environment stays
 	@if [ -x $(BIN)/cdc ] && [ -d .cdc/local ]; then $(BIN)/cdc local down; fi
 	@rm -rf .cdc .dagster .tmp_dagster_home* .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 	@rm -rf dbt_project/target dbt_project/logs spark-warehouse metastore_db derby.log
-	@find cdc_platform cdc_platform_tests scripts -name __pycache__ -prune -exec rm -rf {} +
+	@find bench cdc_platform cdc_platform_tests scripts -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: distclean
 distclean: clean ## remove the environment too

@@ -1,8 +1,8 @@
 """Running one measurement in a process of its own, and how much memory it came to.
 
-Peak memory is told twice: what the kernel counts as resident (``ru_maxrss``; pages of mapped files and of
-shared libraries included), and the anonymous part alone (``RssAnon``), which is what the program asked for,
-summed over the process and its children (Spark's JVM) and sampled some twenty times a second.
+Peak memory is told twice: what the kernel counted as resident (``VmHWM`` of the process that answers; shared
+libraries and pages of mapped files included), and the anonymous part alone (``RssAnon``), which is what the
+program asked for, summed over the process and its children (Spark's JVM), sampled 20 times a second.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ class Outcome:
     answer: Answer | None
     failure: str | None
     wall_seconds: float
-    peak_rss: int
     peak_anonymous: int
 
 
@@ -43,7 +42,7 @@ def run_child(module: str, task: Task, *, python: Path | None = None, timeout: f
     """Run ``python -m module`` on ``task``; its own errors are told, not raised."""
     program = python or Path(sys.executable)
     if not program.exists():
-        return Outcome(None, "not installed: run `make bench-env`", 0, 0, 0)
+        return Outcome(None, "not installed: run `make bench-env`", 0, 0)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TZ": "UTC"}
     started = time.perf_counter()
     with subprocess.Popen(
@@ -60,14 +59,13 @@ def run_child(module: str, task: Task, *, python: Path | None = None, timeout: f
         assert child.stderr is not None
         errors = _Drain(child.stderr)
         output = child.stdout.read()
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
+        child.wait()
         watch.end()
         failure = _failure(child.returncode, errors.text(), watch.has_killed, timeout)
     lines = [line for line in output.splitlines() if line.startswith(ANSWER)]
     answer = Answer(**json.loads(lines[-1].removeprefix(ANSWER))) if lines and not failure else None
     wall = time.perf_counter() - started
-    return Outcome(answer, failure, wall, usage.ru_maxrss * 1024, watch.peak)
+    return Outcome(answer, failure, wall, watch.peak)
 
 
 def _failure(code: int, errors: str, is_late: bool, timeout: float) -> str | None:

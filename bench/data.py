@@ -42,6 +42,8 @@ _LOAD_FILE_ROWS = 1_000_000
 _CHANGE_FILE_ROWS = 250_000
 #: DMS's RowGroupLength.
 _GROUP_ROWS = 10_000
+#: Raw files, base table and what spills while it is made.
+_BYTES_PER_ROW = 350
 _UPDATES, _INSERTS = 0.75, 0.05
 #: ``recent`` changes fall on so many of the newest rows, whatever the table's size.
 _RECENT_ROWS = 1_000_000
@@ -128,6 +130,19 @@ def make_changes(data: DataSet, changes: int, kind: str = "random", series: int 
         partial.replace(folder)
         say(f"{data.folder.name}: {changes:,} {kind} changes", started)
     return data.change_files(changes, kind, series)
+
+
+def spare(workdir: Path, key: str, rows: int) -> None:
+    """End the run when the disk has no room for a data set that is not there yet, its lake and its spill."""
+    if (workdir / f"{key}-{rows}" / "pristine").exists():
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    needed, free = rows * _BYTES_PER_ROW, shutil.disk_usage(workdir).free
+    if needed > free:
+        raise SystemExit(
+            f"{workdir} has {free / 2**30:.0f} GiB free, {rows:,} rows need about {needed / 2**30:.0f} → "
+            "give another --workdir, or fewer rows"
+        )
 
 
 def counts_of(changes: int) -> dict[str, int]:

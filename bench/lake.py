@@ -36,6 +36,10 @@ from cdc_platform.lake.read import local_path
 from cdc_platform.lake.result import MergeResult
 from cdc_platform.pipeline import Platform, complete_load, merge_table, take_in
 
+#: The folder of lakes that full loads are timed into.
+LOADS = "loads"
+#: The base table of a larger data set is made of so many LOAD files at a time, as DMS's would come in.
+_FILES_AT_ONCE = 10
 _CATALOG, _OBJECTS = "catalog.sqlite", "_cdc"
 
 
@@ -47,10 +51,10 @@ class BenchLake:
     folder_name: str = ""
 
     @classmethod
-    def of(cls, task: Task) -> BenchLake:
+    def of(cls, task: Task, folder_name: str = "") -> BenchLake:
         """Return the lake a child's task is about."""
         folder = Path(task.workdir) / f"{task.key}-{task.rows}"
-        return cls(DataSet(folder, VARIANTS[task.key], task.rows))
+        return cls(DataSet(folder, VARIANTS[task.key], task.rows), folder_name)
 
     @property
     def folder(self) -> Path:
@@ -86,27 +90,61 @@ class BenchLake:
         self.config.write_text(json.dumps(content, indent=2) + "\n")
         return self.config
 
-    def load(self) -> tuple[MergeResult, float]:
-        """Bring the full load into base as it stands in raw/, and return the result and the seconds."""
-        started = time.perf_counter()
+    def load(self, files_at_once: int | None = None) -> tuple[MergeResult, float]:
+        """Bring the full load into base, in one merge or in several.
+
+        Return the result of the last merge and the seconds of all.
+        """
+        started, files, held = time.perf_counter(), self.data.load_files, self.data.folder / "held"
+        step = files_at_once or len(files)
+        self._hold(files[step:], held)
         platform = Platform.open(self.config)
-        take_in(platform, SOURCE)
-        complete_load(platform, SOURCE, TABLE)
-        result = merge_table(platform, SOURCE, TABLE)
+        for start in range(0, len(files), step):
+            for path in files[start : start + step] if start else ():
+                (held / path.name).rename(path)
+            take_in(platform, SOURCE)
+            if start + step >= len(files):
+                complete_load(platform, SOURCE, TABLE)
+            result = merge_table(platform, SOURCE, TABLE)
+            if result.quarantined:
+                raise SystemExit(f"the load left files aside: {result.quarantined}")
+            if step < len(files):
+                say(
+                    f"{self.data.folder.name}: {min(start + step, len(files))} of {len(files)} files", started
+                )
         platform.lake.close()
-        return checked(result, self.data.rows), time.perf_counter() - started
+        return result, time.perf_counter() - started
+
+    @staticmethod
+    def _hold(files: Sequence[Path], held: Path) -> None:
+        held.mkdir(exist_ok=True)
+        for path in files:
+            path.rename(held / path.name)
+
+    def _release(self) -> None:
+        """Bring back files that a load which was interrupted had held."""
+        for path in (self.data.folder / "held").glob("*.parquet"):
+            path.rename(self.data.table_folder / path.name)
+
+    def remove(self) -> None:
+        """Remove the lake and all that was written beside it; never the data set's own folder."""
+        if self.folder_name:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def ensure_base(self) -> None:
         """Make the base table by the product, unless it is there, and note how it looks."""
         pristine = self.folder / "pristine"
-        self._remove_changes()
+        self.remove_changes()
+        self._release()
         if pristine.exists():
             self.write_config()
             return
         shutil.rmtree(self.warehouse, ignore_errors=True)
         self.write_config()
         say(f"{self.folder.name}: merging the full load of {self.data.rows:,} rows")
-        result, seconds = self.load()
+        result, seconds = self.load(
+            _FILES_AT_ONCE if len(self.data.load_files) > 2 * _FILES_AT_ONCE else None
+        )
         say(f"{self.folder.name}: base table made in {seconds:.1f} s: {_laps(result)}")
         partial = self.folder / ".pristine.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -120,7 +158,7 @@ class BenchLake:
     def reset(self) -> None:
         """Put the base table back to how ``ensure_base`` left it."""
         pristine = self.folder / "pristine"
-        self._remove_changes()
+        self.remove_changes()
         # into the same file, so that connections that are open see it too
         with (
             closing(sqlite3.connect(pristine / _CATALOG)) as kept,
@@ -162,7 +200,8 @@ class BenchLake:
             tasks = self.table(opened).scan().plan_files()
             return sorted(local_path(task.file.file_path) for task in tasks)
 
-    def _remove_changes(self) -> None:
+    def remove_changes(self) -> None:
+        """Take every change file out of the raw location."""
         for path in self.data.table_folder.glob("[0-9]*.parquet"):
             path.unlink()
 

@@ -14,17 +14,17 @@ by ``python -m bench.report``.
 from __future__ import annotations
 
 import argparse
-import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench import verify
-from bench.children import OTHER_PYTHON, Outcome, run_child
-from bench.competitors.task import Task
+from bench.children import OTHER_PYTHON, run_child
+from bench.competitors.task import Answer, Task
 from bench.data import SIZES, arguments, data_set, make_changes, say
 from bench.lake import BenchLake
+from bench.measured import told, wording
 from bench.results import FOLDER, Results
 from bench.rows import VARIANTS
 
@@ -77,53 +77,28 @@ def main(argv: Sequence[str] | None = None) -> None:
                     task = Task(str(options.workdir.resolve()), key, options.rows, changes)
                     measured = measure(lake, competitor, task, options.repeat, options.timeout)
                     results.add(what, measured)
-                    say(f"{key} {changes:>9,} {name:<9} {_told(measured)}")
+                    say(f"{key} {changes:>9,} {name:<9} {wording(measured)}")
 
 
 def measure(
     lake: BenchLake, competitor: Competitor, task: Task, repeat: int | None, timeout: float
 ) -> dict[str, Any]:
     """Run one competitor on one set of changes, and check the table it leaves."""
-    asked = Task(task.workdir, task.key, task.rows, task.changes, task.kind, repeat or competitor.repeat)
+    asked = replace(task, repeat=competitor.repeat if repeat is None else repeat)
+
+    def wrong(answer: Answer) -> str | None:
+        if not competitor.is_checked:
+            return None
+        wanted = verify.expected(lake.data, task.changes, task.kind, deletes=competitor.deletes)
+        return verify.difference(lake, wanted, answer.relation)
+
     try:
         outcome = run_child(
             f"bench.competitors.{competitor.module}", asked, python=competitor.python, timeout=timeout
         )
-        return told(outcome, lambda answer: _wrong(lake, competitor, asked, answer.relation))
+        return told(outcome, wrong)
     finally:
         lake.reset()
-
-
-def told(outcome: Outcome, wrong: Callable[[Any], str | None]) -> dict[str, Any]:
-    """Return an outcome as an entry's values; an answer ``wrong`` finds fault with is a failure."""
-    memory = {"peak_rss": outcome.peak_rss, "peak_anonymous": outcome.peak_anonymous}
-    common = {**memory, "process_seconds": round(outcome.wall_seconds, 3)}
-    answer = outcome.answer
-    failure = outcome.failure or (wrong(answer) if answer else "no answer")
-    if answer is None or failure:
-        return {**common, "failure": failure}
-    return {
-        **common,
-        "seconds": round(statistics.median(answer.seconds), 4),
-        "runs": [round(one, 4) for one in answer.seconds],
-        "cold": None if answer.cold is None else round(answer.cold, 4),
-        "details": answer.details,
-    }
-
-
-def _wrong(lake: BenchLake, competitor: Competitor, task: Task, relation: str | None) -> str | None:
-    if not competitor.is_checked:
-        return None
-    wanted = verify.expected(lake.data, task.changes, task.kind, deletes=competitor.deletes)
-    found = verify.actual(lake, relation)
-    return None if found == wanted else f"the table is wrong: {found} instead of {wanted}"
-
-
-def _told(measured: dict[str, Any]) -> str:
-    if "failure" in measured:
-        return f"failed: {measured['failure']}"
-    cold = "" if measured["cold"] is None else f", cold {measured['cold']:.2f} s"
-    return f"{measured['seconds']:8.3f} s{cold}, {measured['peak_anonymous'] / 2**20:,.0f} MiB"
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-FOLDER = Path(__file__).parent / "results"
+FOLDER = Path(__file__).resolve().parent / "results"
+_MADE_HERE = (":!bench/results", ":!docs/performance.md")
 _PACKAGES = ("cdc-platform", "duckdb", "pyarrow", "pyiceberg", "pyspark")
 
 Entry = dict[str, Any]
@@ -85,22 +85,16 @@ def machine() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the commit that is measured, with a mark when files differ from it."""
-    told = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],
-        cwd=FOLDER.parent,
-        capture_output=True,
-        text=True,
-        check=False,
+    """Return the commit that is measured, marked when tracked files other than results differ from it."""
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *_MADE_HERE)
+    return f"{_git('rev-parse', '--short', 'HEAD') or 'unknown'}{'-dirty' if changed else ''}"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=FOLDER.parents[1], capture_output=True, text=True, check=False
     )
-    return told.stdout.strip() or "unknown"
-
-
-def wait_until_quiet(limit: float, seconds: float) -> None:
-    """Wait until others leave the machine alone: a load average below ``limit``, at most ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while os.getloadavg()[0] > limit and time.monotonic() < deadline:
-        time.sleep(2)
+    return done.stdout.strip()
 
 
 def _version(name: str) -> str | None:

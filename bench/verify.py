@@ -46,8 +46,17 @@ def expected(data: DataSet, changes: int, kind: str = "random", *, deletes: bool
 
 def actual(lake: BenchLake, relation: str | None = None) -> Digest:
     """Return the digest of the lake's base table as it stands, or of another relation."""
+    if relation:
+        with duckdb.connect(config={"threads": 2, "memory_limit": "4GB"}) as con:
+            return digest(con, lake.data.variant, relation)
     with Platform.open(lake.config).lake as opened, open_workspace(opened, iceberg=True) as con:
-        return digest(con, lake.data.variant, relation or iceberg_scan_sql(lake.table(opened)))
+        return digest(con, lake.data.variant, iceberg_scan_sql(lake.table(opened)))
+
+
+def difference(lake: BenchLake, wanted: Digest, relation: str | None = None) -> str | None:
+    """Return in words how the lake's base table, or another relation, is not what is wanted."""
+    found = actual(lake, relation)
+    return None if found == wanted else f"the table is wrong: {found} instead of {wanted}"
 
 
 def digest(con: duckdb.DuckDBPyConnection, variant: Variant, relation: str) -> Digest:

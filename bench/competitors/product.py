@@ -6,8 +6,6 @@ file-scoped position deletes, the record of applied files, and the snapshot.
 
 from __future__ import annotations
 
-import time
-
 from bench.competitors.task import Answer, Task, serve
 from bench.lake import BenchLake, checked, merge_changes
 
@@ -24,7 +22,7 @@ def merge(task: Task) -> Answer:
         checked(result, task.changes)
         runs.append(seconds)
         laps.append({name: round(lap, 4) for name, lap in result.seconds.items()})
-    return Answer(runs[1:], cold=runs[0], details={"laps": laps, "started": time.time()})
+    return Answer(runs[1:] or runs, cold=runs[0], details={"laps": laps})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 ANSWER = "ANSWER "
@@ -40,13 +41,16 @@ class Answer:
     seconds: list[float]
     cold: float | None = None
     relation: str | None = None
+    #: The most that was resident, in bytes: shared libraries and pages of mapped files included.
+    peak_rss: int = 0
     details: dict[str, Any] = field(default_factory=dict)
 
 
 def serve(answer: Callable[[Task], Answer]) -> None:
     """Run the task of the command line and print its answer as the last line."""
     task = Task(**json.loads(sys.argv[1]))
-    print(ANSWER + json.dumps(asdict(answer(task))), flush=True)
+    found = replace(answer(task), peak_rss=_peak_rss())
+    print(ANSWER + json.dumps(asdict(found)), flush=True)
 
 
 def timed(action: Callable[[], Any]) -> float:
@@ -54,3 +58,11 @@ def timed(action: Callable[[], Any]) -> float:
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
+
+
+def _peak_rss() -> int:
+    # not ru_maxrss: that starts from what the process which started this one had
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
