@@ -32,7 +32,6 @@ from bench.competitors.task import Task
 from bench.data import SCHEMA, SOURCE, TABLE, DataSet, say
 from bench.rows import VARIANTS
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.lake.read import local_path
 from cdc_platform.lake.result import MergeResult
 from cdc_platform.pipeline import Platform, complete_load, merge_table, take_in
 
@@ -198,7 +197,7 @@ class BenchLake:
         """Return the paths of the base table's data files."""
         with Platform.open(self.config).lake as opened:
             tasks = self.table(opened).scan().plan_files()
-            return sorted(local_path(task.file.file_path) for task in tasks)
+            return sorted(task.file.file_path.removeprefix("file://") for task in tasks)
 
     def remove_changes(self) -> None:
         """Take every change file out of the raw location."""
@@ -214,6 +213,11 @@ class BenchLake:
             and not path.name.startswith(_CATALOG)
             and path.relative_to(self.warehouse).parts[0] != _OBJECTS
         }
+
+
+def scan_sql(table: Table) -> str:
+    """Return SQL of the table by DuckDB's own Iceberg reader, which no engine under test has a part in."""
+    return f"iceberg_scan('{table.metadata_location.removeprefix('file://')}')"
 
 
 def merge_changes(config: Path) -> tuple[MergeResult, float]:

@@ -13,10 +13,10 @@ from pathlib import Path
 import duckdb
 
 from bench.data import DataSet
-from bench.lake import BenchLake
+from bench.lake import BenchLake, scan_sql
 from bench.rows import Variant
 from cdc_platform.formats.conversion import duckdb_type
-from cdc_platform.lake.read import iceberg_scan_sql, open_workspace
+from cdc_platform.lake.read import open_workspace
 from cdc_platform.pipeline import Platform
 
 Digest = Mapping[str, str]
@@ -50,7 +50,7 @@ def actual(lake: BenchLake, relation: str | None = None) -> Digest:
         with duckdb.connect(config={"threads": 2, "memory_limit": "4GB"}) as con:
             return digest(con, lake.data.variant, relation)
     with Platform.open(lake.config).lake as opened, open_workspace(opened, iceberg=True) as con:
-        return digest(con, lake.data.variant, iceberg_scan_sql(lake.table(opened)))
+        return digest(con, lake.data.variant, scan_sql(lake.table(opened)))
 
 
 def difference(lake: BenchLake, wanted: Digest, relation: str | None = None) -> str | None:

@@ -8,15 +8,15 @@ from pathlib import Path
 import duckdb
 from pyiceberg.table import Table
 
+from bench.lake import scan_sql
 from bench.rows import VALUES, Variant
-from cdc_platform.lake.read import iceberg_scan_sql
 
 
 def changed_rows_sql(
     variant: Variant, files: Sequence[Path], con: duckdb.DuckDBPyConnection, table: Table
 ) -> str:
     """Return DuckDB's SQL of the changes with the table's control columns, the generation being its own."""
-    row = con.execute(f"SELECT max(_cdc_generation) FROM {iceberg_scan_sql(table)}").fetchone()
+    row = con.execute(f"SELECT max(_cdc_generation) FROM {scan_sql(table)}").fetchone()
     assert row is not None
     paths = ", ".join(f"'{path}'" for path in files)
     return (

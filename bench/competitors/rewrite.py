@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from bench.competitors.iceberg_changes import changed_rows_sql
 from bench.competitors.task import Answer, Task, serve, timed
-from bench.lake import BenchLake
-from cdc_platform.lake.read import iceberg_scan_sql, open_workspace
+from bench.lake import BenchLake, scan_sql
+from cdc_platform.lake.read import open_workspace
 from cdc_platform.pipeline import Platform
 
 
@@ -26,7 +26,7 @@ def rewrite(task: Task) -> Answer:
             def overwrite(con=con, table=table, rows=rows, keys=keys, names=names) -> None:  # type: ignore[no-untyped-def]
                 con.execute(f"CREATE TEMP TABLE changes AS {rows}")
                 query = (
-                    f"SELECT {names} FROM {iceberg_scan_sql(table)} AS b ANTI JOIN changes USING ({keys}) "
+                    f"SELECT {names} FROM {scan_sql(table)} AS b ANTI JOIN changes USING ({keys}) "
                     f"UNION ALL SELECT {names} FROM changes WHERE _cdc_op <> 'D'"
                 )
                 table.overwrite(con.execute(query).to_arrow_reader(131_072).cast(table.schema().as_arrow()))

@@ -38,7 +38,7 @@ def merge(task: Task) -> Answer:
         stop_session(session)
         platform.lake.close()
         shutil.rmtree(Path("spark-warehouse"), ignore_errors=True)
-    return Answer(runs[1:], cold=runs[0], details={"session": session_seconds, "memory": _MEMORY})
+    return Answer(runs[1:] or runs, cold=runs[0], details={"session": session_seconds, "memory": _MEMORY})
 
 
 def _merge_once(session: Any, lake: BenchLake, platform: Platform, files: list[Path]) -> float:
