@@ -47,19 +47,6 @@ def test_merges_are_measured_side_by_side_and_checked(workdir: Path, tmp_path: P
     assert all(entry["seconds"] > 0 and entry["peak_rss"] > 2**20 for entry in entries)
 
 
-@pytest.mark.spark
-def test_spark_merges_into_the_same_table(workdir: Path, tmp_path: Path) -> None:
-    (entry,) = measured(
-        merge_speed.main,
-        "merge_speed",
-        workdir,
-        tmp_path,
-        *("--key", "bigint", "--changes", "100", "--repeat", "0", "--only", "spark"),
-    )
-
-    assert "failure" not in entry
-
-
 def test_a_run_is_resumed_where_it_ended(
     workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
