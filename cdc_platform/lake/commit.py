@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.manifest import DataFile
@@ -35,6 +37,7 @@ from cdc_platform.lake.partitions import partition_expressions
 from cdc_platform.lake.plan import MergePlan
 from cdc_platform.lake.quarantine import mark_replayed
 from cdc_platform.lake.quarantine import record as record_items
+from cdc_platform.lake.read_ahead import read_ahead
 from cdc_platform.lake.result import MergeResult
 from cdc_platform.lake.row_delta import RowDelta, commit_row_delta
 from cdc_platform.lake.schema import new_table
@@ -109,9 +112,12 @@ class _Commit:
             with transaction.update_schema() as update:
                 plan.target.evolve(update)
         loaded, rejected = self._loaded(table)
-        appended = (*loaded, *self._data_files(table, transaction))
-        deletes, removed = self._deletes(table)
-        tombstones = plan.tombstones.write(plan.batch_id, plan.decision.tombstones_sql, self._horizon())
+        # what does not depend on each other is written side by side
+        with ThreadPoolExecutor(2) as threads:
+            buried = threads.submit(self._tombstones)
+            hidden = threads.submit(self._deletes, table)
+            appended = (*loaded, *self._data_files(table, transaction))
+            (deletes, removed), tombstones = hidden.result(), buried.result()
         manifest = self._manifest(tombstones)
         write_manifest_object(plan.objects, manifest, plan.record)
         wrote = time.perf_counter()
@@ -143,7 +149,19 @@ class _Commit:
         query = f"SELECT *{extra} FROM ({plan.decision.rows_sql})" + (f" ORDER BY {order}" if order else "")
         writer = DataFileWriter(metadata, table.io, table.location_provider())
         writer.paths = self._written.files
-        yield from writer.write(plan.con.execute(query).to_arrow_reader(_BATCH_ROWS))
+        yield from writer.write(read_ahead(plan.con.execute(query).to_arrow_reader(_BATCH_ROWS)))
+
+    @contextmanager
+    def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a connection of its own to the workspace, for what runs beside the data files."""
+        with closing(self._plan.con.cursor()) as con:
+            con.execute("SET TimeZone = 'UTC'")
+            yield con
+
+    def _tombstones(self) -> TombstoneFiles:
+        plan = self._plan
+        with self._connection() as con:
+            return plan.tombstones.write(con, plan.batch_id, plan.decision.tombstones_sql, self._horizon())
 
     def _deletes(self, table: Table) -> tuple[tuple[DataFile, ...], frozenset[str]]:
         """Write one delete file per data file touched, old and new positions together.
@@ -152,24 +170,25 @@ class _Commit:
         """
         deletes: list[DataFile] = []
         removed: set[str] = set()
-        for index, positions in self._positions():
-            file = self._plan.rows.files[index]
-            removed.update(file.scoped_deletes)
-            if len(positions) == file.data.record_count:
-                removed.add(file.data.file_path)
-                continue
-            delete = write_position_deletes(file.data, positions, table.io)
-            self._written.files.append(delete.file_path)
-            deletes.append(delete)
+        with self._connection() as con:
+            for index, positions in self._positions(con):
+                file = self._plan.rows.files[index]
+                removed.update(file.scoped_deletes)
+                if len(positions) == file.data.record_count:
+                    removed.add(file.data.file_path)
+                    continue
+                delete = write_position_deletes(file.data, positions, table.io)
+                self._written.files.append(delete.file_path)
+                deletes.append(delete)
         return tuple(deletes), frozenset(removed)
 
-    def _positions(self) -> Iterator[tuple[int, pa.Array[Any]]]:
+    def _positions(self, con: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, pa.Array[Any]]]:
         """Yield each touched data file's number with all its deleted positions, ascending."""
         query = """SELECT file, pos FROM gone UNION
             SELECT file, pos FROM base_deleted WHERE file IN (SELECT file FROM gone) ORDER BY file, pos"""
         current: int | None = None
         parts: list[pa.Array[Any]] = []
-        for batch in self._plan.con.execute(query).to_arrow_reader(_BATCH_ROWS):
+        for batch in con.execute(query).to_arrow_reader(_BATCH_ROWS):
             runs: list[Any] = pc.unique(batch.column("file")).to_pylist()
             for run in sorted(runs):
                 mine = batch.filter(pc.equal(batch.column("file"), pa.scalar(run, pa.int32()))).column("pos")

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, ROW, before_name
+from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, ROW, Position, before_name
 from cdc_platform.lake.staging import AT, EVENT, FILE, place
 from cdc_platform.naming import quoted
 
@@ -39,7 +39,8 @@ _SOFT_FATE = """
     CASE WHEN newer THEN here_committed_at
          ELSE coalesce(tomb_committed_at, base_committed_at) END AS committed_at,
     CASE WHEN newer THEN here_at ELSE coalesce(tomb_at, here_at) END AS happened_at,
-    file, "row", CASE WHEN fate = 'shadow' THEN 'D' END AS op, has_row,
+    file, "row", updates, base_file, base_pos,
+    CASE WHEN fate = 'shadow' THEN 'D' END AS op, has_row,
     CASE WHEN fate = 'shadow' AND NOT better THEN base_file END AS image_file,
     CASE WHEN fate = 'shadow' AND NOT better THEN base_pos END AS image_pos,
     CASE WHEN fate = 'shadow' THEN CASE WHEN better THEN image.g ELSE shown.g END
@@ -73,15 +74,18 @@ class KeyedRule:
         old = ", ".join(f"m.{quoted(before_name(c))}" for c in self._key)
         self._con.execute(
             f"""CREATE TABLE actions AS
-            SELECT e.{EVENT} AS event, {keys}, {position}, e.{OP} = 'D' AS deletes,
+            SELECT e.{EVENT} AS event, {keys}, {position},
+                   e.{OP} = 'D' AS deletes, e.{OP} = 'U' AS updates,
                    e.{COMMITTED_AT} AS committed_at, e.{AT} AS happened_at, e.{FILE} AS file, e.{ROW} AS "row"
             FROM events e LEFT JOIN swaps f ON f.event = e.{EVENT}
             UNION ALL
-            SELECT m.event, {old}, m.generation, m.position, true,
+            SELECT m.event, {old}, m.generation, m.position, true, false,
                    m.committed_at, m.happened_at, m.file, m."row"
             FROM moves m WHERE m.event NOT IN (SELECT second FROM swaps)"""
         )
-        self._con.execute(f"CREATE TABLE touched AS SELECT DISTINCT {self._keys} FROM actions")
+        self._con.execute(
+            f"CREATE TABLE touched AS SELECT {self._keys}, count(*) AS actions FROM actions GROUP BY ALL"
+        )
 
     def _make_moves(self) -> None:
         """Make ``moves``, the key-changing updates, and ``swaps``, the first updates of two rows' swap."""
@@ -119,30 +123,55 @@ class KeyedRule:
             WHERE {differ}"""
         )
 
-    def decide(self, floor: str | None) -> None:
+    def decide(self, floor: Position | None) -> None:
         """Make ``fates`` from ``actions``, ``known`` and ``tombs``.
 
         ``fate`` is stale, lost (below the tombstone floor, so in doubt), upsert, delete, or shadow (a
         soft-deleted row). ``event`` is the event whose image the row shows, NULL where ``image_file`` says
         that it is a base row's.
         """
-        self._con.execute(f"CREATE TABLE latest AS {self._newest('true')}")
-        stored = place("coalesce(generation, -1)", "coalesce(position, -1)")
-        table_knows = self._first(
-            f"SELECT *, {stored} AS stored FROM known",
-            ["stored", "op", "file", "pos", "committed_at"],
-            "stored DESC, file, pos",
-        )
-        join = f"LEFT JOIN ({table_knows}) k USING ({self._keys}) LEFT JOIN tombs t USING ({self._keys})"
-        self._con.execute(self._soft_fates(join) if self._soft else self._hard_fates(join, floor))
+        kind = "TABLE" if self._count("touched", "actions > 1") else "VIEW"
+        rows = self._newest("true") if kind == "TABLE" else "FROM actions"
+        self._con.execute(f"CREATE {kind} latest AS {rows}")
+        self._judge("known", floor)
+        if self._count("fates") > self._count("touched"):
+            # A key with several rows, which no merge of ours leaves: the newest of them speaks for it.
+            columns = ["generation", "position", "op", "file", "pos", "committed_at"]
+            order = "generation DESC NULLS LAST, position DESC NULLS LAST, file, pos"
+            self._con.execute("DROP TABLE fates")
+            self._judge(f"({self._first('FROM known', columns, order)})", floor)
+            self._con.execute(
+                f"""CREATE TABLE gone AS SELECT k.file, k.pos FROM known k
+                JOIN fates f USING ({self._keys}) WHERE f.fate IN ('upsert', 'delete', 'shadow')"""
+            )
+            return
         self._con.execute(
-            f"""CREATE TABLE gone AS SELECT k.file, k.pos FROM known k
-            JOIN fates f USING ({self._keys}) WHERE f.fate IN ('upsert', 'delete', 'shadow')"""
+            "CREATE TABLE gone AS SELECT base_file AS file, base_pos AS pos FROM fates "
+            "WHERE has_row AND fate IN ('upsert', 'delete', 'shadow')"
         )
+
+    def _judge(self, known: str, floor: Position | None) -> None:
+        """Make ``fates``; ``known`` is SQL for what the table has of each key."""
+        join = f"LEFT JOIN {known} k USING ({self._keys}) LEFT JOIN tombs t USING ({self._keys})"
+        self._con.execute(self._soft_fates(join) if self._soft else self._hard_fates(join, floor))
+
+    def _count(self, table: str, where: str = "true") -> int:
+        row = self._con.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()
+        return int(row[0]) if row else 0
 
     def _newest(self, condition: str) -> str:
         """Return SQL for the newest action of each key that ``condition`` lets through."""
-        names = ["event", "deletes", "generation", "position", "committed_at", "happened_at", "file", "row"]
+        names = [
+            "event",
+            "deletes",
+            "updates",
+            "generation",
+            "position",
+            "committed_at",
+            "happened_at",
+            "file",
+            "row",
+        ]
         # A delete and an upsert of one key at one position are of a swap that its file tells twice.
         order = 'generation DESC, position DESC, deletes, file DESC, "row" DESC'
         return self._first(f"SELECT * FROM actions WHERE {condition}", names, order)
@@ -161,21 +190,21 @@ class KeyedRule:
             f"QUALIFY row_number() OVER (PARTITION BY {self._keys} ORDER BY {order}) = 1"
         )
 
-    def _hard_fates(self, join: str, floor: str | None) -> str:
-        here = place("l.generation", "l.position")
-        exempt = "l.file IN (SELECT file FROM released)"
-        doubt = f"NOT l.deletes AND k.stored IS NULL AND t.generation IS NULL AND {here} <= {floor}"
-        lost = f"WHEN {doubt} AND NOT {exempt} THEN 'lost'" if floor else ""
-        buried = (
-            f"CASE WHEN t.generation IS NULL THEN {_NOWHERE} ELSE {place('t.generation', 't.position')} END"
-        )
+    def _hard_fates(self, join: str, floor: Position | None) -> str:
+        lost = ""
+        if floor is not None:
+            above = _is_above("l", str(floor.generation), f"{floor.sequence}::DECIMAL(38, 0)")
+            doubt = f"NOT l.deletes AND k.file IS NULL AND t.generation IS NULL AND NOT {above}"
+            lost = f"WHEN {doubt} AND l.file NOT IN (SELECT file FROM released) THEN 'lost'"
+        beats_row = _is_above("l", "coalesce(k.generation, -1)", "coalesce(k.position, -1)")
+        beats_tomb = _is_above("l", "coalesce(t.generation, -1)", "coalesce(t.position, -1)")
         return f"""CREATE TABLE fates AS
             SELECT {self._keys}, l.event, l.generation, l.position, l.committed_at, l.happened_at,
-                   l.file, l."row",
-                   NULL::VARCHAR AS op, k.stored IS NOT NULL AS has_row,
+                   l.file, l."row", l.updates, k.file AS base_file, k.pos AS base_pos,
+                   NULL::VARCHAR AS op, k.file IS NOT NULL AS has_row,
                    NULL::INTEGER AS image_file, NULL::BIGINT AS image_pos,
                    NULL::BIGINT AS image_generation, NULL::DECIMAL(38, 0) AS image_position,
-                   CASE WHEN coalesce(k.stored, {_NOWHERE}) >= {here} OR {buried} >= {here} THEN 'stale'
+                   CASE WHEN NOT {beats_row} OR NOT {beats_tomb} THEN 'stale'
                         {lost}
                         WHEN l.deletes THEN 'delete' ELSE 'upsert' END AS fate
             FROM latest l {join}"""
@@ -186,8 +215,9 @@ class KeyedRule:
         buried = (
             f"CASE WHEN t.generation IS NULL THEN {_NOWHERE} ELSE {place('t.generation', 't.position')} END"
         )
-        shown = f"""CASE WHEN k.stored IS NULL THEN {_NOWHERE}
-                         WHEN k.op <> 'D' OR t.image_generation IS NULL THEN k.stored
+        stored = place("coalesce(k.generation, -1)", "coalesce(k.position, -1)")
+        shown = f"""CASE WHEN k.file IS NULL THEN {_NOWHERE}
+                         WHEN k.op <> 'D' OR t.image_generation IS NULL THEN {stored}
                          ELSE {place("t.image_generation", "t.image_position")} END"""
         return f"""CREATE TABLE fates AS
             WITH found AS (
@@ -197,10 +227,10 @@ class KeyedRule:
                        i.event AS event,
                        CASE WHEN i.event IS NULL THEN {_NOWHERE}
                             ELSE {place("i.generation", "i.position")} END AS image,
-                       k.stored IS NOT NULL AS has_row, k.file AS base_file, k.pos AS base_pos,
-                       k.op AS base_op,
+                       k.file IS NOT NULL AS has_row, k.file AS base_file, k.pos AS base_pos,
+                       k.op AS base_op, i.updates AS updates,
                        k.committed_at AS base_committed_at,
-                       greatest(coalesce(k.stored, {_NOWHERE}), {buried}) AS there,
+                       greatest({stored}, {buried}) AS there,
                        t.committed_at AS tomb_committed_at, t.happened_at AS tomb_at, {shown} AS shown
                 FROM latest l LEFT JOIN images i USING ({self._keys}) {join}),
             weighed AS (
@@ -250,3 +280,11 @@ class KeyedRule:
         return f"""SELECT {self._keys}, generation, position, committed_at, happened_at,
                    image_generation, image_position
             FROM fates WHERE fate IN ('delete', 'shadow')"""
+
+
+def _is_above(side: str, generation: str, position: str) -> str:
+    """Return SQL for: the position of ``side`` is above this one."""
+    return (
+        f"({side}.generation > {generation} OR "
+        f"({side}.generation = {generation} AND {side}.position > {position}))"
+    )

@@ -43,7 +43,7 @@ from cdc_platform.lake.rules import (
     identity_types,
 )
 from cdc_platform.lake.schema import TargetSchema, new_table
-from cdc_platform.lake.staging import AT, EVENT, FILE, StagedFile, place
+from cdc_platform.lake.staging import AT, EVENT, FILE, StagedFile
 from cdc_platform.lake.standing import Standing, read_standing
 from cdc_platform.lake.tombstones import Tombstones
 from cdc_platform.raw.files import FileKind
@@ -297,10 +297,11 @@ class _Planner:
 
     def _reach(self, record: AppliedRecord) -> _Reach:
         """Return the lowest and highest position staged, and the watermark the table has with them."""
-        at = place(GENERATION, POSITION)
         row = self.con.execute(
-            "SELECT low.g, low.p, high.g, high.p, latest FROM "
-            f"(SELECT min({at}) AS low, max({at}) AS high, max({AT}) AS latest FROM events)"
+            f"""SELECT low, (SELECT min({POSITION}) FROM events WHERE {GENERATION} = low),
+                       high, (SELECT max({POSITION}) FROM events WHERE {GENERATION} = high), latest
+            FROM (SELECT min({GENERATION}) AS low, max({GENERATION}) AS high, max({AT}) AS latest
+                  FROM events)"""
         ).fetchone()
         reached, moments = [], [record.watermark]
         if row is not None and row[0] is not None:

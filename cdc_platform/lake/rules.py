@@ -17,7 +17,6 @@ from cdc_platform.lake.direct_load import DirectLoad
 from cdc_platform.lake.intake import Intake, Reader
 from cdc_platform.lake.result import MergeCounts
 from cdc_platform.lake.schema import TargetSchema
-from cdc_platform.lake.staging import place
 from cdc_platform.lake.tombstones import Tombstones
 from cdc_platform.naming import quoted
 
@@ -92,9 +91,9 @@ def _decide_keyed(
     else:
         rule.make_actions()
         _look_up(con, rows, tombstones, oldest)
-    floor = tombstones.floor
-    rule.decide(place(f"{floor.generation}::BIGINT", f"{floor.sequence}::DECIMAL(38, 0)") if floor else None)
-    rule.set_aside_lost()
+    rule.decide(tombstones.floor)
+    if tombstones.floor is not None:
+        rule.set_aside_lost()
     if soft:
         con.execute(
             "CREATE TABLE shadows AS SELECT image_file AS file, image_pos AS pos FROM fates "
@@ -127,8 +126,10 @@ def _look_up(
 
 
 def _oldest(con: duckdb.DuckDBPyConnection) -> Position:
-    query = f"SELECT m.g, m.p FROM (SELECT min({place(GENERATION, POSITION)}) AS m FROM events)"
-    row = con.execute(query).fetchone()
+    lowest = f"(SELECT min({GENERATION}) FROM events)"
+    row = con.execute(
+        f"SELECT {lowest}, min({POSITION}) FROM events WHERE {GENERATION} = {lowest}"
+    ).fetchone()
     return Position(int(row[0]), int(row[1])) if row and row[0] is not None else _LOWEST
 
 
@@ -138,9 +139,9 @@ def _keyed_counts(con: duckdb.DuckDBPyConnection) -> MergeCounts:
         count(*) FILTER (WHERE fate = 'upsert' AND has_row),
         count(*) FILTER (WHERE fate IN ('delete', 'shadow') AND has_row),
         count(*) FILTER (WHERE fate = 'delete' AND NOT has_row),
-        count(*) FILTER (WHERE fate = 'upsert' AND NOT has_row AND e._cdc_op = 'U'),
+        count(*) FILTER (WHERE fate = 'upsert' AND NOT has_row AND updates),
         count(*) FILTER (WHERE fate = 'stale')
-        FROM fates f LEFT JOIN events e ON e._cdc_event = f.event"""
+        FROM fates"""
     found = con.execute(query).fetchone()
     assert found is not None
     inserted, updated, deleted, missing, lone, stale = map(int, found)

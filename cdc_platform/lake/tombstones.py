@@ -98,24 +98,31 @@ class Tombstones:
             f"SEMI JOIN touched t ON {same} QUALIFY {self._newest(keys)}"
         )
 
-    def write(self, batch_id: str, query: str, horizon: Horizon) -> TombstoneFiles:
+    def write(
+        self, con: duckdb.DuckDBPyConnection, batch_id: str, query: str, horizon: Horizon
+    ) -> TombstoneFiles:
         """Write the tombstones ``query`` yields ('' for none); gather and forget when it is time."""
         files = list(self._record.tombstones)
         written = []
-        if query and self._con.execute(f"SELECT 1 FROM ({query}) LIMIT 1").fetchone():
-            files.append(self._write(tombstone_objects(batch_id)[0], query))
+        if query and con.execute(f"SELECT 1 FROM ({query}) LIMIT 1").fetchone():
+            files.append(self._write(con, tombstone_objects(batch_id)[0], query))
             written.append(files[-1])
         superseded = horizon.generation > self._record.generation_complete and files
         if len(files) < GATHER_AT and not superseded:
             return TombstoneFiles(tuple(files), tuple(written), self.floor)
-        return self._gather(batch_id, files, written, horizon)
+        return self._gather(con, batch_id, files, written, horizon)
 
     def _gather(
-        self, batch_id: str, files: list[str], written: list[str], horizon: Horizon
+        self,
+        con: duckdb.DuckDBPyConnection,
+        batch_id: str,
+        files: list[str],
+        written: list[str],
+        horizon: Horizon,
     ) -> TombstoneFiles:
         keys = ", ".join(map(quoted, self._key_types))
         names = ", ".join([keys, *_FIELDS])
-        self._con.execute(
+        con.execute(
             f"CREATE TABLE gathered AS SELECT {names} FROM {self._source(files)} "
             f"WHERE generation >= {horizon.generation} QUALIFY {self._newest(keys)}"
         )
@@ -123,17 +130,17 @@ class Tombstones:
         if horizon.before is not None:
             old = f"happened_at < TIMESTAMPTZ {sql_text(horizon.before.isoformat())}"
             highest = f"SELECT max({place('generation', 'position')}) AS m FROM gathered WHERE {old}"
-            row = self._con.execute(f"SELECT m.g, m.p FROM ({highest})").fetchone()
+            row = con.execute(f"SELECT m.g, m.p FROM ({highest})").fetchone()
             if row is not None and row[0] is not None:
                 forgotten = Position(int(row[0]), int(row[1]))
                 floor = max(floor, forgotten) if floor else forgotten
-            self._con.execute(f"DELETE FROM gathered WHERE {old}")
-        left = (self._con.execute("SELECT count(*) FROM gathered").fetchone() or (0,))[0]
+            con.execute(f"DELETE FROM gathered WHERE {old}")
+        left = (con.execute("SELECT count(*) FROM gathered").fetchone() or (0,))[0]
         kept: tuple[str, ...] = ()
         if left:
-            kept = (self._write(tombstone_objects(batch_id)[1], "FROM gathered"),)
+            kept = (self._write(con, tombstone_objects(batch_id)[1], "FROM gathered"),)
             written.extend(kept)
-        self._con.execute("DROP TABLE gathered")
+        con.execute("DROP TABLE gathered")
         return TombstoneFiles(kept, tuple(written), floor)
 
     def _newest(self, keys: str) -> str:
@@ -151,10 +158,10 @@ class Tombstones:
         cast = ", ".join(f"{quoted(name)}::{kind} AS {quoted(name)}" for name, kind in fields.items())
         return f"(SELECT {cast} FROM read_parquet([{paths}], union_by_name = true))"
 
-    def _write(self, key: str, query: str) -> str:
+    def _write(self, con: duckdb.DuckDBPyConnection, key: str, query: str) -> str:
         keys = ", ".join(map(quoted, self._key_types))
         names = ", ".join([keys, *_FIELDS])
-        reader = self._con.execute(f"SELECT {names} FROM ({query}) ORDER BY {keys}").to_arrow_reader(65_536)
+        reader = con.execute(f"SELECT {names} FROM ({query}) ORDER BY {keys}").to_arrow_reader(65_536)
         sink = io.BytesIO()
         with pq.ParquetWriter(sink, reader.schema, compression="zstd") as writer:
             for batch in reader:
