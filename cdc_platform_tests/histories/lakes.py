@@ -10,7 +10,8 @@ from typing import Any
 
 from cdc_platform.config.model import EngineConfig
 from cdc_platform.lake.catalog import Lake, open_lake
-from cdc_platform.lake.read import connect, iceberg_scan_sql
+from cdc_platform.lake.live_rows import live_sql
+from cdc_platform.lake.read import connect
 from cdc_platform_tests.histories.run import SOURCE, Read
 from cdc_platform_tests.lake.conftest import lake_config
 
@@ -35,7 +36,7 @@ def quick_reader(lake: Lake) -> Iterator[Read]:
     def read(table_id: str, snapshot_id: int | None) -> list[dict[str, Any]]:
         table = lake.load(SOURCE, table_id)
         assert table is not None
-        found = con.execute(f"SELECT * FROM {iceberg_scan_sql(table, snapshot_id)}").to_arrow_table()
+        found = con.execute(f"SELECT * FROM {live_sql(table, snapshot_id)}").to_arrow_table()
         rows: list[dict[str, Any]] = found.to_pylist()
         return rows
 
