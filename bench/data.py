@@ -262,6 +262,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
         default=WORKDIR,
         help="where data sets are kept between runs (default %(default)s)",
     )
+    parser.add_argument("--rebuild", action="store_true", help="make the base tables anew, by this code")
     return parser
 
 
@@ -283,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for changes in options.changes:
                 make_changes(data, changes, kind)
         if not options.no_base:
-            BenchLake(data).ensure_base()
+            BenchLake(data).ensure_base(rebuild=options.rebuild)
         say(f"{data.folder} is ready")
 
 

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for rows in (options.rows, options.large):
             spare(options.workdir, case.key, rows)
             lake = BenchLake(data_set(options.workdir, case.key, rows))
-            lake.ensure_base()
+            lake.ensure_base(rebuild=options.rebuild)
             for changes in options.changes or case.changes:
                 make_changes(lake.data, changes, case.kind)
                 task = Task(str(options.workdir.resolve()), case.key, rows, changes, case.kind)

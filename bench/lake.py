@@ -130,9 +130,11 @@ class BenchLake:
         if self.folder_name:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def ensure_base(self) -> None:
+    def ensure_base(self, *, rebuild: bool = False) -> None:
         """Make the base table by the product, unless it is there, and note how it looks."""
         pristine = self.folder / "pristine"
+        if rebuild:
+            shutil.rmtree(pristine, ignore_errors=True)
         self.remove_changes()
         self._release()
         if pristine.exists():

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         spare(options.workdir, "bigint", rows)
         changes = options.changes if case == "merge" else 0
         task = Task(str(options.workdir.resolve()), "bigint", rows, changes, repeat=1, options=engine)
-        measured = _merge(task) if changes else _load(task)
+        measured = _merge(task, options.rebuild) if changes else _load(task)
         what = {"case": case, "rows": rows, "changes": changes, "memory_limit": options.memory_limit}
         results.add(what, measured)
         say(f"{case} {rows:,} rows, {changes:,} changes: {wording(measured)}")
@@ -58,10 +58,10 @@ def _load(task: Task) -> dict[str, Any]:
     return load(BenchLake(data, LOADS), "product_load", task)
 
 
-def _merge(task: Task) -> dict[str, Any]:
+def _merge(task: Task, rebuild: bool) -> dict[str, Any]:
     lake = BenchLake(data_set(Path(task.workdir), task.key, task.rows))
     make_changes(lake.data, task.changes)
-    lake.ensure_base()
+    lake.ensure_base(rebuild=rebuild)
     lake.write_config(**task.options)
     try:
         return measure(lake, Competitor("product", "product", 0), task, 0, _TIMEOUT)

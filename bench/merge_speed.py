@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         lake = BenchLake(data_set(options.workdir, key, options.rows))
         for changes in options.changes:
             make_changes(lake.data, changes)
-        lake.ensure_base()
+        lake.ensure_base(rebuild=options.rebuild)
         for changes in options.changes:
             for name in options.only:
                 competitor = COMPETITORS[name]

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     lake = BenchLake(data_set(options.workdir, options.key, options.rows))
     files = make_changes(lake.data, options.changes, options.kind)
-    lake.ensure_base()
+    lake.ensure_base(rebuild=options.rebuild)
     for number in range(options.repeat):
         with lake.fresh(files):
             result, seconds = merge_changes(lake.config)
