@@ -9,7 +9,16 @@ from typing import Annotated, NoReturn
 import typer
 
 from cdc_platform import __version__
-from cdc_platform.cli import applying, configure, quarantine, reconciling, services, showing, sources
+from cdc_platform.cli import (
+    applying,
+    configure,
+    inspecting,
+    quarantine,
+    reconciling,
+    services,
+    showing,
+    sources,
+)
 from cdc_platform.cli.exits import report_fault
 
 _EPILOG = (
@@ -51,6 +60,7 @@ services.register(app)
 applying.register(app)
 reconciling.register(app)
 showing.register(app)
+inspecting.register(app)
 sources.register(app)
 configure.register(app)
 quarantine.register(app)

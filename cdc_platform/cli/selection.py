@@ -39,6 +39,16 @@ def chosen_tables(
     return [(name, table) for name, table in tables if not wanted or table.id in wanted]
 
 
+def one_table(platform: Platform, name: str) -> tuple[str, TableConfig]:
+    """Return the table that ``id`` or ``source/id`` names. Raises ConfigError when it is none or several."""
+    source, slash, table_id = name.rpartition("/")
+    found = chosen_tables(platform, source if slash else None, [table_id])
+    if len(found) > 1:
+        names = " or ".join(f"{one}/{table.id}" for one, table in found)
+        raise ConfigError("cdc", [("TABLE", f"{name!r} is a table of several sources", f"write {names}")])
+    return found[0]
+
+
 def check_windows(platform: Platform, source: str, windows: Iterable[str] | None) -> list[str] | None:
     """Return ``windows`` when each is a window key of the source. Raises ConfigError naming the form."""
     if windows is None:

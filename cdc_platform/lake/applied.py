@@ -10,7 +10,7 @@ the same name, written in the same commits, is the way back in.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -165,6 +165,15 @@ def read_manifest(objects: ObjectStore, path: str, table: Table) -> BatchManifes
             "tombstone_floor": (int(floor[0]), int(floor[1])) if floor else None,
         }
     )
+
+
+def walk_batches(table: Table, objects: ObjectStore) -> Iterator[BatchManifest]:
+    """Yield the manifests of the batches in the table's history, newest first, as far as they are kept."""
+    path = _newest_path(table)
+    while path is not None and objects.get(path) is not None:
+        manifest = read_manifest(objects, path, table)
+        yield manifest
+        path = manifest.previous
 
 
 def write_manifest_object(objects: ObjectStore, manifest: BatchManifest, record: AppliedRecord) -> None:

@@ -22,6 +22,10 @@ from cdc_platform.naming import quoted, sql_text
 #: Bits of a row number in the number that names a row of a file list.
 _ROW_BITS = 40
 
+#: Where a row lies, in a located table expression.
+DATA_FILE = "_cdc_data_file"
+DATA_ROW = "_cdc_data_row"
+
 
 @dataclass(frozen=True, slots=True)
 class LiveFiles:
@@ -30,27 +34,38 @@ class LiveFiles:
     schema: Schema
     files: tuple[BaseFile, ...]
 
-    def sql(self, columns: Sequence[str] | None = None, *, files: Sequence[BaseFile] | None = None) -> str:
+    def sql(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        files: Sequence[BaseFile] | None = None,
+        located: bool = False,
+    ) -> str:
         """Return a table expression of the live rows of ``files`` (default: all), in no order.
 
         Its columns are ``columns`` (default: the schema's) in that order. A column whose values a file does
-        not have is NULL in its rows.
+        not have is NULL in its rows. ``located`` adds each row's data file and number in it, as
+        :data:`DATA_FILE` (a path as :func:`local_path` gives it) and :data:`DATA_ROW`.
         """
         names = [field.name for field in self.schema.fields] if columns is None else list(columns)
         chosen = self.files if files is None else files
         clean = [file for file in chosen if not file.deletes]
         touched = [file for file in chosen if file.deletes]
         selected = ", ".join(f"r.{_read_name(self.schema, name)} AS {quoted(name)}" for name in names)
+        virtual = "filename, file_row_number, " if located else ""
+        if located:
+            selected += f", r.filename AS {DATA_FILE}, r.file_row_number AS {DATA_ROW}"
         parts = []
         if clean:
             parts.append(f"SELECT {selected} FROM {self._read(clean, names)} r")
         if touched:
             parts.append(
-                f"SELECT {selected} FROM (SELECT *, {_row_number('file_index', 'file_row_number')} AS row "
+                f"SELECT {selected} FROM (SELECT *, {virtual}"
+                f"{_row_number('file_index', 'file_row_number')} AS row "
                 f"FROM {self._read(touched, names)}) r "
                 f"ANTI JOIN ({_deleted_rows(touched)}) d ON d.row = r.row"
             )
-        return f"({' UNION ALL '.join(parts) or self._nothing(names)})"
+        return f"({' UNION ALL '.join(parts) or self._nothing(names, located)})"
 
     def _read(self, files: Sequence[BaseFile], names: Sequence[str]) -> str:
         """Return SQL that reads columns of data files by field id, under names no file can have."""
@@ -65,9 +80,12 @@ class LiveFiles:
         rows = sum(file.data.record_count for file in files)
         return f"read_parquet([{paths}], schema = MAP {{{', '.join(wanted)}}}, explicit_cardinality = {rows})"
 
-    def _nothing(self, names: Sequence[str]) -> str:
+    def _nothing(self, names: Sequence[str], located: bool) -> str:
         kinds = {field.name: duckdb_type(field.field_type) or "VARCHAR" for field in self.schema.fields}
-        return f"SELECT {', '.join(f'NULL::{kinds[name]} AS {quoted(name)}' for name in names)} WHERE false"
+        columns = {name: kinds[name] for name in names}
+        columns |= {DATA_FILE: "VARCHAR", DATA_ROW: "BIGINT"} if located else {}
+        nothing = ", ".join(f"NULL::{kind} AS {quoted(name)}" for name, kind in columns.items())
+        return f"SELECT {nothing} WHERE false"
 
 
 def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:

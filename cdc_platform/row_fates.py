@@ -1,0 +1,134 @@
+"""What became of each event of one row, told by the batches that applied its file and by the quarantine."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cdc_platform.config.model import Images
+from cdc_platform.events import Position
+from cdc_platform.lake.applied import AppliedRecord, BatchManifest
+from cdc_platform.lake.quarantine import QuarantineItem, QuarantineState, quarantine_id
+from cdc_platform.row_events import RawEvent
+
+#: Before every batch whose record is kept.
+_OLDEST = -1
+
+
+class Fate(StrEnum):
+    """What became of an event.
+
+    ``CURRENT`` made the row (or its absence) what it is; ``APPLIED`` did so once; ``OVERTAKEN`` came with a
+    newer event of the row in the same merge; ``STALE`` came when the table knew a newer one, or the same;
+    ``SUPERSEDED`` is of a generation before the last complete full load. The others are not in base:
+    ``PENDING`` waits for the next merge, ``QUARANTINED`` for a person, ``DISCARDED`` was given up.
+    """
+
+    CURRENT = "current"
+    APPLIED = "applied"
+    OVERTAKEN = "overtaken"
+    STALE = "stale"
+    SUPERSEDED = "superseded"
+    PENDING = "pending"
+    QUARANTINED = "quarantined"
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEvent:
+    """An event of the row with its fate, and the batch that applied it where that is recorded."""
+
+    event: RawEvent
+    fate: Fate
+    batch_id: str | None = None
+
+
+class Fates:
+    """Knows the batches and the quarantine of a table; tells the fates of the events of one of its rows."""
+
+    def __init__(
+        self,
+        record: AppliedRecord,
+        batches: Iterable[BatchManifest],
+        items: Iterable[QuarantineItem],
+        images: Images,
+    ) -> None:
+        self._record = record
+        self._images = images
+        self._items = {item.id: item for item in items}
+        newest_first = list(batches)
+        self._ids = [manifest.batch_id for manifest in reversed(newest_first)]
+        self._files: dict[tuple[str, str, int], int] = {}
+        self._replayed: dict[str, int] = {}
+        for number, manifest in enumerate(reversed(newest_first)):
+            self._files |= {(file.key, file.etag, file.generation): number for file in manifest.files}
+            self._replayed |= dict.fromkeys(manifest.replayed, number)
+
+    def of(self, events: Sequence[RawEvent]) -> Iterator[HistoryEvent]:
+        """Yield ``events`` in their order with their fates."""
+        fates: dict[int, Fate] = {}
+        merged: dict[int, list[int]] = defaultdict(list)
+        batch: dict[int, int] = {}
+        for index, event in enumerate(events):
+            outside = self._outside(event)
+            if outside is not None:
+                fates[index] = outside
+                continue
+            batch[index] = self._batch(event)
+            if event.position.generation < self._record.generation_complete:
+                fates[index] = Fate.SUPERSEDED
+            else:
+                merged[batch[index]].append(index)
+        fates |= self._merged(events, [merged[number] for number in sorted(merged)])
+        for index, event in enumerate(events):
+            number = batch.get(index, _OLDEST)
+            yield HistoryEvent(event, fates[index], self._ids[number] if number != _OLDEST else None)
+
+    def _outside(self, event: RawEvent) -> Fate | None:
+        """Return the fate of an event that no merge took in, None for the others."""
+        version = (event.file.file.key, event.file.file.etag)
+        for item_id in (quarantine_id(*version, event.row), quarantine_id(*version, None)):
+            item = self._items.get(item_id)
+            if item is None or item_id in self._replayed:
+                continue
+            if item.row is None and self._record.holds(event.file):
+                continue
+            match item.state:
+                case QuarantineState.OPEN:
+                    return Fate.QUARANTINED
+                case QuarantineState.DISCARDED:
+                    return Fate.DISCARDED
+                case QuarantineState.RELEASED:
+                    return Fate.PENDING
+        return None if self._record.holds(event.file) else Fate.PENDING
+
+    def _batch(self, event: RawEvent) -> int:
+        key, etag = event.file.file.key, event.file.file.etag
+        replayed = self._replayed.get(quarantine_id(key, etag, event.row))
+        return (
+            replayed if replayed is not None else self._files.get((key, etag, event.file.generation), _OLDEST)
+        )
+
+    def _merged(self, events: Sequence[RawEvent], batches: Iterable[list[int]]) -> dict[int, Fate]:
+        """Return the fates of merged events, batch by batch as they were merged."""
+        fates: dict[int, Fate] = {}
+        newest: Position | None = None
+        current: int | None = None
+        for batch in batches:
+            known = newest
+            for index in sorted(batch, key=lambda one: events[one].position, reverse=True):
+                position = events[index].position
+                if known is not None and position <= known:
+                    fates[index] = Fate.STALE
+                elif newest is None or position > newest:
+                    fates[index], newest, current = Fate.APPLIED, position, index
+                elif position == newest:
+                    fates[index] = Fate.STALE
+                else:
+                    is_part = self._images is Images.PARTIAL
+                    fates[index] = Fate.APPLIED if is_part else Fate.OVERTAKEN
+        if current is not None:
+            fates[current] = Fate.CURRENT
+        return fates

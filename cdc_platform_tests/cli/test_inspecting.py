@@ -1,0 +1,95 @@
+"""inspect as a person or a script runs it."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdc_platform_tests.cli.conftest import Cdc
+
+
+@pytest.fixture
+def applied(cdc: Cdc) -> Cdc:
+    """The command in a project whose one table is merged: rows 1 (updated), 2 (loaded) and 3 (inserted)."""
+    cdc("apply")
+    return cdc
+
+
+def test_a_row_is_told_with_its_raw_file_batch_and_snapshot(applied: Cdc) -> None:
+    done = applied("inspect", "orders", "--key", "1")
+
+    assert 0 == done.code
+    assert ["note: a2", "op: U"] == [line.strip() for line in done.out.splitlines() if line.strip() in WANTED]
+    assert "raw file: public/orders/20240531-200000000.parquet row 0" in done.out
+    assert "by batch " in done.out
+
+
+WANTED = ("note: a2", "op: U")
+
+
+def test_json_names_the_event_by_position(applied: Cdc) -> None:
+    told = applied("inspect", "shop/orders", "-k", "id=3", "--json").json
+
+    (row,) = told["rows"]
+    assert ("shop/orders", {"id": 3}, "c") == (told["table"], told["wanted"], row["values"]["note"])
+    assert (row["position"], 1) == (row["event"]["position"], row["event"]["row"])
+    assert row["added_by"]["batch_id"] == row["event"]["batch"]["batch_id"]
+
+
+def test_a_position_that_inspect_showed_finds_the_row_again(applied: Cdc) -> None:
+    position = applied("inspect", "orders", "--key", "3", "--json").json["rows"][0]["position"]
+
+    again = applied("inspect", "orders", "--position", position, "--json")
+
+    assert [3] == [row["values"]["id"] for row in again.json["rows"]]
+
+
+def test_history_lists_events_with_their_fates(applied: Cdc) -> None:
+    told = applied("inspect", "orders", "-k", "1", "--history", "--json").json["history"]
+    shown = applied("inspect", "orders", "-k", "1", "--history")
+
+    assert [("overtaken", "L"), ("current", "U")] == [(e["fate"], e["op"]) for e in told["events"]]
+    assert "2 events in 2 raw files" in shown.out
+
+
+def test_a_key_without_a_trace_ends_with_exit_code_1(applied: Cdc) -> None:
+    done = applied("inspect", "orders", "--key", "77", "--history")
+
+    assert 1 == done.code
+    assert "id=77: no row, and no delete is remembered" in done.out
+
+
+def test_without_a_key_the_table_is_shown(applied: Cdc) -> None:
+    told = applied("inspect", "orders", "--json")
+    shown = applied("inspect", "orders")
+
+    (snapshot,) = told.json["snapshots"]
+    assert (0, 3, 2, 0) == (told.code, told.json["health"]["rows"], *files(told.json))
+    assert (3, "2024-05-31") == (snapshot["counts"]["rows-inserted"], snapshot["windows"])
+    assert "merge key: id" in shown.out
+    assert snapshot["snapshot_id"] in shown.out
+
+
+def files(told: dict[str, int]) -> tuple[int, int]:
+    return told["applied_files"], told["pending_files"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("unknown",), "there is no active table 'unknown'"),
+        (("orders", "--key", "x"), "'x' is not a value of id, which is BIGINT"),
+        (("orders", "--history"), "name the row by --key or --position"),
+        (("orders", "--key", "1", "--position", "1:1"), "--position is given as well"),
+        (("orders", "--position", "one"), "'one' is no position"),
+    ],
+)
+def test_wrong_use_is_told_with_the_mend(applied: Cdc, arguments: tuple[str, ...], says: str) -> None:
+    done = applied("inspect", *arguments)
+
+    assert 2 == done.code
+    assert says in done.err
+
+
+def test_a_table_that_was_never_merged_is_told(cdc: Cdc) -> None:
+    assert "there is no base table yet" in cdc("inspect", "orders").err
+    assert "cdc apply" in cdc("inspect", "orders", "--key", "1").err
