@@ -1,11 +1,11 @@
-"""Which files of a merge are new, and their events staged; what cannot be read is set aside.
+"""The events of the files selected, staged; what cannot be read is set aside.
 
 Nothing here changes anything but the workspace: quarantine items are returned, and stored by the commit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -15,35 +15,18 @@ from pyiceberg.table import Table
 
 from cdc_platform.config.model import TableConfig
 from cdc_platform.errors import CdcError, RawFileError, SchemaError
-from cdc_platform.events import Position
+from cdc_platform.events import ROW, Position
 from cdc_platform.lake.applied import AppliedRecord
 from cdc_platform.lake.direct_load import DirectLoad, NotDirectly, goes_directly
 from cdc_platform.lake.inputs import EventFile, MergeInput
-from cdc_platform.lake.quarantine import QuarantineItem, QuarantineState, item_of
+from cdc_platform.lake.quarantine import QuarantineItem, item_of
 from cdc_platform.lake.schema import FileColumns, TargetSchema, check_event_schema
-from cdc_platform.lake.staging import StagedFile, Staging
+from cdc_platform.lake.selection import Selection
+from cdc_platform.lake.staging import FILE, StagedFile, Staging
 from cdc_platform.raw.files import FileKind
-
-FileIdentity = tuple[str, str]
 
 #: Files kept open between the reading of their schemas and of their rows; more are opened twice.
 _KEEP_OPEN = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What of the inputs is to be read: whole files, or only released rows of a file already applied."""
-
-    whole: tuple[MergeInput, ...]
-    rows: tuple[tuple[MergeInput, tuple[QuarantineItem, ...]], ...]
-    #: Files of a superseded generation: recorded as applied, never read.
-    superseded: tuple[MergeInput, ...]
-    released: tuple[QuarantineItem, ...]
-    skipped: int
-    #: Files that wait in quarantine.
-    waiting: tuple[MergeInput, ...]
-    #: Released items that an earlier merge applied without living to close them.
-    settled: tuple[QuarantineItem, ...] = ()
 
 
 @dataclass(slots=True)
@@ -67,46 +50,8 @@ class _Admitted:
     items: tuple[QuarantineItem, ...] | None
 
 
-def select_inputs(
-    inputs: Sequence[MergeInput], record: AppliedRecord, items: Sequence[QuarantineItem]
-) -> Selection:
-    """Sort the inputs out, oldest first. Pure."""
-    free = [item for item in items if item.state == QuarantineState.RELEASED]
-    released = [item for item in free if item.release not in record.replayed]
-    settled = tuple(item for item in free if item.release in record.replayed)
-    blocked = {
-        (item.key, item.etag)
-        for item in items
-        if item.row is None and item.state in (QuarantineState.OPEN, QuarantineState.DISCARDED)
-    }
-    discarded = {
-        (item.key, item.etag)
-        for item in items
-        if item.row is None and item.state == QuarantineState.DISCARDED
-    }
-    whole, rows, superseded, waiting, skipped = [], [], [], [], 0
-    for source in sorted({i.identity: i for i in inputs}.values(), key=_order):
-        mine = tuple(i for i in released if (i.key, i.etag) == source.identity and i.row is not None)
-        if record.holds(source.accepted):
-            if mine:
-                rows.append((source, mine))
-            else:
-                skipped += 1
-        elif source.identity in blocked:
-            if source.identity not in discarded:
-                waiting.append(source)
-        elif source.accepted.generation < record.generation_complete:
-            superseded.append(source)
-        else:
-            whole.append(source)
-    return Selection(
-        tuple(whole), tuple(rows), tuple(superseded), tuple(released), skipped, tuple(waiting), settled
-    )
-
-
-def _order(source: MergeInput) -> tuple[object, ...]:
-    accepted = source.accepted
-    return accepted.generation, accepted.kind != FileKind.LOAD, accepted.file_time, *source.identity
+def _is_changes(source: MergeInput) -> bool:
+    return source.accepted.kind != FileKind.LOAD
 
 
 class Reader:
@@ -147,6 +92,9 @@ class Reader:
         finally:
             for file in self._opened.values():
                 file.close()
+        # A file that was set aside after all does not decide what the positions of its generation are.
+        taken = {each.input.accepted.generation for each in intake.staged if _is_changes(each.input)}
+        intake.position_kinds = {g: kind for g, kind in intake.position_kinds.items() if g in taken}
         return intake
 
     def _admit_all(self, selection: Selection, intake: Intake) -> list[_Admitted]:
@@ -176,7 +124,9 @@ class Reader:
             staging = Staging(self._con, (), {}, ())
         self._con.execute("CREATE TABLE released (file INTEGER)")
         whole = {(item.key, item.etag): item for item in selection.released if item.row is None}
-        large = self._large_loads(admitted)
+        # A released file of a superseded generation is done with: nothing of it would be applied.
+        intake.replayed += filter(None, (whole.get(source.identity) for source in selection.superseded))
+        large = self._large_loads([each for each in admitted if each.source.identity not in selection.held])
         with ThreadPoolExecutor(self._threads) as threads:
             outcomes = threads.map(lambda each: self._stage(staging, each, each.index in large), admitted)
             for each, outcome in zip(admitted, outcomes, strict=True):
@@ -186,6 +136,7 @@ class Reader:
                 intake.staged.append(outcome)
                 intake.quarantined += outcome.rejected.values()
         for each in admitted:
+            self._hold_back(each, selection)
             freed = each.items or tuple(filter(None, [whole.get(each.source.identity)]))
             if freed:
                 self._con.execute("INSERT INTO released VALUES (?)", [each.index])
@@ -211,6 +162,13 @@ class Reader:
         self.direct = DirectLoad(self._con, table, self._target.key)
         return frozenset(each.index for each in large if each.source.accepted.generation == newest)
 
+    def _hold_back(self, admitted: _Admitted, selection: Selection) -> None:
+        """Leave rows in quarantine there, though their file is applied again as a part of another load."""
+        held = sorted(selection.held.get(admitted.source.identity, ()))
+        if held and admitted.items is None:
+            rows = ", ".join(map(str, held))
+            self._con.execute(f"DELETE FROM events WHERE {FILE} = {admitted.index} AND {ROW} IN ({rows})")
+
     def _staged_before(self) -> tuple[str, ...]:
         # A keyed table always has these columns, so that one rule serves files with and without them.
         return self._target.key or self.before
@@ -224,7 +182,7 @@ class Reader:
         except BaseException:
             file.close()
             raise
-        if source.accepted.kind != FileKind.LOAD:
+        if _is_changes(source):
             intake.position_kinds[source.accepted.generation] = file.position_kind.value
         if len(self._opened) < _KEEP_OPEN:
             self._opened[index] = file
@@ -234,7 +192,7 @@ class Reader:
 
     def _check_position_kind(self, source: MergeInput, file: EventFile, intake: Intake) -> None:
         accepted = source.accepted
-        if accepted.kind == FileKind.LOAD:
+        if not _is_changes(source):
             return
         kind = file.position_kind.value
         stored = self._record.position_kind(accepted.generation)

@@ -25,7 +25,7 @@ from cdc_platform.lake.base_rows import BaseRows
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.direct_load import DirectLoad
 from cdc_platform.lake.inputs import MergeInput
-from cdc_platform.lake.intake import Intake, Reader, Selection, select_inputs
+from cdc_platform.lake.intake import Intake, Reader
 from cdc_platform.lake.quarantine import (
     MAX_REJECTED_ROWS,
     MAX_REJECTED_SHARE,
@@ -43,6 +43,7 @@ from cdc_platform.lake.rules import (
     identity_types,
 )
 from cdc_platform.lake.schema import TargetSchema, new_table
+from cdc_platform.lake.selection import Selection, select_inputs
 from cdc_platform.lake.staging import AT, EVENT, FILE, StagedFile
 from cdc_platform.lake.standing import Standing, read_standing
 from cdc_platform.lake.tombstones import Tombstones
@@ -278,7 +279,8 @@ class _Planner:
                 except UnreadableRawFile as e:
                     raise _HopelessFile(staged) from e
         for staged in found.values():
-            if len(staged.rejected) > MAX_REJECTED_SHARE * max(staged.rows, 1) and staged.rows > 1:
+            most = MAX_REJECTED_SHARE * max(staged.rows, 1)
+            if len(staged.rejected) > most and staged.rows > 1 and not staged.is_part:
                 raise _HopelessFile(staged)
         return items
 

@@ -58,6 +58,8 @@ class StagedFile:
     ops: dict[str, int] = field(default_factory=dict)
     #: Rejected rows by row number.
     rejected: dict[int, QuarantineItem] = field(default_factory=dict)
+    #: Whether only released rows of it were staged: then the file itself was found good before.
+    is_part: bool = False
 
     @property
     def rows(self) -> int:
@@ -80,7 +82,7 @@ class StagedFile:
     def check(self) -> None:
         """Raise UnreadableRawFile when most rows were rejected: then the file, not its rows, is at fault."""
         bad = len(self.rejected)
-        if bad > MAX_REJECTED_SHARE * (bad + self.rows):
+        if not self.is_part and bad > MAX_REJECTED_SHARE * (bad + self.rows):
             raise self.hopeless()
 
     def hopeless(self) -> UnreadableRawFile:
@@ -133,7 +135,9 @@ class Staging:
         """
         with closing(self._con.cursor()) as con:
             con.execute("SET TimeZone = 'UTC'")
-            return self._add(con, StagedFile(index, source), file, columns, only_rows)
+            return self._add(
+                con, StagedFile(index, source, is_part=only_rows is not None), file, columns, only_rows
+            )
 
     def _add(
         self,

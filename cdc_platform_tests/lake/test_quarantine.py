@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from cdc_platform.errors import MergeError, RawFileVanished, UnreadableRawFile
+from cdc_platform.events import PositionKind
 from cdc_platform.lake.merge import MergeInput
 from cdc_platform.lake.quarantine import QuarantineState, discard, list_items, release
 from cdc_platform_tests.lake.conftest import SOURCE, Bench
@@ -130,3 +133,49 @@ def test_more_than_a_thousand_faulty_rows_set_the_file_aside_whole(bench: Bench)
 def test_an_unknown_id_is_refused_with_the_way_to_find_one(bench: Bench) -> None:
     with pytest.raises(MergeError, match="no quarantined item 'nope' → `cdc quarantine list`"):
         release(bench.lake, SOURCE, bench.config.id, "nope")
+
+
+def release_all(bench: Bench) -> None:
+    for item in list_items(bench.lake, SOURCE, bench.config.id):
+        release(bench.lake, SOURCE, bench.config.id, item.id)
+
+
+def test_a_released_row_that_still_fails_is_open_again_and_its_file_stays_applied(bench: Bench) -> None:
+    faulty = change_file("a", ("I", None, "x", 10), ("I", 2, "y", 11), ("I", 3, "z", 12))
+    bench.merge(faulty)
+    release_all(bench)
+    bench.merge(faulty)
+
+    assert [("a", 0, "open")] == items(bench)
+
+
+def test_a_released_file_of_a_superseded_generation_is_done_with(bench: Bench) -> None:
+    torn = change_file("torn", ("I", 1, "x", 10), fault=TORN)
+    bench.merge(torn, load_file("l", (2, "loaded"), generation=1), completed=1)
+    release_all(bench)
+    bench.merge(change_file("torn", ("I", 1, "x", 10)))
+
+    assert ([(2, "loaded")], [("torn", None, "replayed")]) == (bench.rows(), items(bench))
+
+
+@pytest.mark.parametrize("decide", [discard, None], ids=["discarded", "open"])
+def test_a_row_in_quarantine_stays_there_when_its_file_moves_to_another_load(
+    bench: Bench, decide: Callable[..., object] | None
+) -> None:
+    events = [("I", 1, "x", 10), ("I", 2, "y", 11), ("I", 3, "z", 12)]
+    bench.merge(change_file("a", ("I", None, "x", 10), *events[1:]))
+    (item,) = list_items(bench.lake, SOURCE, bench.config.id)
+    if decide is not None:
+        decide(bench.lake, SOURCE, bench.config.id, item.id)
+    bench.merge(change_file("a", *events, generation=1), load_file("l"), completed=1)
+
+    assert [(2, "y"), (3, "z")] == bench.rows()
+
+
+def test_a_file_that_was_set_aside_does_not_decide_what_positions_are_made_of(bench: Bench) -> None:
+    bench.merge(
+        change_file("torn", ("I", 1, "x", 10), fault=TORN), load_file("l", (9, "loaded"), generation=0)
+    )
+    bench.merge(change_file("other", ("I", 2, "y", 11), position_kind=PositionKind.COMMIT_TIME))
+
+    assert [(2, "y"), (9, "loaded")] == bench.rows()

@@ -1,0 +1,87 @@
+"""Which files of a merge are new, and which rows of the others were released."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cdc_platform.lake.applied import AppliedRecord, FileIdentity
+from cdc_platform.lake.inputs import MergeInput
+from cdc_platform.lake.quarantine import QuarantineItem, QuarantineState
+from cdc_platform.raw.files import FileKind
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What of the inputs is to be read: whole files, or only released rows of a file already applied."""
+
+    whole: tuple[MergeInput, ...]
+    rows: tuple[tuple[MergeInput, tuple[QuarantineItem, ...]], ...]
+    #: Files of a superseded generation: recorded as applied, never read.
+    superseded: tuple[MergeInput, ...]
+    released: tuple[QuarantineItem, ...]
+    skipped: int
+    #: Files that wait in quarantine.
+    waiting: tuple[MergeInput, ...]
+    #: Released items that an earlier merge applied without living to close them.
+    settled: tuple[QuarantineItem, ...] = ()
+    #: Rows in quarantine that nobody released, by their file.
+    held: Mapping[FileIdentity, frozenset[int]] = field(default_factory=dict)
+
+
+def select_inputs(
+    inputs: Sequence[MergeInput], record: AppliedRecord, items: Sequence[QuarantineItem]
+) -> Selection:
+    """Sort the inputs out, oldest first. Pure."""
+    free = [item for item in items if item.state == QuarantineState.RELEASED]
+    released = [item for item in free if item.release not in record.replayed]
+    settled = tuple(item for item in free if item.release in record.replayed)
+    blocked = {
+        (item.key, item.etag)
+        for item in items
+        if item.row is None and item.state in (QuarantineState.OPEN, QuarantineState.DISCARDED)
+    }
+    discarded = {
+        (item.key, item.etag)
+        for item in items
+        if item.row is None and item.state == QuarantineState.DISCARDED
+    }
+    whole, rows, superseded, waiting, skipped = [], [], [], [], 0
+    for source in sorted({i.identity: i for i in inputs}.values(), key=_order):
+        mine = tuple(i for i in released if (i.key, i.etag) == source.identity and i.row is not None)
+        if record.holds(source.accepted):
+            if mine:
+                rows.append((source, mine))
+            else:
+                skipped += 1
+        elif source.identity in blocked:
+            if source.identity not in discarded:
+                waiting.append(source)
+        elif source.accepted.generation < record.generation_complete:
+            superseded.append(source)
+        else:
+            whole.append(source)
+    return Selection(
+        whole=tuple(whole),
+        rows=tuple(rows),
+        superseded=tuple(superseded),
+        released=tuple(released),
+        skipped=skipped,
+        waiting=tuple(waiting),
+        settled=settled,
+        held=_held_rows(items),
+    )
+
+
+def _held_rows(items: Sequence[QuarantineItem]) -> dict[FileIdentity, frozenset[int]]:
+    """Return the rows that are open or given up, by file."""
+    held: dict[FileIdentity, set[int]] = {}
+    for item in items:
+        if item.row is not None and item.state in (QuarantineState.OPEN, QuarantineState.DISCARDED):
+            held.setdefault((item.key, item.etag), set()).add(item.row)
+    return {identity: frozenset(rows) for identity, rows in held.items()}
+
+
+def _order(source: MergeInput) -> tuple[object, ...]:
+    accepted = source.accepted
+    return accepted.generation, accepted.kind != FileKind.LOAD, accepted.file_time, *source.identity
