@@ -17,6 +17,10 @@ from queue import Empty
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cdc_platform_tests.histories.case import Case, random_case
+from cdc_platform_tests.histories.faults import random_quarantine_case
+from cdc_platform_tests.histories.soak import failures
+
 #: What a worker sends: one history done (None), a failure (text), or that it is through (its number).
 Message = str | int | None
 
@@ -44,14 +48,17 @@ def main() -> int:
 
 def work(number: int, processes: int, seeds: range, stop_at: float, queue: Queue[Message]) -> None:
     """Run every ``processes``-th seed until the time is over."""
-    from cdc_platform_tests.histories.soak import failures
-
     mine = (seed for seed in seeds[number::processes] if time.time() < stop_at)
     try:
-        for failure in failures(mine, done=lambda: queue.put(None)):
+        for failure in failures(mine, make=_case, done=lambda: queue.put(None)):
             queue.put(failure)
     finally:
         queue.put(number)
+
+
+def _case(seed: int) -> Case:
+    """Return the case of a seed; every fourth has files that go to quarantine and come back, or never do."""
+    return random_case(seed) if seed % 4 else random_quarantine_case(seed)
 
 
 def _options() -> argparse.Namespace:

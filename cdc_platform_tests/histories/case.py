@@ -30,6 +30,19 @@ class File:
     deletes_before: bool = False
     has_before: bool = True
     batch_rows: int = 50
+    #: Why it cannot be read until mended: "torn" or "type"; for good: "kind", positions of another kind.
+    fault: str = ""
+    #: Rows the reader refuses, or finds without a key, until the file is mended.
+    bad_rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is done about a file in quarantine, or about one row of it: mend, release or discard."""
+
+    what: str
+    file: str
+    row: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,8 @@ class Step:
     files: tuple[str, ...]
     completes: bool = True
     then: str = ""
+    #: Taken before the merge.
+    decisions: tuple[Decision, ...] = ()
 
 
 @dataclass(frozen=True)

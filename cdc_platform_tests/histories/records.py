@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 
-from cdc_platform.events import PositionKind
+from cdc_platform.errors import UnreadableRawFile
+from cdc_platform.events import PositionKind, before_name
 from cdc_platform.lake.merge import MergeInput
 from cdc_platform.raw.files import FileKind
 from cdc_platform_tests.histories.case import Case, File
 from cdc_platform_tests.histories.shape import Shape
 from cdc_platform_tests.histories.source import Life, Row
-from cdc_platform_tests.lake.memory_files import EPOCH, Change, MemoryFile, accepted, memory_file
+from cdc_platform_tests.lake.memory_files import EPOCH, Change, MemoryFile, Rejected, accepted, memory_file
 
 _KEY_TYPES = {"text": pa.string(), "decimal": pa.decimal128(20, 0)}
 _EPOCH_US = 1_714_521_600_000_000
@@ -69,7 +70,7 @@ def _changes(case: Case, life: Life, file: File) -> list[Record]:
         transaction = life.transactions.get(number)
         for place, event in enumerate(transaction.events if transaction else ()):
             if transaction is not None and start <= place and (stop is None or place < stop):
-                sequence = _sequence(case.shape.kind, transaction.moment, place, file.minute, len(found))
+                sequence = _sequence(kind_of(case, file), transaction.moment, place, file.minute, len(found))
                 record = Record(
                     event.op, event.key, event.row, sequence, transaction.moment, event.before, event.pair
                 )
@@ -85,16 +86,25 @@ def _sequence(kind: str, moment: int, place: int, minute: int, row: int) -> int:
     return commit * 10**22 + file_ms * 10**9 + row
 
 
-def committed_at(case: Case, moment: int | None) -> datetime | None:
-    if moment is None or case.shape.kind == "file-time":
+def kind_of(case: Case, file: File) -> str:
+    """Return what the positions of a file are made of."""
+    if file.fault != "kind":
+        return case.shape.kind
+    return "commit-time" if case.shape.kind == "change-sequence" else "change-sequence"
+
+
+def committed_at(case: Case, file: File, moment: int | None) -> datetime | None:
+    if moment is None or kind_of(case, file) == "file-time":
         return None
     return EPOCH + timedelta(seconds=moment)
 
 
-def input_of(case: Case, life: Life, file: File, generation: int) -> MergeInput:
+def input_of(case: Case, life: Life, file: File, generation: int, *, mended: bool = True) -> MergeInput:
     """Return the file as a merge takes it, as a part of a generation."""
     records = records_of(case, life, file)
     made = event_file(case, life, file, records, generation)
+    if not mended:
+        made = _spoiled(case, file, made)
     taken = accepted(
         file.name,
         kind=FileKind.LOAD if file.load is not None else FileKind.CHANGES,
@@ -105,9 +115,28 @@ def input_of(case: Case, life: Life, file: File, generation: int) -> MergeInput:
     return MergeInput(taken, lambda: made)
 
 
-def event_file(
-    case: Case, life: Life, file: File, records: list[Record], generation: int, **options: Any
-) -> MemoryFile:
+def _spoiled(case: Case, file: File, made: MemoryFile) -> MemoryFile:
+    """Return an event file with the faults it has until somebody mends it."""
+    if file.fault == "torn":
+        return replace(made, fault=UnreadableRawFile("cut short", where=file.name, mend="write it again"))
+    if file.fault == "type":
+        return replace(made, schema=made.schema.append(pa.field("odd", pa.list_(pa.int64()))))
+    nothing = dict.fromkeys(case.shape.key_names)
+    refused = [row for row in file.bad_rows if row % 2 and row < len(made.rows)]
+    rows = [
+        {**row, **nothing, **{before_name(name): None for name in nothing if before_name(name) in row}}
+        if number in file.bad_rows
+        else row
+        for number, row in enumerate(made.rows)
+    ]
+    return replace(
+        made,
+        rows=[row for number, row in enumerate(rows) if number not in refused],
+        rejected=[Rejected(row, None, "refused", "correct the reader", {}) for row in refused],
+    )
+
+
+def event_file(case: Case, life: Life, file: File, records: list[Record], generation: int) -> MemoryFile:
     """Return ``records`` as the event file a reader makes of a raw file."""
     shape = case.shape
     names = shape.key_names
@@ -123,9 +152,8 @@ def event_file(
         generation=generation,
         columns=pa.schema([pa.field(name, kind) for name, kind in columns.items()]),
         before=names if has_before else (),
-        position_kind=PositionKind(shape.kind),
+        position_kind=PositionKind(kind_of(case, file)),
         batch_rows=file.batch_rows,
-        **options,
     )
 
 
@@ -136,7 +164,7 @@ def _change(case: Case, file: File, record: Record, has_before: bool) -> Change:
     if record.op == "D" and file.deletes_before:
         key, before = {}, key
     values = {**key, **(record.row or {})}
-    at = committed_at(case, record.moment)
+    at = committed_at(case, file, record.moment)
     return Change(record.op, values, record.sequence, before, at)
 
 

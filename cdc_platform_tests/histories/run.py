@@ -9,11 +9,12 @@ from typing import Any
 
 from cdc_platform.config.model import DeleteMode, TableConfig
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.lake.merge import merge
-from cdc_platform.lake.quarantine import list_items
-from cdc_platform_tests.histories.case import Case, File, Step
-from cdc_platform_tests.histories.oracle import Expected, Shown, expected
-from cdc_platform_tests.histories.records import Record, generation_of, input_of, records_of
+from cdc_platform.lake.merge import MergeInput, merge
+from cdc_platform.lake.quarantine import discard, list_items, quarantine_id, release
+from cdc_platform_tests.histories.case import Case, Decision, File, Step
+from cdc_platform_tests.histories.oracle import Expected, Shown
+from cdc_platform_tests.histories.records import generation_of, input_of
+from cdc_platform_tests.histories.ward import Ward
 
 SOURCE = "histories"
 _names = itertools.count()
@@ -57,44 +58,57 @@ class Run:
         self.life = self.case.life()
         self._files = {file.name: file for file in self.case.files}
         self._given: dict[str, int] = {}
-        self._deliveries: dict[tuple[str, int], list[Record]] = {}
-        self._complete = 0
-        self._refused: set[tuple[str, int | None]] = set()
         self._known_loads: set[int] = {0}
+        self._ward = Ward(self.case, self.life)
 
     def go(self) -> None:
         """Merge every step, then everything that is left; raise Mismatch when a table is wrong."""
         for step in self.case.steps:
             self._step(step)
-        names = tuple(self._files)
-        self._step(Step(names, completes=True))
+        self._step(Step(tuple(self._files)))
         self._check_source()
         self._check_quarantine()
 
     def _step(self, step: Step) -> None:
+        for decision in step.decisions:
+            self._decide(decision)
         files = [file for name in step.files if (file := self._files.get(name)) is not None]
         files = [file for file in files if generation_of(self.life, file) is not None]
         given = self._with_generations(files)
-        completed = self._completed({file.name for file, _ in given}) if step.completes else None
-        inputs = [input_of(self.case, self.life, file, generation) for file, generation in given]
-        for file, generation in given:
-            self._deliver(file, generation)
-        self._complete = max(self._complete, completed or 0)
-        result = merge(self.lake, SOURCE, self.table, inputs, completed_generation=completed)
-        if any(item.row is None for item in result.quarantined):
-            raise Mismatch(f"a file was set aside: {result.quarantined}")
+        wish = self._completed() if step.completes else None
+        self._ward.merge(given, wish)
+        inputs = [self._input(file, generation) for file, generation in given]
+        result = merge(self.lake, SOURCE, self.table, inputs, completed_generation=wish)
         self._check(result.snapshot_id)
         after = self.afterwards.get(step.then)
         if after is not None:
             after(self.lake, self.table)
             self._check(None)
 
+    def _input(self, file: File, generation: int) -> MergeInput:
+        return input_of(self.case, self.life, file, generation, mended=file.name in self._ward.mended)
+
+    def _decide(self, decision: Decision) -> None:
+        act = release if decision.what == "release" else discard
+        for name, row in self._ward.decide(decision):
+            act(self.lake, SOURCE, self.table.id, quarantine_id(name, f"etag-{name}", row))
+
     def _with_generations(self, files: list[File]) -> list[tuple[File, int]]:
-        """Return the files with the generations they count to now, and those that move to another one."""
+        """Return the files with the generations they count to now, and those that move to another one.
+
+        Files of a load that wait in quarantine come with every merge: a load is not complete without them.
+        """
         self._known_loads |= {self._generation(file) for file in files if file.load is not None}
-        again = [self._files[name] for name in self._given if name not in {file.name for file in files}]
-        moved = [file for file in again if self._given[file.name] != self._generation(file)]
-        found = [(file, self._generation(file)) for file in (*files, *moved)]
+        names = {file.name for file in files}
+        again = [self._files[name] for name in self._given if name not in names]
+        moved = [
+            file
+            for file in again
+            if self._given[file.name] != self._generation(file)
+            or (file.load is not None and not self._ward.is_applied(file, self._given[file.name]))
+        ]
+        unique = {file.name: file for file in (*files, *moved)}
+        found = [(file, self._generation(file)) for file in unique.values()]
         self._given |= {file.name: generation for file, generation in found}
         return found
 
@@ -105,29 +119,16 @@ class Run:
             return own
         return max(generation for generation in self._known_loads if generation <= own)
 
-    def _completed(self, now: set[str]) -> int | None:
+    def _completed(self) -> int | None:
         """Return the newest generation all load files of which have come."""
         missing: dict[int, bool] = {}
         for file in self.case.files:
             if file.load is not None and (own := generation_of(self.life, file)) is not None:
-                missing[own] = missing.get(own, False) or (
-                    file.name not in self._given and file.name not in now
-                )
+                missing[own] = missing.get(own, False) or file.name not in self._given
         return max((generation for generation, lacks in missing.items() if not lacks), default=None)
 
-    def _deliver(self, file: File, generation: int) -> None:
-        if (file.name, generation) in self._deliveries or generation < self._complete:
-            return
-        records = records_of(self.case, self.life, file)
-        self._deliveries[file.name, generation] = records
-        self._refused |= {(file.name, row) for row, record in enumerate(records) if record.key is None}
-
     def _check(self, snapshot_id: int | None) -> None:
-        wanted = expected(
-            ((records, generation) for (_, generation), records in self._deliveries.items()),
-            self._complete,
-            soft=self.case.shape.soft,
-        )
+        wanted = self._ward.expected()
         if snapshot_id is not None:
             self.seen.append(Seen(snapshot_id, wanted))
         if self.lake.load(SOURCE, self.table.id) is not None:
@@ -152,17 +153,18 @@ class Run:
         loaded = {(file.load, key) for file in self.case.files if file.load is not None for key in file.keys}
         lacking = {(number, key) for number, load in self.life.loads.items() for key in load.rows} - loaded
         last = max((load.generation for load in self.life.loads.values()), default=0)
-        if not whole <= covered or lacking or self._complete != last:
+        if not whole <= covered or lacking or self._ward.complete != last or self._ward.holds_back():
             return
-        wanted = self.seen[-1].expected.rows if self.seen else {}
+        wanted = self._ward.expected().rows
         live = {key: filled(self.case, shown.row) for key, shown in wanted.items() if shown.op != "D"}
         if live != {key: filled(self.case, row) for key, row in self.life.rows.items()}:
             raise Mismatch(f"the source has {self.life.rows}, the oracle {live}")
 
     def _check_quarantine(self) -> None:
-        found = {(item.key, item.row) for item in list_items(self.lake, SOURCE, self.table.id)}
-        if found != self._refused:
-            raise Mismatch(f"quarantine holds {sorted(found)}, not {sorted(self._refused)}")
+        items = list_items(self.lake, SOURCE, self.table.id)
+        found = {(item.key, item.row): item.state.value for item in items}
+        if found != self._ward.items:
+            raise Mismatch(f"quarantine holds {found}, not {self._ward.items}")
 
 
 def filled(case: Case, row: dict[str, Any]) -> dict[str, Any]:

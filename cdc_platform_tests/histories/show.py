@@ -28,6 +28,9 @@ def _lines(case: Case) -> Iterator[str]:
         if generation is not None:
             yield from _file(case, life, file, generation)
     for number, step in enumerate(case.steps, start=1):
+        for decision in step.decisions:
+            row = "" if decision.row is None else f" row {decision.row}"
+            yield f"  {decision.what} {decision.file}{row}"
         told = "" if step.completes else ", no load told complete"
         then = f", then {step.then}" if step.then else ""
         yield f"  merge {number}: {' '.join(step.files) or 'nothing'}{told}{then}"
@@ -39,6 +42,8 @@ def _file(case: Case, life: Life, file: File, generation: int) -> Iterator[str]:
     columns = ", ".join(f"{name} {kind}" for name, kind in types.items())
     key_as = "" if file.key_as == "own" else f", key as {file.key_as}"
     yield f"  file {file.name}: generation {generation}, minute {file.minute}{key_as}; {columns}"
+    if file.fault or file.bad_rows:
+        yield f"    faulty: {file.fault or f'rows {file.bad_rows}'}"
     for row, record in enumerate(records_of(case, life, file)):
         yield f"    row {row}: {_record(record)}"
 

@@ -49,7 +49,8 @@ def _smaller(case: Case) -> Iterator[Case]:
             smaller = replace(step, files=_without(step.files, place))
             yield replace(case, steps=_with(case.steps, number, smaller))
     for number in range(len(case.steps) - 1):
-        both = replace(case.steps[number + 1], files=case.steps[number].files + case.steps[number + 1].files)
+        first, second = case.steps[number : number + 2]
+        both = replace(second, files=first.files + second.files, decisions=first.decisions + second.decisions)
         yield replace(case, steps=(*case.steps[:number], both, *case.steps[number + 2 :]))
     yield from _smaller_files(case)
 
@@ -66,6 +67,10 @@ def _plainer(case: Case) -> Iterator[Case]:
         plainer = replace(shape, **change, mixed_key=shape.mixed_key and "key" not in change)
         if plainer != shape and not ("key" in change and any("k" in field for field in shape.partition_by)):
             yield replace(case, shape=plainer)
+    for number, step in enumerate(case.steps):
+        for place in range(len(step.decisions)):
+            fewer = replace(step, decisions=_without(step.decisions, place))
+            yield replace(case, steps=_with(case.steps, number, fewer))
     if case.late_loads:
         yield replace(case, late_loads=False)
     for number, step in enumerate(case.steps):
@@ -80,6 +85,11 @@ def _smaller_files(case: Case) -> Iterator[Case]:
         )
         if plain != file:
             yield replace(case, files=_with(case.files, number, plain))
+        if file.fault:
+            yield replace(case, files=_with(case.files, number, replace(file, fault="")))
+        for place in range(len(file.bad_rows)):
+            better = replace(file, bad_rows=_without(file.bad_rows, place))
+            yield replace(case, files=_with(case.files, number, better))
         for place in range(len(file.parts)):
             cut = replace(file, parts=_without(file.parts, place))
             yield replace(case, files=_with(case.files, number, cut))

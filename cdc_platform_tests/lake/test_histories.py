@@ -10,16 +10,24 @@ import os
 
 import pytest
 
+from cdc_platform_tests.histories.faults import random_quarantine_case
 from cdc_platform_tests.histories.soak import failures
 
-HISTORIES = int(os.environ.get("CDC_HYPOTHESIS_EXAMPLES", "100"))
+HISTORIES = int(os.environ.get("CDC_HYPOTHESIS_EXAMPLES", "80"))
 FIRST = int(os.environ.get("CDC_FIRST_SEED", "0"))
 #: The seeds are dealt out, for several processes to share.
 PARTS = 4
 
 
+def seeds(part: int) -> range:
+    return range(FIRST + part, FIRST + HISTORIES, PARTS)
+
+
 @pytest.mark.parametrize("part", range(PARTS))
 def test_any_order_and_repetition_of_files_gives_the_source_table(part: int) -> None:
-    seeds = range(FIRST + part, FIRST + HISTORIES, PARTS)
+    assert None is next(failures(seeds(part)), None)
 
-    assert None is next(failures(seeds), None)
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_what_comes_out_of_quarantine_never_overtakes_newer_data(part: int) -> None:
+    assert None is next(failures(seeds(part)[::2], make=random_quarantine_case), None)
