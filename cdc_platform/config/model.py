@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from cdc_platform.config.base import Model, mistake
+from cdc_platform.config.maintenance import MaintenanceOptions
 from cdc_platform.config.raw_options import CsvOptions, FileFormat, RawOptions, WindowOptions
 from cdc_platform.config.tables import (
     TRANSFORMS,
@@ -37,6 +38,7 @@ __all__ = [
     "GlueCatalog",
     "Images",
     "LakeConfig",
+    "MaintenanceOptions",
     "Model",
     "NoKey",
     "Notifications",
@@ -186,6 +188,7 @@ class PlatformConfig(Model):
     lake: LakeConfig = LakeConfig()
     engine: EngineConfig = EngineConfig()
     state: str = Field(".cdc/state.sqlite", description="SQLite file or dynamodb://<table>")
+    maintenance: MaintenanceOptions = MaintenanceOptions()
     notifications: Notifications = Notifications()
     prepared: PreparedOptions | None = None
     sources: dict[str, SourceConfig] = Field(default_factory=dict)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pydantic import Field, field_validator, model_validator
 
 from cdc_platform.config.base import Model, mistake
+from cdc_platform.config.maintenance import MaintenanceOptions
 from cdc_platform.config.raw_options import RawOptions
 from cdc_platform.naming import safe_name
 
@@ -62,6 +63,9 @@ class TableConfig(Model):
     tombstone_horizon_days: int = Field(30, ge=1, description="how late an event may come after a delete")
     owners: tuple[str, ...] = ()
     raw: RawOptions | None = Field(None, description="overrides the source's raw options for this table")
+    maintenance: MaintenanceOptions | None = Field(
+        None, description="overrides single options of `maintenance` for this table"
+    )
 
     @field_validator("name")
     @classmethod

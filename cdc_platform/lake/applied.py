@@ -128,7 +128,7 @@ def manifest_objects(batch_id: str) -> tuple[str, str]:
 
 def read_applied(table: Table | None, objects: ObjectStore) -> AppliedRecord:
     """Return the record as of ``table``'s current snapshot. Raises MergeError when a manifest is missing."""
-    path = _newest_path(table) if table is not None else None
+    path = record_path(table) if table is not None else None
     if table is None or path is None:
         return AppliedRecord()
     files: dict[FileIdentity, int] = {}
@@ -190,8 +190,9 @@ def write_manifest_object(objects: ObjectStore, manifest: BatchManifest, record:
     objects.put(manifest_path(manifest.batch_id), json.dumps(fields, indent=1).encode())
 
 
-def _newest_path(table: Table) -> str | None:
-    snapshot: Snapshot | None = table.current_snapshot()
+def record_path(table: Table, snapshot: Snapshot | None = None) -> str | None:
+    """Return the object key of the newest manifest as of ``snapshot`` (default: the current one)."""
+    snapshot = snapshot or table.current_snapshot()
     while snapshot is not None:
         path = snapshot.summary.additional_properties.get(BATCH_MANIFEST) if snapshot.summary else None
         if path is not None:

@@ -52,7 +52,15 @@ _DELETE_FIELDS: list[pa.Field[Any]] = [
 class DataFileWriter:
     """Writes batches into data files of one table, a new file per partition and per target size."""
 
-    def __init__(self, metadata: TableMetadata, io: FileIO, locations: LocationProvider) -> None:
+    def __init__(
+        self,
+        metadata: TableMetadata,
+        io: FileIO,
+        locations: LocationProvider,
+        *,
+        rows_per_file: int | None = None,
+    ) -> None:
+        self._rows_per_file = rows_per_file
         self._metadata = metadata
         self._io = io
         self._locations = locations
@@ -72,15 +80,18 @@ class DataFileWriter:
         """Write all batches; rows of one partition must be adjacent. Yield each finished file."""
         for batch in batches:
             for values, rows in self._runs(batch):
-                if self._open is not None and (
-                    self._open.values != values or self._open.arrow_bytes >= self._target
-                ):
+                if self._open is not None and (self._open.values != values or self._is_full(self._open)):
                     yield self._finish()
                 if self._open is None:
                     self._open = self._begin(values)
                 self._open.append(self._aligned(rows))
         if self._open is not None:
             yield self._finish()
+
+    def _is_full(self, file: _OpenFile) -> bool:
+        if self._rows_per_file is not None:
+            return file.rows >= self._rows_per_file
+        return file.arrow_bytes >= self._target
 
     def _runs(self, batch: pa.RecordBatch) -> Iterator[tuple[tuple[Any, ...], pa.Table]]:
         """Cut a batch where the partition changes."""

@@ -19,6 +19,10 @@ from cdc_platform.lake.base_files import BaseFile, local_path
 from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.naming import quoted, sql_text
 
+#: Columns that tell where a row is: the index of its file, and its number in the file.
+FILE = "_cdc_file"
+POS = "_cdc_pos"
+
 #: Bits of a row number in the number that names a row of a file list.
 _ROW_BITS = 40
 
@@ -40,27 +44,31 @@ class LiveFiles:
         *,
         files: Sequence[BaseFile] | None = None,
         located: bool = False,
+        with_place: bool = False,
     ) -> str:
         """Return a table expression of the live rows of ``files`` (default: all), in no order.
 
         Its columns are ``columns`` (default: the schema's) in that order. A column whose values a file does
         not have is NULL in its rows. ``located`` adds each row's data file and number in it, as
-        :data:`DATA_FILE` (a path as :func:`local_path` gives it) and :data:`DATA_ROW`.
+        :data:`DATA_FILE` (a path as :func:`local_path` gives it) and :data:`DATA_ROW`. ``with_place`` adds
+        them as numbers, :data:`FILE` being the file's index: small enough to be kept for every row.
         """
         names = [field.name for field in self.schema.fields] if columns is None else list(columns)
         chosen = self.files if files is None else files
         clean = [file for file in chosen if not file.deletes]
         touched = [file for file in chosen if file.deletes]
         selected = ", ".join(f"r.{_read_name(self.schema, name)} AS {quoted(name)}" for name in names)
-        virtual = "filename, file_row_number, " if located else ""
+        virtual = "filename, file_index, file_row_number, " if located or with_place else ""
         if located:
             selected += f", r.filename AS {DATA_FILE}, r.file_row_number AS {DATA_ROW}"
         parts = []
         if clean:
-            parts.append(f"SELECT {selected} FROM {self._read(clean, names)} r")
+            place = _place(clean) if with_place else ""
+            parts.append(f"SELECT {selected}{place} FROM {self._read(clean, names)} r")
         if touched:
+            place = _place(touched) if with_place else ""
             parts.append(
-                f"SELECT {selected} FROM (SELECT *, {virtual}"
+                f"SELECT {selected}{place} FROM (SELECT *, {virtual}"
                 f"{_row_number('file_index', 'file_row_number')} AS row "
                 f"FROM {self._read(touched, names)}) r "
                 f"ANTI JOIN ({_deleted_rows(touched)}) d ON d.row = r.row"
@@ -147,12 +155,31 @@ def _row_number(file: str, row: str) -> str:
     return f"({file}::BIGINT << {_ROW_BITS}) | {row}"
 
 
+def _place(files: Sequence[BaseFile]) -> str:
+    """Return SQL for the place of a row that is read from ``files`` as one list."""
+    indexes = ", ".join(str(file.index) for file in files)
+    return f", ([{indexes}])[r.file_index::INTEGER + 1]::INTEGER AS {FILE}, r.file_row_number AS {POS}"
+
+
+def deleted_places_sql(files: Sequence[BaseFile]) -> str:
+    """Return a query for (:data:`FILE`, :data:`POS`) of the deleted rows of ``files``, with repetitions."""
+    touched = [file for file in files if file.deletes]
+    if not touched:
+        return f"SELECT 0 AS {FILE}, 0::BIGINT AS {POS} WHERE false"
+    return f"SELECT f.number AS {FILE}, d.pos AS {POS} FROM {_deletes(touched, [f.index for f in touched])}"
+
+
 def _deleted_rows(files: Sequence[BaseFile]) -> str:
     """Return SQL for the deleted rows of ``files``, numbered by their place in that list."""
-    listing = ", ".join(f"({n}, {sql_text(file.data.file_path)})" for n, file in enumerate(files))
+    return f"SELECT {_row_number('f.number', 'd.pos')} AS row FROM {_deletes(files, range(len(files)))}"
+
+
+def _deletes(files: Sequence[BaseFile], numbers: Sequence[int]) -> str:
+    """Return SQL for the rows of the delete files of ``files``, joined with the files' numbers."""
+    pairs = zip(numbers, files, strict=True)
+    listing = ", ".join(f"({number}, {sql_text(file.data.file_path)})" for number, file in pairs)
     paths = ", ".join(sorted({sql_text(local_path(d.file_path)) for file in files for d in file.deletes}))
     return (
-        f"SELECT {_row_number('f.number', 'd.pos')} AS row "
-        f"FROM read_parquet([{paths}], union_by_name = true) d "
+        f"read_parquet([{paths}], union_by_name = true) d "
         f"JOIN (VALUES {listing}) f(number, path) ON f.path = d.file_path"
     )

@@ -42,8 +42,10 @@ from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId, SetSn
 from cdc_platform.errors import CommitOutcomeUnknown, MergeError, StaleCommit
 from cdc_platform.lake.outcome import Outcome, outcome_of
 
-#: Manifests of one kind and spec are rewritten into one when there are this many of them.
-MANIFESTS_BEFORE_REWRITE = 50
+#: Small manifests of one kind and spec are gathered into one when there are this many of them.
+MANIFESTS_BEFORE_REWRITE = 8
+#: A manifest of so many files is not small: it is left as it is until one of its files goes.
+_FULL_MANIFEST = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class RowDelta:
     removed: frozenset[str] = frozenset()
     #: Summary properties of ours.
     properties: Mapping[str, str] = field(default_factory=dict)
+    #: Whether the rows stay as they are and only the files that hold them change.
+    is_replacement: bool = False
 
 
 class _DeleteManifestWriter(ManifestWriterV2):
@@ -148,6 +152,7 @@ class _Snapshot:
         self._counter = itertools.count()
         self._written: list[str] = []
         self._removed: list[DataFile] = []
+        self._missing = set(delta.removed)
 
     def write(self) -> Snapshot:
         """Write all metadata files but the table's own and return the snapshot."""
@@ -213,48 +218,67 @@ class _Snapshot:
         groups: dict[tuple[ManifestContent, int], list[ManifestFile]] = defaultdict(list)
         for manifest in live:
             groups[manifest.content, manifest.partition_spec_id].append(manifest)
-        for (content, spec_id), manifests in groups.items():
-            kept += self._rewritten(content, self._metadata.specs()[spec_id], manifests)
-        missing = self._delta.removed - {file.file_path for file in self._removed}
-        if missing:
-            raise StaleCommit(f"{len(missing)} files to remove are not in the table: {sorted(missing)[0]}")
+        # Mostly it is delete files that go: once all are found, the manifests of data files stay unread.
+        for content, spec_id in sorted(groups, key=lambda group: group[0] != ManifestContent.DELETES):
+            spec = self._metadata.specs()[spec_id]
+            kept += self._rewritten(content, spec, groups[content, spec_id])
+        if self._missing:
+            first = min(self._missing)
+            raise StaleCommit(f"{len(self._missing)} files to remove are not in the table: {first}")
         return kept
 
     def _rewritten(
         self, content: ManifestContent, spec: PartitionSpec, manifests: list[ManifestFile]
     ) -> list[ManifestFile]:
-        """Keep the manifests that need no change; gather the entries of the others in one new manifest."""
-        gather_all = len(manifests) >= MANIFESTS_BEFORE_REWRITE
-        if not self._delta.removed and not gather_all:
-            return manifests
+        """Keep the manifests that need no change; gather the entries of the others in new ones."""
+        small = {manifest.manifest_path for manifest in manifests if _files_in(manifest) < _FULL_MANIFEST}
+        gather = small if len(small) >= MANIFESTS_BEFORE_REWRITE else set()
         kept: list[ManifestFile] = []
         gathered: list[tuple[ManifestEntry, bool]] = []
         for manifest in manifests:
+            is_gathered = manifest.manifest_path in gather
+            if not (is_gathered or self._missing):
+                kept.append(manifest)
+                continue
             entries = manifest.fetch_manifest_entry(self._io, discard_deleted=True)
             marked = [(entry, entry.data_file.file_path in self._delta.removed) for entry in entries]
-            if gather_all or any(gone for _, gone in marked):
+            self._missing -= {entry.data_file.file_path for entry, gone in marked if gone}
+            if is_gathered or any(gone for _, gone in marked):
                 gathered += marked
             else:
                 kept.append(manifest)
-        if gathered:
-            with self._writer(content, spec) as writer:
-                for entry, gone in gathered:
-                    if gone:
-                        self._removed.append(entry.data_file)
-                        writer.delete(entry)
-                    else:
-                        writer.existing(entry)
-            kept.append(writer.to_manifest_file())
+        for start in range(0, len(gathered), _FULL_MANIFEST):
+            kept.append(self._gathered(content, spec, gathered[start : start + _FULL_MANIFEST]))
         return kept
+
+    def _gathered(
+        self, content: ManifestContent, spec: PartitionSpec, entries: list[tuple[ManifestEntry, bool]]
+    ) -> ManifestFile:
+        with self._writer(content, spec) as writer:
+            for entry, gone in entries:
+                if gone:
+                    self._removed.append(entry.data_file)
+                    writer.delete(entry)
+                else:
+                    writer.existing(entry)
+        return writer.to_manifest_file()
 
     def _summary(self) -> Summary:
         counts = _summary_counts(self._delta, self._removed)
         operation = Operation.OVERWRITE if self._delta.deletes or self._removed else Operation.APPEND
         parent = self._parent.summary if self._parent else None
-        return update_snapshot_summaries(
+        summary = update_snapshot_summaries(
             Summary(operation=operation, **counts, **dict(self._delta.properties)),
             previous_summary=parent if parent is not None else None,
         )
+        if self._delta.is_replacement:
+            # pyiceberg counts no totals for this operation, so they are counted first.
+            return Summary(operation=Operation.REPLACE, **summary.additional_properties)
+        return summary
+
+
+def _files_in(manifest: ManifestFile) -> int:
+    return (manifest.added_files_count or 0) + (manifest.existing_files_count or 0)
 
 
 def _summary_counts(delta: RowDelta, removed: list[DataFile]) -> dict[str, str]:

@@ -24,3 +24,12 @@ FILES_APPLIED: Final = "cdc.files-applied"
 FILES_QUARANTINED: Final = "cdc.files-quarantined"
 #: Prefix of every count of :class:`cdc_platform.lake.result.MergeCounts`, dashes for underscores.
 COUNT_PREFIX: Final = "cdc."
+#: What a snapshot that changed no row was made by: ``compaction``.
+MAINTENANCE: Final = "cdc.maintenance"
+#: Identifies it.
+MAINTENANCE_ID: Final = "cdc.maintenance-id"
+#: The proof: how many rows the rewritten files hold, and the sum of their hashes, before as after.
+PROOF_ROWS: Final = "cdc.proof-rows"
+PROOF_HASH_SUM: Final = "cdc.proof-hash-sum"
+#: What every snapshot that is no merge takes over from its parent, so that the record stands.
+INHERITED: Final = (BATCH_MANIFEST, WATERMARK, GENERATION_COMPLETE)
