@@ -1,0 +1,1 @@
+"""Keeping base tables healthy: compaction, snapshot expiry, orphan clean-up, each with a dry run."""
