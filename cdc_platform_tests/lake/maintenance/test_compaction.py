@@ -13,9 +13,9 @@ from pyiceberg.table import Table
 from cdc_platform.config.maintenance import CompactionOptions
 from cdc_platform.errors import CommitOutcomeUnknown, MergeError
 from cdc_platform.lake import summary
+from cdc_platform.lake.data_files import DataFileWriter
 from cdc_platform.lake.health import table_health
 from cdc_platform.lake.live_rows import live_files
-from cdc_platform.lake.maintenance import rewrite as rewriting
 from cdc_platform.lake.maintenance.compaction import GroupResult, commit_compaction
 from cdc_platform.lake.maintenance.compaction_plan import CompactionPlan, plan_compaction
 from cdc_platform.lake.read import scan
@@ -179,11 +179,8 @@ def test_partitions_are_compacted_each_for_itself(bench: Bench, partition_by: tu
     assert all(result.skipped is None for result in results)
     assert before == everything(parted)
     assert len(files) == len({repr(file.data.partition) for file in files})
-    for file in files:
-        assert () == file.deletes
-    assert sorted(row["id"] for row in table.scan().to_arrow().to_pylist()) == [
-        row[0] for row in sorted(parted.rows())
-    ]
+    assert {()} == {file.deletes for file in files}
+    assert 12 == len(loaded(parted).scan().to_arrow())
 
 
 def test_files_of_an_older_schema_are_rewritten_with_the_new_one(bench: Bench) -> None:
@@ -331,12 +328,12 @@ def test_a_rewrite_that_loses_a_row_is_not_committed_and_leaves_no_file(
 ) -> None:
     before = everything(worn(bench))
     files = files_on_disk(bench)
-    write = rewriting.DataFileWriter.write
+    write = DataFileWriter.write
 
     def lossy(self: Any, batches: Any) -> Any:
         return write(self, (batch.slice(1) for batch in batches))
 
-    monkeypatch.setattr(rewriting.DataFileWriter, "write", lossy)
+    monkeypatch.setattr(DataFileWriter, "write", lossy)
     with pytest.raises(MergeError, match=r"17 rows with hash sum \d+ became 16 .* nothing was committed"):
         compacted(bench)
 
@@ -347,14 +344,14 @@ def test_a_rewrite_that_swaps_two_values_is_not_committed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = everything(worn(bench))
-    write = rewriting.DataFileWriter.write
+    write = DataFileWriter.write
 
     def swapping(self: Any, batches: Any) -> Any:
         for batch in batches:
             at = batch.schema.get_field_index("v")
             yield from write(self, [batch.set_column(at, "v", batch.column(at)[::-1])])
 
-    monkeypatch.setattr(rewriting.DataFileWriter, "write", swapping)
+    monkeypatch.setattr(DataFileWriter, "write", swapping)
     with pytest.raises(MergeError, match="do not hold the rows that were read"):
         compacted(bench)
 
