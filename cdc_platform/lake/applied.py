@@ -169,7 +169,7 @@ def read_manifest(objects: ObjectStore, path: str, table: Table) -> BatchManifes
 
 def walk_batches(table: Table, objects: ObjectStore) -> Iterator[BatchManifest]:
     """Yield the manifests of the batches in the table's history, newest first, as far as they are kept."""
-    path = _newest_path(table)
+    path = record_path(table)
     while path is not None and objects.get(path) is not None:
         manifest = read_manifest(objects, path, table)
         yield manifest

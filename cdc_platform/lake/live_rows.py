@@ -19,16 +19,15 @@ from cdc_platform.lake.base_files import BaseFile, local_path
 from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.naming import quoted, sql_text
 
-#: Columns that tell where a row is: the index of its file, and its number in the file.
-FILE = "_cdc_file"
-POS = "_cdc_pos"
-
 #: Bits of a row number in the number that names a row of a file list.
 _ROW_BITS = 40
 
 #: Where a row lies, in a located table expression.
 DATA_FILE = "_cdc_data_file"
 DATA_ROW = "_cdc_data_row"
+#: The same as numbers: the index of the row's file, and its number in the file.
+FILE = "_cdc_file"
+POS = "_cdc_pos"
 
 
 @dataclass(frozen=True, slots=True)
