@@ -1,0 +1,110 @@
+"""What a lake holds, read without the code that wrote it: by pyiceberg, and from the files themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pyiceberg.table import Table
+
+from cdc_platform.config.model import TableConfig
+from cdc_platform.lake.catalog import OBJECTS_FOLDER, Lake
+from cdc_platform_tests.crash.workload import State
+
+SOURCE = "retail"
+
+
+def state_of(lake: Lake, config: TableConfig) -> State:
+    """Return the table as a reader sees it now."""
+    table = lake.load(SOURCE, config.id)
+    if table is None:
+        return State(quarantine=_quarantine(lake, config))
+    return State(rows_of(table), _applied(lake, config, table), _quarantine(lake, config))
+
+
+def rows_of(table: Table, snapshot_id: int | None = None) -> tuple[tuple[Any, ...], ...]:
+    """Return the rows of a snapshot as the oracle shows them."""
+    if table.current_snapshot() is None:
+        return ()
+    shown = []
+    for row in table.scan(snapshot_id=snapshot_id).to_arrow().to_pylist():
+        values = {k: v for k, v in row.items() if not k.startswith("_cdc_") and v is not None}
+        shown.append((*sorted(values.items()), ("deleted", row["_cdc_op"] == "D")))
+    return tuple(sorted(shown, key=repr))
+
+
+def _folder(lake: Lake, config: TableConfig) -> Path:
+    return Path(lake.warehouse) / OBJECTS_FOLDER / SOURCE / config.id
+
+
+def _applied(lake: Lake, config: TableConfig, table: Table) -> frozenset[str]:
+    """Return the applied files, following the batch manifests from the current snapshot."""
+    snapshot = table.current_snapshot()
+    path = None
+    while snapshot is not None and path is None:
+        path = snapshot.summary.additional_properties.get("cdc.batch-manifest") if snapshot.summary else None
+        snapshot = table.snapshot_by_id(snapshot.parent_snapshot_id) if snapshot.parent_snapshot_id else None
+    found: list[str] = []
+    again: set[str] = set()
+    while path is not None:
+        manifest = json.loads((_folder(lake, config) / path).read_bytes())
+        files = [file["key"] for file in manifest["files"]]
+        # a row that is released later comes with its file once more
+        again |= {key for key in files if manifest["replayed"]}
+        found += files
+        path = manifest["previous"]
+    twice = {key for key in found if found.count(key) > 1} - again
+    assert not twice, f"applied twice: {twice}"
+    return frozenset(found)
+
+
+def _quarantine(lake: Lake, config: TableConfig) -> dict[tuple[str, int | None], str]:
+    folder = _folder(lake, config) / "quarantine"
+    items = [json.loads(file.read_bytes()) for file in sorted(folder.glob("[!.]*.json"))]
+    states = {(item["key"], item["row"]): item["state"] for item in items}
+    assert len(states) == len(items), "something is in quarantine twice"
+    return states
+
+
+def orphans(lake: Lake, config: TableConfig) -> list[Path]:
+    """Return the files below the table that no snapshot, metadata file or batch manifest names."""
+    table = lake.load(SOURCE, config.id)
+    if table is None:
+        return []
+    root = Path(table.location().removeprefix("file://"))
+    named = {Path(path.removeprefix("file://")) for path in _named(table)}
+    objects = _folder(lake, config)
+    named |= {objects / path for path in _named_objects(objects, table)}
+    there = [path for place in (root, objects) for path in place.rglob("*") if path.is_file()]
+    return [path for path in there if path not in named and not _is_kept(path, objects)]
+
+
+def _is_kept(path: Path, objects: Path) -> bool:
+    """Whether a file is one that no snapshot needs to name: a lock, or an object of intake and quarantine."""
+    if path.name.startswith("."):
+        return path.name == ".lock"
+    folder = path.relative_to(objects).parts[0] if path.is_relative_to(objects) else ""
+    return folder in ("quarantine", "windows", "loads.json")
+
+
+def _named(table: Table) -> Iterator[str]:
+    yield table.metadata_location
+    yield from (entry.metadata_file for entry in table.metadata.metadata_log)
+    for snapshot in table.metadata.snapshots:
+        yield snapshot.manifest_list
+        for manifest in snapshot.manifests(table.io):
+            yield manifest.manifest_path
+            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
+                yield entry.data_file.file_path
+
+
+def _named_objects(objects: Path, table: Table) -> Iterator[str]:
+    for snapshot in table.metadata.snapshots:
+        path = snapshot.summary.additional_properties.get("cdc.batch-manifest") if snapshot.summary else None
+        while path is not None:
+            yield path
+            manifest = json.loads((objects / path).read_bytes())
+            yield from filter(None, [manifest["consolidated"], *manifest["tombstones"]])
+            path = manifest["previous"]
