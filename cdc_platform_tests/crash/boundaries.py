@@ -145,6 +145,6 @@ def _wrap_system_calls(points: Points) -> None:
             )
         flush(descriptor)
 
-    os.fsync = wrapped
+    os.fsync = wrapped  # type: ignore[assignment]
     for name in ("replace", "rename", "unlink"):
         _around(points, os, name, lambda at, *a, name=name: f"{name} of a {kind_of(str(at))}")

@@ -1,0 +1,1 @@
+"""Writers of one table at once, and commits whose outcome nobody tells."""
