@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
+from cdc_platform_tests.histories.afterwards import AFTERWARDS, TUNINGS
 from cdc_platform_tests.histories.shape import Shape, random_shape
 from cdc_platform_tests.histories.source import Happening, Life, Transaction, play, random_timeline
 
@@ -66,21 +67,30 @@ class Case:
     steps: tuple[Step, ...]
     #: Whether a change file counts to the last load until the first file of its own is delivered.
     late_loads: bool = False
+    #: Names of limits that are lowered, see ``afterwards.TUNINGS``.
+    tuned: tuple[str, ...] = ()
     seed: int | None = None
 
     def life(self) -> Life:
         return play(self.shape, self.timeline)
 
 
-def random_case(seed: int, *, afterwards: tuple[str, ...] = ("",)) -> Case:
-    """Return the case of a seed; ``afterwards`` are things that may be done after a merge."""
+def random_case(seed: int) -> Case:
+    """Return the case of a seed."""
     random = Random(seed)
     shape = random_shape(random)
     timeline = random_timeline(random, shape)
     life = play(shape, timeline)
     files = (*_change_files(random, shape, life), *_load_files(random, shape, life))
-    steps = _random_steps(random, files, afterwards)
-    return Case(shape, timeline, files, steps, late_loads=random.random() < 0.3, seed=seed)
+    return Case(
+        shape=shape,
+        timeline=timeline,
+        files=files,
+        steps=_random_steps(random, files),
+        late_loads=random.random() < 0.3,
+        tuned=tuple(name for name in TUNINGS if random.random() < 0.25),
+        seed=seed,
+    )
 
 
 def _change_files(random: Random, shape: Shape, life: Life) -> list[File]:
@@ -147,7 +157,7 @@ def _dressed(random: Random, shape: Shape, file: File) -> File:
     )
 
 
-def _random_steps(random: Random, files: tuple[File, ...], afterwards: tuple[str, ...]) -> tuple[Step, ...]:
+def _random_steps(random: Random, files: tuple[File, ...]) -> tuple[Step, ...]:
     count = random.choice((1, 2, 2, 3, 3, 4, 5))
     groups: list[list[str]] = [[] for _ in range(count)]
     in_order = random.random() < 0.4
@@ -159,6 +169,7 @@ def _random_steps(random: Random, files: tuple[File, ...], afterwards: tuple[str
             groups[random.randrange(count)].append(file.name)
     for group in groups:
         random.shuffle(group)
+    afterwards = ("", *AFTERWARDS) if random.random() < 0.4 else ("",)
     return tuple(
         Step(tuple(group), completes=random.random() < 0.7, then=random.choice(afterwards))
         for group in groups

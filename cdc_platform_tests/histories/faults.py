@@ -62,7 +62,7 @@ def _last_steps(random: Random, files: list[File], names: list[str]) -> list[Ste
     steps = []
     everything = tuple(file.name for file in files)
     for name in random.sample(names, len(names)):
-        decisions = (Decision("mend", name), Decision("release", name))
+        decisions: tuple[Decision, ...] = (Decision("mend", name), Decision("release", name))
         if random.random() < 0.2:
             decisions = (Decision("discard", name),)
         steps.append(Step(everything, completes=random.random() < 0.8, decisions=decisions))

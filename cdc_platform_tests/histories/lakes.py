@@ -12,7 +12,8 @@ from cdc_platform.config.model import EngineConfig
 from cdc_platform.lake.catalog import Lake, open_lake
 from cdc_platform.lake.live_rows import live_sql
 from cdc_platform.lake.read import connect
-from cdc_platform_tests.histories.run import SOURCE, Read
+from cdc_platform_tests.histories.afterwards import SOURCE
+from cdc_platform_tests.histories.run import Read
 from cdc_platform_tests.lake.conftest import lake_config
 
 _MEMORY = Path("/dev/shm")

@@ -11,12 +11,12 @@ from cdc_platform.config.model import DeleteMode, TableConfig
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.merge import MergeInput, merge
 from cdc_platform.lake.quarantine import discard, list_items, quarantine_id, release
+from cdc_platform_tests.histories.afterwards import AFTERWARDS, SOURCE, tuned
 from cdc_platform_tests.histories.case import Case, Decision, File, Step
 from cdc_platform_tests.histories.oracle import Expected, Shown
 from cdc_platform_tests.histories.records import generation_of, input_of
 from cdc_platform_tests.histories.ward import Ward
 
-SOURCE = "histories"
 _names = itertools.count()
 
 #: Reads a table: (table id, snapshot id or None) → its rows.
@@ -42,7 +42,6 @@ class Run:
     lake: Lake
     case: Case
     read: Read
-    afterwards: dict[str, Callable[[Lake, TableConfig], None]] = field(default_factory=dict)
     #: What each snapshot must read as, for time travel.
     seen: list[Seen] = field(default_factory=list)
 
@@ -63,9 +62,10 @@ class Run:
 
     def go(self) -> None:
         """Merge every step, then everything that is left; raise Mismatch when a table is wrong."""
-        for step in self.case.steps:
-            self._step(step)
-        self._step(Step(tuple(self._files)))
+        with tuned(self.case.tuned):
+            for step in self.case.steps:
+                self._step(step)
+            self._step(Step(tuple(self._files)))
         self._check_source()
         self._check_quarantine()
 
@@ -80,9 +80,8 @@ class Run:
         inputs = [self._input(file, generation) for file, generation in given]
         result = merge(self.lake, SOURCE, self.table, inputs, completed_generation=wish)
         self._check(result.snapshot_id)
-        after = self.afterwards.get(step.then)
-        if after is not None:
-            after(self.lake, self.table)
+        if step.then:
+            AFTERWARDS[step.then](self.lake, self.table)
             self._check(None)
 
     def _input(self, file: File, generation: int) -> MergeInput:

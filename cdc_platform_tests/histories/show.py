@@ -20,6 +20,7 @@ def _lines(case: Case) -> Iterator[str]:
     options = [f"partition by {', '.join(shape.partition_by)}"] if shape.partition_by else []
     options += ["soft deletes"] if shape.soft else []
     options += ["changes come before their load is known"] if case.late_loads else []
+    options += [f"merges tuned to {', '.join(case.tuned)}"] if case.tuned else []
     yield f"  {'; '.join(options) or 'no options'}"
     keys = sorted(_keys(case, life))
     yield "  keys: " + ", ".join(f"{key} = {'|'.join(map(repr, shape.key_values(key)))}" for key in keys)

@@ -71,6 +71,8 @@ def _plainer(case: Case) -> Iterator[Case]:
         for place in range(len(step.decisions)):
             fewer = replace(step, decisions=_without(step.decisions, place))
             yield replace(case, steps=_with(case.steps, number, fewer))
+    for number in range(len(case.tuned)):
+        yield replace(case, tuned=_without(case.tuned, number))
     if case.late_loads:
         yield replace(case, late_loads=False)
     for number, step in enumerate(case.steps):
