@@ -44,6 +44,7 @@ validate: $(READY) ## load the code location as Dagster does, and check it
 
 .PHONY: bench
 bench: $(READY) bench-env ## measure speed against others: hours; one script at a time: see bench/README.md
+	@$(BIN)/python -m bench.data --key bigint uuid pair --rebuild
 	@for script in merge_speed full_load growth memory; do $(BIN)/python -m bench.$$script || exit 1; done
 	@$(BIN)/python -m bench.report
 

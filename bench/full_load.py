@@ -3,14 +3,16 @@
     python -m bench.full_load                # 10 million rows: 5 minutes
     python -m bench.full_load --only product --key uuid
 
-Each is a child process of its own; both results are compared with counts and sums of the raw files. The goal
+pyarrow reads as its data sets do by default (``pyarrow``), and with a thread per file (``pyarrow-threads``).
+Each is a child process of its own; all results are compared with counts and sums of the raw files. The goal
 is 1.3 times pyarrow's time. Results: bench/results/full_load.json.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench import verify
 from bench.children import run_child
@@ -22,14 +24,20 @@ from bench.results import FOLDER, Results
 from bench.rows import VARIANTS
 
 NAME = "full_load"
-MODULES = {"pyarrow": "pyarrow_load", "product": "product_load"}
+THREADS = 2
+#: What is measured → its module and options.
+LOADERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "pyarrow": ("pyarrow_load", {}),
+    "pyarrow-threads": ("pyarrow_load", {"threads": THREADS}),
+    "product": ("product_load", {}),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure what the command line asks for."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--key", nargs="+", choices=list(VARIANTS), default=["bigint"], help="kinds of key")
-    parser.add_argument("--only", nargs="+", choices=list(MODULES), default=list(MODULES), help="only these")
+    parser.add_argument("--only", nargs="+", choices=list(LOADERS), default=list(LOADERS), help="only these")
     parser.add_argument("--repeat", type=int, default=1, help="loads in each child; the median is told")
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the results")
     options = parser.parse_args(argv)
@@ -37,11 +45,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     for key in options.key:
         data = data_set(options.workdir, key, options.rows)
         lake = BenchLake(data, LOADS)
-        task = Task(str(options.workdir.resolve()), key, options.rows, repeat=options.repeat)
         for name in options.only:
-            measured = load(lake, MODULES[name], task)
+            module, settings = LOADERS[name]
+            workdir = str(options.workdir.resolve())
+            task = Task(workdir, key, options.rows, repeat=options.repeat, options=dict(settings))
+            measured = load(lake, module, task)
             results.add({"rows": options.rows, "key": key, "competitor": name}, measured)
-            say(f"{key} {options.rows:,} rows {name:<8} {wording(measured)}")
+            say(f"{key} {options.rows:,} rows {name:<15} {wording(measured)}")
 
 
 def load(lake: BenchLake, module: str, task: Task) -> dict[str, object]:

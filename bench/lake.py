@@ -30,6 +30,7 @@ from pyiceberg.table import Table
 
 from bench.competitors.task import Task
 from bench.data import SCHEMA, SOURCE, TABLE, DataSet, say
+from bench.results import commit
 from bench.rows import VARIANTS
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.result import MergeResult
@@ -154,7 +155,12 @@ class BenchLake:
         if (self.warehouse / _OBJECTS).exists():
             shutil.copytree(self.warehouse / _OBJECTS, partial / _OBJECTS)
         (partial / "files.json").write_text(json.dumps(sorted(self._table_files())))
+        (partial / "commit").write_text(commit())
         partial.replace(pristine)
+
+    def made_by(self) -> str:
+        """Return the commit that made the base table."""
+        return (self.folder / "pristine" / "commit").read_text()
 
     def reset(self) -> None:
         """Put the base table back to how ``ensure_base`` left it."""

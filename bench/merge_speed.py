@@ -96,7 +96,7 @@ def measure(
         outcome = run_child(
             f"bench.competitors.{competitor.module}", asked, python=competitor.python, timeout=timeout
         )
-        return told(outcome, wrong)
+        return {**told(outcome, wrong), "base_made_by": lake.made_by()}
     finally:
         lake.reset()
 

@@ -99,12 +99,13 @@ def against(product: Entry | None, other: Entry | None, name: str) -> str:
 
 
 def _full_load(entries: Sequence[Entry]) -> str:
-    lines = [_row(["rows", "key", "product", "pyarrow", "ratio (goal 1.3)"]), _row(["---"] * 5)]
+    others = {"pyarrow": "pyarrow (goal 1.3×)", "pyarrow-threads": "pyarrow, a thread per file"}
+    lines = [_row(["rows", "key", "product", *others.values()]), _row(["---"] * (3 + len(others)))]
     for rows, key in sorted({(entry["rows"], entry["key"]) for entry in entries}):
         mine = {one["competitor"]: one for one in entries if (one["rows"], one["key"]) == (rows, key)}
-        product, other = mine.get("product"), mine.get("pyarrow")
-        ratio = _ratio(product, other)
-        lines.append(_row([f"{rows:,}", _KEYS[key], _time(product), _time(other), ratio]))
+        product = mine.get("product")
+        told = [f"{_time(mine.get(name))} · {_ratio(product, mine.get(name))}".strip(" ·") for name in others]
+        lines.append(_row([f"{rows:,}", _KEYS[key], _time(product), *told]))
     return "\n".join(lines)
 
 
