@@ -49,6 +49,7 @@ __all__ = [
     "SqlCatalog",
     "TableConfig",
     "WindowOptions",
+    "bytes_of",
     "parse_partition_field",
 ]
 
@@ -157,6 +158,19 @@ class LakeConfig(Model):
 MEMORY_SIZE = r"^\d+(\.\d+)?\s*(MB|GB|MiB|GiB)$"
 
 
+_UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
+
+
+def bytes_of(size: str) -> int:
+    """Return the bytes of a size as :data:`MEMORY_SIZE` has it.
+
+    >>> bytes_of("1.5 GB")
+    1500000000
+    """
+    number = size.rstrip("MGiB ")
+    return int(float(number) * _UNITS[size[len(number) :].strip()])
+
+
 class EngineConfig(Model):
     """What executes a merge. One setting bounds its memory."""
 
@@ -164,6 +178,9 @@ class EngineConfig(Model):
     memory_limit: str = Field("2GB", pattern=MEMORY_SIZE)
     threads: int = Field(2, ge=1)
     temp_directory: str | None = Field(None, description="where it spills; default beside the warehouse")
+    key_index_limit: str = Field(
+        "8GB", pattern=MEMORY_SIZE, description="disk for key indexes, in the folder it spills to; 0GB: none"
+    )
 
 
 class Notifications(Model):

@@ -29,6 +29,7 @@ from pyiceberg.types import PrimitiveType
 from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, Position
 from cdc_platform.lake.base_files import BaseFile, bounds, local_path, upper_position
 from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.lake.key_lookup import LEAST_ROWS, IndexFolder, KeyLookup
 from cdc_platform.naming import quoted, sql_text
 
 _IN_FILTER_KEYS = 200
@@ -40,8 +41,17 @@ _AS_WRITTEN = "join_order,build_side_probe_side"
 class BaseRows:
     """Finds rows of one snapshot of a base table for a batch whose keys are in a table ``touched``."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, table: Table | None, key: Sequence[str]) -> None:
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        table: Table | None,
+        key: Sequence[str],
+        indexes: IndexFolder | None = None,
+    ) -> None:
         self._con = con
+        self._indexes = indexes
+        #: The look-ups made, None when none were.
+        self.lookup: KeyLookup | None = None
         self._key = tuple(key)
         self._keys = ", ".join(map(quoted, key))
         self._table = table if table is not None and table.current_snapshot() is not None else None
@@ -108,8 +118,8 @@ class BaseRows:
         Positions are NULL where they are certainly below ``oldest``.
         """
         chosen = self._hit(list(candidates))
-        older = [file for file in chosen if self._is_below(file, oldest)]
         newer = [file for file in chosen if not self._is_below(file, oldest)]
+        older = self._look_up([file for file in chosen if self._is_below(file, oldest)])
         control = {GENERATION: "generation", POSITION: "position", COMMITTED_AT: "committed_at", OP: "op"}
         types = {GENERATION: "BIGINT", POSITION: "DECIMAL(38,0)", COMMITTED_AT: "TIMESTAMPTZ", OP: "VARCHAR"}
         keys = ", ".join(f"r.{quoted(column)}" for column in self._key)
@@ -127,6 +137,10 @@ class BaseRows:
             for files, names, extra in parts
         ]
         nothing = ", ".join(f"NULL::{types[name]} AS {alias}" for name, alias in control.items())
+        if self.lookup is not None:
+            selects.append(
+                f"SELECT file, pos, {self._keys}, {nothing} FROM hits JOIN touched USING ({self._keys})"
+            )
         empty_keys = f"{', '.join(map(quoted, self._key))}," if self._key else ""
         selects = selects or [
             f"SELECT 0 AS file, 0::BIGINT AS pos, {empty_keys} {nothing} FROM touched WHERE false"
@@ -139,6 +153,27 @@ class BaseRows:
             "CREATE TABLE known AS SELECT * FROM found ANTI JOIN base_deleted USING (file, pos)"
         )
         self._con.execute("DROP TABLE found")
+
+    def _look_up(self, files: list[BaseFile]) -> list[BaseFile]:
+        """Find what key indexes can; return the files to read."""
+        if (
+            self._table is None
+            or self._indexes is None
+            or sum(file.data.record_count for file in files) < LEAST_ROWS
+        ):
+            return files
+        schema = self._table.schema()
+        lookup = KeyLookup(
+            self._con, self._indexes, self._key, lambda file, column: bounds(file, schema, column)
+        )
+        if not lookup.is_possible:
+            return files
+        self.lookup = lookup
+        return lookup.find(files)
+
+    def build_indexes(self, threads: int) -> int:
+        """Build the key indexes this batch would have been faster with; return how many."""
+        return self.lookup.build(self.read_sql, threads) if self.lookup is not None else 0
 
     def keys_sql(self) -> list[str]:
         """Return SQL queries for the keys of the table's rows, deleted ones too; none without rows."""

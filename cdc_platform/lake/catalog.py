@@ -12,8 +12,9 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError
 from pyiceberg.table import Table
 
-from cdc_platform.config.model import GlueCatalog, PlatformConfig, SqlCatalog
+from cdc_platform.config.model import GlueCatalog, PlatformConfig, SqlCatalog, bytes_of
 from cdc_platform.errors import ConfigError, redact
+from cdc_platform.lake.key_lookup import IndexFolder
 from cdc_platform.lake.outages import outages
 from cdc_platform.raw.objects import ObjectStore, open_object_store
 
@@ -82,6 +83,10 @@ class Lake:
             folder = Path(self.warehouse).parent / "spill"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def index_folder(self) -> IndexFolder:
+        """Return the folder of the key indexes, which need not exist, and what it may take up."""
+        return IndexFolder(self.spill_folder() / "key-indexes", bytes_of(self.config.engine.key_index_limit))
 
     def close(self) -> None:
         """Let go of the catalog's connections."""

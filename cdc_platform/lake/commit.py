@@ -64,6 +64,9 @@ def commit_merge(plan: MergePlan) -> MergeResult:
         if not written.is_offered or isinstance(e, StaleCommit):
             written.remove(plan)
         raise
+    started = time.perf_counter()
+    plan.rows.build_indexes(plan.lake.config.engine.threads)
+    laps["index"] = time.perf_counter() - started
     with suppress(StorageUnavailable):
         # the snapshot records the replay: the next merge closes what this one could not
         mark_replayed(plan.objects, plan.intake.replayed)

@@ -84,7 +84,7 @@ class KeyedRule:
             FROM moves m WHERE m.event NOT IN (SELECT second FROM swaps)"""
         )
         self._con.execute(
-            f"CREATE TABLE touched AS SELECT {self._keys}, count(*) AS actions FROM actions GROUP BY ALL"
+            f"CREATE TABLE touched AS SELECT {self._keys}, count(*) AS _cdc_actions FROM actions GROUP BY ALL"
         )
 
     def _make_moves(self) -> None:
@@ -130,7 +130,7 @@ class KeyedRule:
         soft-deleted row). ``event`` is the event whose image the row shows, NULL where ``image_file`` says
         that it is a base row's.
         """
-        kind = "TABLE" if self._count("touched", "actions > 1") else "VIEW"
+        kind = "TABLE" if self._count("touched", "_cdc_actions > 1") else "VIEW"
         rows = self._newest("true") if kind == "TABLE" else "FROM actions"
         self._con.execute(f"CREATE {kind} latest AS {rows}")
         self._judge("known", floor)

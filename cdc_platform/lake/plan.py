@@ -186,7 +186,7 @@ class _Planner:
         read = self._lap("read", self._started)
         completed = self._honoured(selection, intake, record)
         superseded = self._drop_superseded(max(completed or 0, record.generation_complete), selection)
-        rows = BaseRows(self.con, base, identity(self._config))
+        rows = BaseRows(self.con, base, identity(self._config), self._lake.index_folder())
         tombstones = Tombstones(self.con, objects, record, identity_types(target))
         decision = decide(self.con, self._config, target, reader, intake, rows, tombstones)
         quarantined = (*self._refused.values(), *intake.quarantined, *self._set_aside(intake))

@@ -1,0 +1,222 @@
+"""Finding the keys of a batch in data files by their key indexes, and building the indexes that were missed.
+
+An index pays where a large file is asked for few keys: random keys (UUIDs, hashes) lie in every file, and
+reading the key column of all of them would make a merge's cost grow with the table. Everything here is
+optional: without its folder, or with the folder lost or damaged, a merge reads the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from cdc_platform.lake.base_files import BaseFile
+from cdc_platform.lake.key_index import DamagedIndex, KeyIndex, Words, remove_index, touch, write_index
+from cdc_platform.naming import quoted
+
+#: Files of fewer rows are read as quickly as their index would be.
+LEAST_ROWS = 100_000
+#: An index is asked when the file has at least this many rows for each key, and built when it has more.
+ROWS_PER_KEY = 10
+ROWS_PER_KEY_TO_BUILD = 20
+
+#: Types whose equal values have equal hashes whatever wrote them. Floating point is not among them.
+_HASHED = ("INTEGER", "BIGINT", "VARCHAR", "DATE", "DECIMAL", "TIMESTAMP", "BLOB", "BOOLEAN", "TIME")
+#: A temporary file older than this is of a process that is gone.
+_UNFINISHED_SECONDS = 3600
+
+
+#: The lowest and highest value a file has of a column, None where unknown.
+Limits = Callable[[BaseFile, str], tuple[Any, Any]]
+ReadSql = Callable[[Sequence[BaseFile], Sequence[str]], str]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFolder:
+    """Where the indexes are, and how many bytes they may take up together."""
+
+    path: Path
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Touched:
+    """The keys asked for: their hashes, ascending, and those of their columns that are whole numbers."""
+
+    hashes: Words
+    numbers: dict[str, Any]
+
+
+class KeyLookup:
+    """Looks the keys of one batch, in table ``touched`` of its workspace, up in data files."""
+
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, folder: IndexFolder, key: Sequence[str], limits: Limits
+    ) -> None:
+        self._con = con
+        self._folder = folder
+        self._limits = limits
+        self._key = tuple(key)
+        self._keys = ", ".join(map(quoted, key))
+        described = con.execute("DESCRIBE touched").fetchall()
+        types = {name: kind for name, kind, *_ in described}
+        self._types = {column: str(types[column]) for column in key}
+        self._count = _count(con, "touched")
+        self._touched: _Touched | None = None
+        #: Files that had to be read for want of an index that would have paid.
+        self.missed: list[BaseFile] = []
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether keys of these types can be looked up at all."""
+        typed = all(kind.startswith(_HASHED) for kind in self._types.values())
+        return bool(self._key and typed and self._folder.limit and self._count)
+
+    def find(self, files: Iterable[BaseFile]) -> list[BaseFile]:
+        """Make table ``hits`` (file, pos, key…) of rows whose key is in ``touched``.
+
+        Return the files it could not do this for, which have to be read.
+        """
+        left, tables = [], []
+        for file in files:
+            asked = self._asked(file)
+            rows = file.data.record_count
+            hits = self._hits(file, asked) if rows >= ROWS_PER_KEY * len(asked) else None
+            if hits is not None:
+                tables.append(hits)
+                continue
+            left.append(file)
+            if rows >= max(LEAST_ROWS, ROWS_PER_KEY_TO_BUILD * len(asked)):
+                self.missed.append(file)
+        columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in self._types.items())
+        self._con.execute(f"CREATE TABLE hits (file INTEGER, pos BIGINT, hash UBIGINT, {columns})")
+        if tables:
+            self._con.register("new_hits", pa.concat_tables(tables))
+            self._con.execute("INSERT INTO hits FROM new_hits")
+            self._con.unregister("new_hits")
+            left += self._set_aside_damaged({file.index: file for file in files})
+        return left
+
+    def _asked(self, file: BaseFile) -> Words:
+        """Return the hashes, ascending, of the keys that can be in the file by its bounds."""
+        if self._touched is None:
+            self._touched = self._read_touched()
+        hashes, numbers = self._touched.hashes, self._touched.numbers
+        kept = np.ones(len(hashes), dtype=bool)
+        for column, values in numbers.items():
+            low, high = self._limits(file, column)
+            if low is not None and high is not None:
+                kept &= (values >= low) & (values <= high)
+        chosen: Words = hashes[kept]
+        return chosen[np.append(True, chosen[1:] != chosen[:-1])] if len(chosen) else chosen
+
+    def _read_touched(self) -> _Touched:
+        found = self._con.execute(
+            f"SELECT {self._hash_sql()} AS hash, {self._keys} FROM touched ORDER BY hash"
+        ).to_arrow_table()
+        columns: dict[str, Any] = {name: found.column(name) for name in found.column_names}
+        whole = [name for name, kind in self._types.items() if kind in ("INTEGER", "BIGINT")]
+        return _Touched(columns["hash"].to_numpy(), {name: columns[name].to_numpy() for name in whole})
+
+    def _hits(self, file: BaseFile, asked: Words) -> pa.Table | None:
+        identity = self._identity(file)
+        path = self._path(identity)
+        try:
+            found = KeyIndex(path, identity).find(asked)
+        except FileNotFoundError:
+            return None
+        except DamagedIndex:
+            remove_index(path)
+            return None
+        with suppress(OSError):
+            touch(path)
+        number = pa.array(np.full(len(found.rows), file.index, dtype=np.int32))
+        columns: list[Any] = [number, pa.array(found.rows).cast(pa.int64()), pa.array(found.hashes)]
+        names = ["file", "pos", "hash", *self._key]
+        return pa.Table.from_arrays([*columns, *found.keys.columns], names=names)
+
+    def _set_aside_damaged(self, files: dict[int, BaseFile]) -> list[BaseFile]:
+        """Return the files whose index holds a key that does not have its hash; forget their hits."""
+        wrong = f"SELECT DISTINCT file FROM hits WHERE hash IS DISTINCT FROM {self._hash_sql()}"
+        damaged = [files[number] for (number,) in self._con.execute(wrong).fetchall()]
+        for file in damaged:
+            remove_index(self._path(self._identity(file)))
+            self._con.execute("DELETE FROM hits WHERE file = ?", [file.index])
+        return damaged
+
+    def _hash_sql(self) -> str:
+        return f"hash({', '.join(f'{quoted(name)}::{kind}' for name, kind in self._types.items())})"
+
+    def _identity(self, file: BaseFile) -> str:
+        data = file.data
+        parts = [data.file_path, data.file_size_in_bytes, data.record_count, self._types, duckdb.__version__]
+        return json.dumps(parts)
+
+    def _path(self, identity: str) -> Path:
+        return self._folder.path / f"{hashlib.sha256(identity.encode()).hexdigest()[:40]}.keys"
+
+    def build(self, read_sql: ReadSql, threads: int) -> int:
+        """Build the missed indexes, as far as the folder's limit lets them; return how many.
+
+        ``read_sql`` gives the SQL that reads some columns of a list of files, with ``file_row_number``.
+        """
+        if not self.missed:
+            return 0
+        with ThreadPoolExecutor(threads) as pool:
+            built = list(pool.map(lambda file: self._build(file, read_sql), self.missed))
+        self.missed = []
+        evict(self._folder)
+        return sum(built)
+
+    def _build(self, file: BaseFile, read_sql: ReadSql) -> bool:
+        identity = self._identity(file)
+        path = self._path(identity)
+        if path.exists():
+            return False
+        query = (
+            f"SELECT {self._hash_sql()} AS hash, file_row_number::UINTEGER AS row, "
+            f"{', '.join(f'{quoted(name)}::{kind} AS {quoted(name)}' for name, kind in self._types.items())} "
+            f"FROM {read_sql([file], self._key)}"
+        )
+        with closing(self._con.cursor()) as con:
+            con.execute("SET TimeZone = 'UTC'")
+            table = con.execute(query).to_arrow_table()
+        hashes: Any = table.column("hash")
+        rows: Any = table.column("row")
+        try:
+            write_index(path, identity, hashes.to_numpy(), rows.to_numpy(), table.select(list(self._key)))
+        except OSError:
+            return False  # no space, no permission: the next merge reads the file again
+        return True
+
+
+def evict(folder: IndexFolder) -> None:
+    """Remove the least recently used indexes until the rest fits the limit, and what was left unfinished."""
+    there = []
+    with suppress(FileNotFoundError):
+        for path in folder.path.iterdir():
+            with suppress(FileNotFoundError):
+                there.append((path.stat().st_mtime, path.stat().st_size, path))
+    kept = 0
+    for used, size, path in sorted(there, reverse=True):
+        kept += size
+        unfinished = path.name.startswith(".") and used < time.time() - _UNFINISHED_SECONDS
+        if kept > folder.limit or unfinished:
+            remove_index(path)
+            kept -= size
+
+
+def _count(con: duckdb.DuckDBPyConnection, table: str) -> int:
+    row = con.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return int(row[0]) if row else 0
