@@ -112,7 +112,12 @@ class KeyIndex:
             self._keys: pa.Table = pa.ipc.open_stream(pa.BufferReader(data.slice(header["keys"]))).read_all()
         except (ValueError, pa.ArrowException, OSError) as e:
             raise DamagedIndex(f"{path}: {e}") from e
-        if self._keys.num_rows != self._entries or _crc(self._fences, self._sums) != header["directory"]:
+        single = all(column.num_chunks <= 1 for column in self._keys.columns)
+        if (
+            not single
+            or self._keys.num_rows != self._entries
+            or _crc(self._fences, self._sums) != header["directory"]
+        ):
             raise DamagedIndex(f"{path}: its directory is damaged")
 
     def find(self, hashes: Words) -> Hits:
@@ -134,7 +139,21 @@ class KeyIndex:
             raise DamagedIndex("a block is damaged")
         number, place = np.nonzero((entries == wanted[: len(block), None]) & (rows != _PADDING))
         at = block[number] * BLOCK + place
+        for column in self._keys.columns if len(at) else ():
+            _check_ends(column.chunk(0), at)
         return Hits(rows[number, place], entries[number, place], self._keys.take(pa.array(at)))
+
+
+def _check_ends(column: Any, at: Words) -> None:
+    """Raise DamagedIndex when a value of varying length would begin or end outside of the column's bytes."""
+    if not (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
+        return
+    _, ends, values = column.buffers()
+    offsets = np.frombuffer(ends, dtype=np.int32, count=len(column) + 1)
+    first, last = offsets[at], offsets[at + 1]
+    size = values.size if values is not None else 0
+    if ((first < 0) | (last < first) | (last > size)).any():
+        raise DamagedIndex("the place of a key is damaged")
 
 
 def _header(data: Any) -> Mapping[str, Any]:

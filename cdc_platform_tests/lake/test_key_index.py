@@ -1,0 +1,95 @@
+"""A key index finds every row of a key, and is found out when it is not as it was written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdc_platform.lake.key_index import BLOCK, DamagedIndex, KeyIndex, write_index
+from cdc_platform.lake.key_lookup import IndexFolder, evict
+
+LARGEST = 2**64 - 1
+#: Few values, so that runs of equal hashes cross blocks; the extremes are the fences' and the padding's.
+HASHES = st.lists(st.sampled_from([0, 1, 2, 3, 2**63, LARGEST - 1, LARGEST]), max_size=5 * BLOCK)
+
+
+def write(path: Path, hashes: list[int], identity: str = "file") -> None:
+    rows = np.arange(len(hashes), dtype=np.uint32)
+    keys = pa.table({"id": [f"key {row}" for row in rows]}, schema=pa.schema([("id", pa.string())]))
+    write_index(path, identity, np.array(hashes, dtype=np.uint64), rows, keys)
+
+
+def found(path: Path, asked: list[int], identity: str = "file") -> list[tuple[int, int, Any]]:
+    hits = KeyIndex(path, identity).find(np.array(asked, dtype=np.uint64))
+    keys = hits.keys.column("id").to_pylist()
+    return sorted(zip(map(int, hits.rows), map(int, hits.hashes), keys, strict=True))
+
+
+@given(hashes=HASHES, asked=st.sets(st.sampled_from([0, 1, 3, 5, 2**63, 2**63 + 1, LARGEST])))
+@settings(deadline=None)
+def test_every_row_of_each_hash_is_found_and_no_other(
+    tmp_path_factory: pytest.TempPathFactory, hashes: list[int], asked: set[int]
+) -> None:
+    path = tmp_path_factory.mktemp("index") / "one.keys"
+    write(path, hashes)
+    expected = [(row, value, f"key {row}") for row, value in enumerate(hashes) if value in asked]
+    assert expected == found(path, sorted(asked))
+
+
+@given(at=st.integers(0, 10**9), bit=st.integers(0, 7))
+@settings(deadline=None)
+def test_a_flipped_bit_is_found_out_or_changes_no_place(
+    tmp_path_factory: pytest.TempPathFactory, at: int, bit: int
+) -> None:
+    path = tmp_path_factory.mktemp("index") / "one.keys"
+    hashes = [7, 11, 13, 17, 19] * 20
+    write(path, hashes)
+    data = bytearray(path.read_bytes())
+    data[at % len(data)] ^= 1 << bit
+    path.write_bytes(data)
+    expected = [(row, value) for row, value in enumerate(hashes) if value in (11, 17)]
+    try:
+        places = [(row, value) for row, value, _ in found(path, [11, 12, 17])]
+    except (DamagedIndex, UnicodeDecodeError):
+        return
+    assert expected == places
+
+
+@pytest.mark.parametrize("left", [0, 1, 100, 4096, 5000, -1])
+def test_a_cut_index_is_damaged(tmp_path: Path, left: int) -> None:
+    path = tmp_path / "one.keys"
+    write(path, list(range(1000)))
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(DamagedIndex):
+        found(path, [1, 500])
+
+
+def test_the_index_of_another_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "one.keys"
+    write(path, [1, 2, 3], identity="another")
+    with pytest.raises(DamagedIndex):
+        KeyIndex(path, "file")
+
+
+def test_the_least_recently_used_indexes_go_when_the_folder_is_full(tmp_path: Path) -> None:
+    for age, name in enumerate(["new", "older", "oldest"]):
+        path = tmp_path / name
+        path.write_bytes(bytes(1000))
+        os.utime(path, (10_000 - age, 10_000 - age))
+    evict(IndexFolder(tmp_path, 2500))
+    assert ["new", "older"] == sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_unfinished_goes(tmp_path: Path) -> None:
+    left = tmp_path / ".one.keys.0123"
+    left.write_bytes(b"half")
+    os.utime(left, (1, 1))
+    evict(IndexFolder(tmp_path, 2500))
+    assert [] == list(tmp_path.iterdir())
