@@ -179,9 +179,10 @@ class DirectLoad:
         self._con.execute("CREATE TABLE loaded_files AS FROM loaded_places")
         self._con.unregister("loaded_places")
         read = ", ".join(sql_text(local_path(path)) for path in paths)
+        keys = ", ".join(f"r.{quoted(name)}" for name in self._key)
         self._con.execute(
             f"""CREATE VIEW loaded AS
-            SELECT {self._keys}, {GENERATION}, {POSITION}, {COMMITTED_AT}, p.file, p.part, p.file_time,
+            SELECT {keys}, {GENERATION}, {POSITION}, {COMMITTED_AT}, p.file, p.part, p.file_time,
                    r.file_row_number AS pos, p.first + r.file_row_number AS "row",
                    p.file::BIGINT * {ROWS_PER_FILE} + p.first + r.file_row_number AS event
             FROM read_parquet([{read}], file_row_number = true) r

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from cdc_platform.errors import SchemaError
+from cdc_platform.lake import direct_load
 from cdc_platform.lake.merge import MergeInput
 from cdc_platform.lake.quarantine import list_items
 from cdc_platform_tests.lake.conftest import SOURCE, Bench
@@ -226,3 +227,15 @@ def test_the_lowest_numbers_have_a_truncated_partition_too(
     table.merge(change_file("c", ("U", lowest, "A", 10), ("D", -1, None, 11), generation=1, columns=shape))
 
     assert [(lowest, "A"), (lowest + 9, "b")] == sorted(table.rows())
+
+
+def test_a_key_may_be_called_as_the_merge_numbers_its_own_files(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct_load, "LEAST_ROWS", 1)
+    lines = bench.with_table(merge_key=("id", "number"))
+    rows = columns(id=pa.int64(), number=pa.int64(), first=pa.string())
+    loaded = [{"id": 1, "number": number, "first": "a"} for number in (1, 2)]
+    lines.merge(load_file("l", *loaded, columns=rows))
+
+    assert [(1, 1, "a"), (1, 2, "a")] == lines.rows("id", "number", "first")
