@@ -213,10 +213,11 @@ class PreparedMerge:
     bytes: int
 
     def run(self) -> MergeResult:
-        """Merge, in one snapshot."""
+        """Merge, in one snapshot, and do the maintenance the merge makes due."""
+        from cdc_platform.lake.maintenance import after_merge
         from cdc_platform.lake.merge import merge
 
-        return merge(
+        result = merge(
             self.lake,
             self.source,
             self.table,
@@ -224,6 +225,9 @@ class PreparedMerge:
             completed_generation=self.completed_generation,
             standing=self.standing,
         )
+        if result.snapshot_id is None:
+            return result
+        return replace(result, maintenance=after_merge(self.lake, self.source, self.table))
 
 
 def merge_table(

@@ -13,6 +13,7 @@ from cdc_platform.cli import (
     applying,
     configure,
     inspecting,
+    maintaining,
     quarantine,
     reconciling,
     services,
@@ -58,6 +59,7 @@ def _root(
 
 services.register(app)
 applying.register(app)
+maintaining.register(app)
 reconciling.register(app)
 showing.register(app)
 inspecting.register(app)

@@ -8,6 +8,7 @@ from typing import Any
 from pyiceberg.conversions import from_bytes
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
+from pyiceberg.table import Table
 from pyiceberg.types import PrimitiveType
 
 from cdc_platform.events import GENERATION, POSITION, Position
@@ -15,6 +16,8 @@ from cdc_platform.events import GENERATION, POSITION, Position
 #: Above every position: for files without statistics.
 _HIGHEST = Position(2**63, 0)
 _PATH_ID = 2147483546
+_TARGET_FILE_SIZE = "write.target-file-size-bytes"
+_DEFAULT_TARGET = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,11 @@ class BaseFile:
     def scoped_deletes(self) -> tuple[str, ...]:
         """Paths of the delete files that are of this data file alone, and so may be replaced."""
         return tuple(file.file_path for file in self.deletes if is_scoped_to(file, self.data))
+
+
+def target_size(table: Table) -> int:
+    """Return the size in bytes the table's data files should have."""
+    return int(table.properties.get(_TARGET_FILE_SIZE, _DEFAULT_TARGET))
 
 
 def local_path(location: str) -> str:

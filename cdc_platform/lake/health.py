@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pyiceberg.manifest import DataFileContent
 from pyiceberg.table import Table
 
 from cdc_platform.config.model import DeleteMode, TableConfig
 from cdc_platform.lake import summary
 from cdc_platform.lake.applied import AppliedRecord, read_applied
+from cdc_platform.lake.base_files import BaseFile, target_size
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.lake.live_rows import live_sql
+from cdc_platform.lake.live_rows import live_files, live_sql
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.naming import quoted
 
@@ -46,7 +46,18 @@ class TableHealth:
     data_files: int
     delete_files: int
     deleted_positions: int
+    #: Bytes of the data and delete files of the current snapshot.
     bytes: int
+    #: Data files the maintenance policy calls small.
+    small_files: int = 0
+    #: When the oldest snapshot that is kept was made.
+    oldest_snapshot_at: datetime | None = None
+
+    @property
+    def delete_debt(self) -> float:
+        """The share of the stored rows that is deleted: what readers pay for until a compaction."""
+        stored = self.rows + self.deleted_positions
+        return round(self.deleted_positions / stored, 4) if stored else 0.0
 
 
 def merge_keys_are_unique(lake: Lake, source: str, table: TableConfig) -> KeyUniqueness:
@@ -76,28 +87,32 @@ def table_health(lake: Lake, source: str, table: TableConfig) -> TableHealth | N
     snapshot = base.current_snapshot()
     if snapshot is None:
         return TableHealth(None, 0, 0, 0, 0, 0, 0, 0)
-    data_files = delete_files = positions = size = records = 0
-    for manifest in snapshot.manifests(base.io):
-        for entry in manifest.fetch_manifest_entry(base.io, discard_deleted=True):
-            file = entry.data_file
-            size += file.file_size_in_bytes
-            if file.content == DataFileContent.DATA:
-                data_files += 1
-                records += file.record_count
-            else:
-                delete_files += 1
-                positions += file.record_count
+    files = live_files(base).files
+    deletes = {delete.file_path: delete for file in files for delete in file.deletes}
+    options = lake.config.maintenance.with_overrides(table.maintenance).compaction
+    small = target_size(base) * options.small_file_share
     soft = _soft_deleted(lake, base) if table.delete_mode == DeleteMode.SOFT else 0
+    oldest = min(each.timestamp_ms for each in base.metadata.snapshots)
+    deleted = sum(delete.record_count for delete in deletes.values())
+    records = sum(file.data.record_count for file in files)
     return TableHealth(
         snapshot_id=snapshot.snapshot_id,
         snapshots=len(base.metadata.snapshots),
-        rows=records - positions if _is_ours(base) else _count(lake, base, "true"),
+        rows=records - deleted if _counts_subtract(files) else _count(lake, base, "true"),
         soft_deleted_rows=soft,
-        data_files=data_files,
-        delete_files=delete_files,
-        deleted_positions=positions,
-        bytes=size,
+        data_files=len(files),
+        delete_files=len(deletes),
+        deleted_positions=deleted,
+        bytes=sum(file.data.file_size_in_bytes for file in files)
+        + sum(delete.file_size_in_bytes for delete in deletes.values()),
+        small_files=sum(file.data.file_size_in_bytes < small for file in files),
+        oldest_snapshot_at=datetime.fromtimestamp(oldest / 1000, UTC),
     )
+
+
+def _counts_subtract(files: Sequence[BaseFile]) -> bool:
+    """Whether each data file has one delete file at most, of its own, so that no position counts twice."""
+    return all(len(file.deletes) == len(file.scoped_deletes) <= 1 for file in files)
 
 
 def current_watermark(lake: Lake, source: str, table_id: str) -> datetime | None:
@@ -122,14 +137,6 @@ def merge_history(lake: Lake, source: str, table_id: str) -> list[dict[str, str]
             ours = {name: value for name, value in properties.items() if name.startswith("cdc.")}
             history.append({"snapshot-id": str(snapshot.snapshot_id), "committed-at": at, **ours})
     return history
-
-
-def _is_ours(table: Table) -> bool:
-    """Whether each delete file belongs to one data file and repeats no position, so that counts subtract."""
-    return all(
-        snapshot.summary is None or summary.BATCH_ID in snapshot.summary.additional_properties
-        for snapshot in table.metadata.snapshots
-    )
 
 
 def _soft_deleted(lake: Lake, table: Table) -> int:

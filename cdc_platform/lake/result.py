@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from cdc_platform.lake.quarantine import QuarantineItem
 from cdc_platform.raw.files import RawFile
+
+if TYPE_CHECKING:
+    from cdc_platform.lake.maintenance.run import MaintenanceResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class MergeResult:
     watermark: datetime | None = None
     attempts: int = 1
     seconds: Mapping[str, float] = field(default_factory=dict)
+    #: What was rewritten or expired right after it, by the table's policy; None when nothing was due.
+    maintenance: MaintenanceResult | None = None
 
     @property
     def files_quarantined(self) -> int:

@@ -47,6 +47,12 @@ class GroupResult:
     seconds: float
     skipped: str | None = None
 
+    @classmethod
+    def expected(cls, group: Group) -> GroupResult:
+        """Return what a dry run knows of ``group``: its files, not what they become."""
+        live = group.rows - group.deleted
+        return cls(len(group.files), 0, group.bytes, 0, live, group.deleted, 0, None, 0, 0.0)
+
 
 def commit_compaction(
     lake: Lake, plan: CompactionPlan, *, attempts: int, each: Callable[[GroupResult], None] = lambda _: None

@@ -17,12 +17,10 @@ from typing import Any
 from pyiceberg.table import Table
 
 from cdc_platform.config.maintenance import CompactionOptions
-from cdc_platform.lake.base_files import BaseFile, bounds
+from cdc_platform.lake.base_files import BaseFile, bounds, target_size
 from cdc_platform.lake.live_rows import LiveFiles, live_files
 
 _MB = 1024 * 1024
-_TARGET_FILE_SIZE = "write.target-file-size-bytes"
-_DEFAULT_TARGET = 128 * _MB
 #: Small files are of one tier while none is this many times the size of another.
 _TIER = 8
 _SMALLEST_TIER = 64 * 1024
@@ -79,11 +77,6 @@ def plan_compaction(
     if most_bytes is not None:
         groups = list(_affordable(groups, most_bytes))
     return CompactionPlan(table, live, tuple(groups))
-
-
-def target_size(table: Table) -> int:
-    """Return the size in bytes the table's data files should have."""
-    return int(table.properties.get(_TARGET_FILE_SIZE, _DEFAULT_TARGET))
 
 
 def deleted_rows(file: BaseFile) -> int:

@@ -14,10 +14,10 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from cdc_platform.errors import MergeError
-from cdc_platform.lake.base_files import BaseFile
+from cdc_platform.lake.base_files import BaseFile, target_size
 from cdc_platform.lake.data_files import PARTITION_PREFIX, DataFileWriter, write_position_deletes
 from cdc_platform.lake.live_rows import FILE, POS, LiveFiles, deleted_places_sql
-from cdc_platform.lake.maintenance.compaction_plan import Group, sort_columns, target_size
+from cdc_platform.lake.maintenance.compaction_plan import Group, sort_columns
 from cdc_platform.lake.maintenance.proof import Digest, digest, require_same
 from cdc_platform.lake.partitions import partition_expressions
 from cdc_platform.naming import quoted
