@@ -24,7 +24,7 @@ from random import Random
 from typing import Any
 
 from cdc_platform.config.model import EngineConfig, TableConfig
-from cdc_platform.lake import quarantine
+from cdc_platform.lake import direct_load, quarantine
 from cdc_platform.lake.catalog import Lake, open_lake
 from cdc_platform.lake.merge import merge
 from cdc_platform_tests.crash.boundaries import Points, wrap
@@ -32,6 +32,7 @@ from cdc_platform_tests.crash.inspection import SOURCE, orphans, rows_of, state_
 from cdc_platform_tests.crash.workload import SHAPES, Life, Round, Shape, State
 from cdc_platform_tests.lake.conftest import lake_config
 
+LEAST_ROWS = direct_load.LEAST_ROWS
 #: A child that takes longer hangs.
 DEADLINE_SECONDS = 180.0
 
@@ -242,6 +243,7 @@ def run(folder: Path, shapes: Sequence[Shape], kills: int, seed: int) -> Iterato
     """Kill ``kills`` merges, divided among the shapes; yield what each gave."""
     points: Counter[str] = Counter()
     for number, shape in enumerate(shapes):
+        direct_load.LEAST_ROWS = 4 if shape.name == "direct" else LEAST_ROWS
         mine = kills // len(shapes) + (number < kills % len(shapes))
         yield shape, CrashTest(shape, folder / shape.name, seed, points).run(mine)
 

@@ -84,7 +84,8 @@ def orphans(lake: Lake, config: TableConfig) -> list[Path]:
 def _is_kept(path: Path, objects: Path) -> bool:
     """Whether a file is one that no snapshot needs to name: a lock, or an object of intake and quarantine."""
     if path.name.startswith("."):
-        return path.name == ".lock"
+        # at most one of each a folder
+        return path.name == ".lock" or path.name.startswith(".writing-")
     folder = path.relative_to(objects).parts[0] if path.is_relative_to(objects) else ""
     return folder in ("quarantine", "windows", "loads.json")
 

@@ -52,6 +52,8 @@ SHAPES = (
     Shape("soft", {**KEY, "delete_mode": "soft"}),
     Shape("partitioned", {**KEY, "partition_by": ("region", "bucket(3, id)")}),
     Shape("loaded", KEY, loads=2),
+    #: As the last, its load files written as they are read: the harness lowers the size that takes.
+    Shape("direct", KEY, loads=2),
     Shape("evolving", KEY, columns=2),
     Shape("faulty", KEY, faults=2),
     Shape("appended", {"merge_key": (), "no_key": "append"}),
