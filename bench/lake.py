@@ -40,7 +40,7 @@ from cdc_platform.pipeline import Platform, complete_load, merge_table, take_in
 LOADS = "loads"
 #: The base table of a larger data set is made of so many LOAD files at a time, as DMS's would come in.
 _FILES_AT_ONCE = 10
-_CATALOG, _OBJECTS = "catalog.sqlite", "_cdc"
+_CATALOG, _OBJECTS, _INDEXES = "catalog.sqlite", "_cdc", "key-indexes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,13 @@ class BenchLake:
             shutil.copytree(pristine / _OBJECTS, self.warehouse / _OBJECTS)
         for name in self._table_files() - set(json.loads((pristine / "files.json").read_text())):
             (self.warehouse / name).unlink()
-        shutil.rmtree(self.folder / "spill", ignore_errors=True)
+        for path in (self.folder / "spill").glob("*"):
+            if path.name != _INDEXES:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def forget_indexes(self) -> None:
+        """Remove the key indexes, which outlive ``reset`` as the data files they are of do."""
+        shutil.rmtree(self.folder / "spill" / _INDEXES, ignore_errors=True)
 
     def place(self, change_files: Sequence[Path]) -> None:
         """Make ``change_files`` appear in the raw location."""

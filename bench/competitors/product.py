@@ -11,10 +11,11 @@ from bench.lake import BenchLake, checked, merge_changes
 
 
 def merge(task: Task) -> Answer:
-    """Merge once cold, then ``repeat`` times warm."""
+    """Merge once cold (a fresh process, and no key index of the table yet), then ``repeat`` times warm."""
     lake = BenchLake.of(task)
     files = lake.data.change_files(task.changes, task.kind)
     runs, laps = [], []
+    lake.forget_indexes()
     for _ in range(task.repeat + 1):
         lake.reset()
         lake.place(files)
