@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
+from cdc_platform.config.maintenance import CompactionOptions
 from cdc_platform.config.model import TableConfig
 from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.maintenance.compaction import commit_compaction
+from cdc_platform.lake.maintenance.compaction_plan import plan_compaction
 
 SOURCE = "histories"
 
@@ -52,7 +55,16 @@ def _set_metrics(lake: Lake, table: TableConfig, mode: str) -> None:
             transaction.set_properties({"write.metadata.metrics.default": mode} | dict.fromkeys(names, mode))
 
 
+def compact(lake: Lake, table: TableConfig) -> None:
+    """Rewrite every two files of a partition into one, and every file a row of which is deleted."""
+    base = lake.load(SOURCE, table.id)
+    if base is not None:
+        options = CompactionOptions(min_files=2, min_deleted_rows=1, delete_debt=0.01)
+        commit_compaction(lake, plan_compaction(base, options), attempts=2)
+
+
 AFTERWARDS: dict[str, Callable[[Lake, TableConfig], None]] = {
+    "compact": compact,
     "drop statistics": without_statistics,
     "cut statistics": short_statistics,
 }

@@ -169,7 +169,7 @@ def _random_steps(random: Random, files: tuple[File, ...]) -> tuple[Step, ...]:
             groups[random.randrange(count)].append(file.name)
     for group in groups:
         random.shuffle(group)
-    afterwards = ("", *AFTERWARDS) if random.random() < 0.4 else ("",)
+    afterwards = ("", "", "compact", *AFTERWARDS) if random.random() < 0.4 else ("",)
     return tuple(
         Step(tuple(group), completes=random.random() < 0.7, then=random.choice(afterwards))
         for group in groups

@@ -34,10 +34,10 @@ class Word:
 
 @dataclass(frozen=True)
 class Expected:
-    """The rows a table must show, and those it may show: deleted, with an image of a superseded load."""
+    """The rows a table must show, and those it may show: deleted, with some image of a superseded load."""
 
     rows: dict[int, Shown]
-    optional: dict[int, Shown]
+    optional: dict[int, list[Shown]]
 
 
 def words_of(records: list[Record], generation: int) -> Iterable[tuple[int, Word]]:
@@ -69,7 +69,7 @@ def expected(deliveries: Iterable[tuple[list[Record], int]], complete: int, *, s
         for key, word in words_of(records, generation):
             words.setdefault(key, []).append(word)
     rows: dict[int, Shown] = {}
-    optional: dict[int, Shown] = {}
+    optional: dict[int, list[Shown]] = {}
     for key, said in words.items():
         newest = max(said, key=lambda word: (word.place, not word.deletes))
         images = [word for word in said if not word.deletes]
@@ -79,6 +79,8 @@ def expected(deliveries: Iterable[tuple[list[Record], int]], complete: int, *, s
             rows[key] = Shown(newest.op, newest.place, newest.row, newest.place)
         elif soft and images:
             image = max(images, key=lambda word: word.place)
-            kept = rows if image.place[0] >= complete else optional
-            kept[key] = Shown("D", newest.place, image.row, image.place)
+            if image.place[0] >= complete:
+                rows[key] = Shown("D", newest.place, image.row, image.place)
+            else:
+                optional[key] = [Shown("D", newest.place, word.row, word.place) for word in images]
     return Expected(rows, optional)
