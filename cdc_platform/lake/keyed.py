@@ -153,7 +153,7 @@ class KeyedRule:
     def _judge(self, known: str, floor: Position | None) -> None:
         """Make ``fates``; ``known`` is SQL for what the table has of each key."""
         join = f"LEFT JOIN {known} k USING ({self._keys}) LEFT JOIN tombs t USING ({self._keys})"
-        self._con.execute(self._soft_fates(join) if self._soft else self._hard_fates(join, floor))
+        self._con.execute(self._soft_fates(join, floor) if self._soft else self._hard_fates(join, floor))
 
     def _count(self, table: str, where: str = "true") -> int:
         row = self._con.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()
@@ -191,11 +191,7 @@ class KeyedRule:
         )
 
     def _hard_fates(self, join: str, floor: Position | None) -> str:
-        lost = ""
-        if floor is not None:
-            above = _is_above("l", str(floor.generation), f"{floor.sequence}::DECIMAL(38, 0)")
-            doubt = f"NOT l.deletes AND k.file IS NULL AND t.generation IS NULL AND NOT {above}"
-            lost = f"WHEN {doubt} AND l.file NOT IN (SELECT file FROM released) THEN 'lost'"
+        lost = f"WHEN {self._doubt(floor)} THEN 'lost'" if floor is not None else ""
         beats_row = _is_above("l", "coalesce(k.generation, -1)", "coalesce(k.position, -1)")
         beats_tomb = _is_above("l", "coalesce(t.generation, -1)", "coalesce(t.position, -1)")
         return f"""CREATE TABLE fates AS
@@ -209,7 +205,16 @@ class KeyedRule:
                         WHEN l.deletes THEN 'delete' ELSE 'upsert' END AS fate
             FROM latest l {join}"""
 
-    def _soft_fates(self, join: str) -> str:
+    def _doubt(self, floor: Position) -> str:
+        """Return the condition that a forgotten delete may be newer than an upsert of a key without a row.
+
+        A tombstone of the key says nothing here: it may be of a late delete, older than the forgotten one.
+        """
+        above = _is_above("l", str(floor.generation), f"{floor.sequence}::DECIMAL(38, 0)")
+        exempt = "l.file IN (SELECT file FROM released)"
+        return f"NOT l.deletes AND k.file IS NULL AND NOT {above} AND NOT {exempt}"
+
+    def _soft_fates(self, join: str, floor: Position | None) -> str:
         """A deleted row stays, with its last image, which an older event found later may still better."""
         self._con.execute(f"CREATE TABLE images AS {self._newest('NOT deletes')}")
         buried = (
@@ -231,14 +236,16 @@ class KeyedRule:
                        k.op AS base_op, i.updates AS updates,
                        k.committed_at AS base_committed_at,
                        greatest({stored}, {buried}) AS there,
-                       t.committed_at AS tomb_committed_at, t.happened_at AS tomb_at, {shown} AS shown
+                       t.committed_at AS tomb_committed_at, t.happened_at AS tomb_at, {shown} AS shown,
+                       {self._doubt(floor) if floor is not None else "false"} AS in_doubt
                 FROM latest l LEFT JOIN images i USING ({self._keys}) {join}),
             weighed AS (
                 SELECT *, here > there AS newer, image > shown AS better,
                        CASE WHEN here > there THEN deletes ELSE coalesce(base_op, 'D') = 'D' END AS is_deleted
                 FROM found),
             named AS (
-                SELECT *, CASE WHEN NOT is_deleted THEN CASE WHEN newer THEN 'upsert' ELSE 'stale' END
+                SELECT *, CASE WHEN newer AND in_doubt THEN 'lost'
+                               WHEN NOT is_deleted THEN CASE WHEN newer THEN 'upsert' ELSE 'stale' END
                                WHEN NOT newer AND NOT better THEN 'stale'
                                WHEN event IS NULL AND NOT has_row THEN 'delete'
                                ELSE 'shadow' END AS fate

@@ -35,6 +35,7 @@ from cdc_platform.lake.quarantine import (
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.lake.result import MergeCounts
 from cdc_platform.lake.rules import (
+    DECIDED_ONE_BY_ONE,
     REASONS,
     Decision,
     check_declaration,
@@ -271,9 +272,11 @@ class _Planner:
         reader = self.con.execute(f"FROM set_aside ORDER BY {EVENT}").to_arrow_reader(MAX_REJECTED_ROWS)
         for batch in reader:
             for values in batch.to_pylist():
-                staged = found.setdefault(values[FILE], by_index[values[FILE]])
+                staged = by_index[values[FILE]]
                 item = _item(staged, values)
                 items.append(item)
+                if values["cause"] not in DECIDED_ONE_BY_ONE:
+                    found[values[FILE]] = staged
                 try:
                     staged.reject(item)
                 except UnreadableRawFile as e:

@@ -23,6 +23,9 @@ from cdc_platform.naming import quoted
 #: Why a rule sets an event aside: cause → (reason, mend).
 REASONS = {**keyed.REASONS, **partial.REASONS, **no_key.REASONS}
 
+#: Causes that are no fault of the file's: however many of its rows have one, each is decided by itself.
+DECIDED_ONE_BY_ONE = frozenset(keyed.REASONS)
+
 #: Below every position: with it as the oldest, stored positions are read in every candidate file.
 _LOWEST = Position(-1, -1)
 

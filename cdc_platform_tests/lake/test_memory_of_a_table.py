@@ -53,10 +53,10 @@ def test_a_missing_manifest_is_said_with_its_place(bench: Bench) -> None:
         read_applied(bench.lake.load(SOURCE, bench.config.id), objects)
 
 
-def forgetful(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def forgetful(bench: Bench, monkeypatch: pytest.MonkeyPatch, **options: str) -> Bench:
     """Return a table that has deleted key 1 and then forgotten it, a month of changes later."""
     monkeypatch.setattr(tombstones, "GATHER_AT", 2)
-    table = bench.with_table(tombstone_horizon_days=30)
+    table = bench.with_table(tombstone_horizon_days=30, **options)
     table.merge(change_file("a", Change("D", {"id": 1}, 20, committed_at=EPOCH)))
     much_later = EPOCH + timedelta(days=31)
     table.merge(change_file("b", Change("D", {"id": 2}, 30, committed_at=much_later)))
@@ -86,6 +86,37 @@ def test_an_event_in_doubt_is_applied_when_an_operator_says_so(
     table.merge(late)
 
     assert [(1, "?"), (3, "new"), (4, "new")] == table.rows()
+
+
+def test_an_older_delete_that_comes_late_does_not_stand_for_the_forgotten_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = forgetful(bench, monkeypatch)
+    table.merge(change_file("late delete", ("D", 1, None, 8)))
+    table.merge(change_file("late", ("I", 1, "deleted since", 10), ("I", 3, "new", 40)))
+
+    assert [(3, "new")] == table.rows()
+    assert 1 == len(list_items(table.lake, SOURCE, table.config.id))
+
+
+def test_a_table_that_keeps_deleted_rows_does_not_guess_about_forgotten_ones_either(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = forgetful(bench, monkeypatch, delete_mode="soft")
+    table.merge(change_file("late", ("I", 1, "?", 10), ("I", 3, "new", 40)))
+
+    assert [(3, "new")] == table.rows()
+    assert 1 == len(list_items(table.lake, SOURCE, table.config.id))
+
+
+def test_each_event_in_doubt_is_decided_by_itself_however_many_a_file_has(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = forgetful(bench, monkeypatch)
+    table.merge(change_file("late", ("I", 1, "?", 10), ("I", 4, "?", 11), ("I", 3, "new", 40)))
+
+    assert [(3, "new")] == table.rows()
+    assert [0, 1] == [item.row for item in list_items(table.lake, SOURCE, table.config.id)]
 
 
 def test_gathered_deletes_are_still_remembered_within_the_horizon(
