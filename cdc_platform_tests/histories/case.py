@@ -69,6 +69,8 @@ class Case:
     late_loads: bool = False
     #: Names of limits that are lowered, see ``afterwards.TUNINGS``.
     tuned: tuple[str, ...] = ()
+    #: Whether a day lies between two transactions, and deletes are forgotten after two.
+    forgets: bool = False
     seed: int | None = None
 
     def life(self) -> Life:
@@ -90,6 +92,18 @@ def random_case(seed: int) -> Case:
         late_loads=random.random() < 0.3,
         tuned=tuple(name for name in TUNINGS if random.random() < 0.25),
         seed=seed,
+    )
+
+
+def random_forgetful_case(seed: int) -> Case:
+    """Return the case of a seed whose table forgets its deletes before all files have come."""
+    case = random_case(seed)
+    kind = "change-sequence" if case.shape.kind == "file-time" else case.shape.kind
+    return replace(
+        case,
+        shape=replace(case.shape, kind=kind),
+        tuned=tuple({*case.tuned, "gather tombstones"}),
+        forgets=True,
     )
 
 

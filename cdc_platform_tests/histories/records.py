@@ -19,7 +19,6 @@ from cdc_platform_tests.histories.source import Life, Row
 from cdc_platform_tests.lake.memory_files import EPOCH, Change, MemoryFile, Rejected, accepted, memory_file
 
 _KEY_TYPES = {"text": pa.string(), "decimal": pa.decimal128(20, 0)}
-_EPOCH_US = 1_714_521_600_000_000
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def _changes(case: Case, life: Life, file: File) -> list[Record]:
         transaction = life.transactions.get(number)
         for place, event in enumerate(transaction.events if transaction else ()):
             if transaction is not None and start <= place and (stop is None or place < stop):
-                sequence = _sequence(kind_of(case, file), transaction.moment, place, file.minute, len(found))
+                sequence = _sequence(case, file, transaction.moment, place, len(found))
                 record = Record(
                     event.op, event.key, event.row, sequence, transaction.moment, event.before, event.pair
                 )
@@ -78,12 +77,17 @@ def _changes(case: Case, life: Life, file: File) -> list[Record]:
     return found
 
 
-def _sequence(kind: str, moment: int, place: int, minute: int, row: int) -> int:
-    file_ms = _EPOCH_US // 1000 + minute * 60_000
+def _sequence(case: Case, file: File, moment: int, place: int, row: int) -> int:
+    kind = kind_of(case, file)
     if kind == "change-sequence":
         return (2_024_050_100_000_000 + moment) * 10**22 + place * 10
-    commit = _EPOCH_US + moment * 1_000_000 if kind == "commit-time" else 0
-    return commit * 10**22 + file_ms * 10**9 + row
+    commit = (EPOCH + _since_epoch(case, moment)).timestamp() if kind == "commit-time" else 0
+    file_ms = (int(EPOCH.timestamp()) + file.minute * 60) * 1000
+    return int(commit) * 10**6 * 10**22 + file_ms * 10**9 + row
+
+
+def _since_epoch(case: Case, moment: int) -> timedelta:
+    return timedelta(days=moment) if case.forgets else timedelta(seconds=moment)
 
 
 def kind_of(case: Case, file: File) -> str:
@@ -96,7 +100,7 @@ def kind_of(case: Case, file: File) -> str:
 def committed_at(case: Case, file: File, moment: int | None) -> datetime | None:
     if moment is None or kind_of(case, file) == "file-time":
         return None
-    return EPOCH + timedelta(seconds=moment)
+    return EPOCH + _since_epoch(case, moment)
 
 
 def input_of(case: Case, life: Life, file: File, generation: int, *, mended: bool = True) -> MergeInput:

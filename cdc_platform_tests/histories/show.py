@@ -21,6 +21,7 @@ def _lines(case: Case) -> Iterator[str]:
     options += ["soft deletes"] if shape.soft else []
     options += ["changes come before their load is known"] if case.late_loads else []
     options += [f"merges tuned to {', '.join(case.tuned)}"] if case.tuned else []
+    options += ["a day between two transactions, deletes forgotten after two"] if case.forgets else []
     yield f"  {'; '.join(options) or 'no options'}"
     keys = sorted(_keys(case, life))
     yield "  keys: " + ", ".join(f"{key} = {'|'.join(map(repr, shape.key_values(key)))}" for key in keys)

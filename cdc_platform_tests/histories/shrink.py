@@ -73,6 +73,8 @@ def _plainer(case: Case) -> Iterator[Case]:
             yield replace(case, steps=_with(case.steps, number, fewer))
     for number in range(len(case.tuned)):
         yield replace(case, tuned=_without(case.tuned, number))
+    if case.forgets:
+        yield replace(case, forgets=False)
     if case.late_loads:
         yield replace(case, late_loads=False)
     for number, step in enumerate(case.steps):

@@ -10,10 +10,11 @@ import os
 
 import pytest
 
+from cdc_platform_tests.histories.case import random_forgetful_case
 from cdc_platform_tests.histories.faults import random_quarantine_case
 from cdc_platform_tests.histories.soak import failures
 
-HISTORIES = int(os.environ.get("CDC_HYPOTHESIS_EXAMPLES", "80"))
+HISTORIES = int(os.environ.get("CDC_HYPOTHESIS_EXAMPLES", "60"))
 FIRST = int(os.environ.get("CDC_FIRST_SEED", "0"))
 #: The seeds are dealt out, for several processes to share.
 PARTS = 4
@@ -31,3 +32,8 @@ def test_any_order_and_repetition_of_files_gives_the_source_table(part: int) -> 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_what_comes_out_of_quarantine_never_overtakes_newer_data(part: int) -> None:
     assert None is next(failures(seeds(part)[::2], make=random_quarantine_case), None)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_what_is_older_than_the_remembered_deletes_is_never_guessed(part: int) -> None:
+    assert None is next(failures(seeds(part)[1::2], make=random_forgetful_case), None)
