@@ -10,7 +10,7 @@ from enum import StrEnum
 from cdc_platform.config.model import Images
 from cdc_platform.events import Position
 from cdc_platform.lake.applied import AppliedRecord, BatchManifest
-from cdc_platform.lake.quarantine import QuarantineItem, QuarantineState, quarantine_id
+from cdc_platform.lake.quarantine import QuarantineItem, QuarantineState, quarantine_id, released_item
 from cdc_platform.row_events import RawEvent
 
 #: Before every batch whose record is kept.
@@ -64,7 +64,7 @@ class Fates:
         self._replayed: dict[str, int] = {}
         for number, manifest in enumerate(reversed(newest_first)):
             self._files |= {(file.key, file.etag, file.generation): number for file in manifest.files}
-            self._replayed |= dict.fromkeys(manifest.replayed, number)
+            self._replayed |= dict.fromkeys(map(released_item, manifest.replayed), number)
 
     def of(self, events: Sequence[RawEvent]) -> Iterator[HistoryEvent]:
         """Yield ``events`` in their order with their fates."""
@@ -91,16 +91,14 @@ class Fates:
         version = (event.file.file.key, event.file.file.etag)
         for item_id in (quarantine_id(*version, event.row), quarantine_id(*version, None)):
             item = self._items.get(item_id)
-            if item is None or item_id in self._replayed:
-                continue
-            if item.row is None and self._record.holds(event.file):
+            if item is None or (item.row is None and self._record.holds(event.file)):
                 continue
             match item.state:
                 case QuarantineState.OPEN:
                     return Fate.QUARANTINED
                 case QuarantineState.DISCARDED:
                     return Fate.DISCARDED
-                case QuarantineState.RELEASED:
+                case QuarantineState.RELEASED if item.release not in self._record.replayed:
                     return Fate.PENDING
         return None if self._record.holds(event.file) else Fate.PENDING
 

@@ -16,6 +16,7 @@ from cdc_platform.cli import (
     maintaining,
     quarantine,
     reconciling,
+    rolling_back,
     services,
     showing,
     sources,
@@ -63,6 +64,7 @@ maintaining.register(app)
 reconciling.register(app)
 showing.register(app)
 inspecting.register(app)
+rolling_back.register(app)
 sources.register(app)
 configure.register(app)
 quarantine.register(app)

@@ -40,9 +40,16 @@ def chosen_tables(
 
 
 def one_table(platform: Platform, name: str) -> tuple[str, TableConfig]:
-    """Return the table that ``id`` or ``source/id`` names. Raises ConfigError when it is none or several."""
+    """Return the table that ``id`` or ``source/id`` names, also one that is not active.
+
+    Raises ConfigError when it is none or several.
+    """
     source, slash, table_id = name.rpartition("/")
-    found = chosen_tables(platform, source if slash else None, [table_id])
+    sources = {source: platform.source(source)} if slash else platform.config.sources
+    found = [(one, table) for one, its in sources.items() for table in its.tables if table.id == table_id]
+    if not found:
+        there = ", ".join(sorted(table.id for its in sources.values() for table in its.tables)) or "none"
+        raise ConfigError("cdc", [("TABLE", f"there is no table {table_id!r}", f"tables: {there}")])
     if len(found) > 1:
         names = " or ".join(f"{one}/{table.id}" for one, table in found)
         raise ConfigError("cdc", [("TABLE", f"{name!r} is a table of several sources", f"write {names}")])

@@ -129,8 +129,11 @@ def manifest_objects(batch_id: str) -> tuple[str, str]:
 def read_applied(table: Table | None, objects: ObjectStore) -> AppliedRecord:
     """Return the record as of ``table``'s current snapshot. Raises MergeError when a manifest is missing."""
     path = record_path(table) if table is not None else None
-    if table is None or path is None:
-        return AppliedRecord()
+    return read_record(table, objects, path) if table is not None and path is not None else AppliedRecord()
+
+
+def read_record(table: Table, objects: ObjectStore, path: str) -> AppliedRecord:
+    """Return the record as of the batch with this manifest. Raises MergeError when one is missing."""
     files: dict[FileIdentity, int] = {}
     replayed: set[str] = set()
     newest: BatchManifest | None = None

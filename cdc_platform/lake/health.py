@@ -10,10 +10,10 @@ from typing import Any
 from pyiceberg.table import Table
 
 from cdc_platform.config.model import DeleteMode, TableConfig
-from cdc_platform.lake import summary
 from cdc_platform.lake.applied import AppliedRecord, read_applied
 from cdc_platform.lake.base_files import BaseFile, target_size
 from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.lineage import snapshot_history
 from cdc_platform.lake.live_rows import live_files, live_sql
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.naming import quoted
@@ -127,15 +127,19 @@ def applied_record(lake: Lake, source: str, table_id: str) -> AppliedRecord:
 
 
 def merge_history(lake: Lake, source: str, table_id: str) -> list[dict[str, str]]:
-    """Return the ``cdc.*`` properties of each merge's snapshot, oldest first, with its id and time."""
+    """Return the ``cdc.*`` properties of each merge's snapshot, oldest first, with its id and time.
+
+    Merges that were rolled back are not in it.
+    """
     base = lake.load(source, table_id)
     history = []
-    for snapshot in base.metadata.snapshots if base is not None else []:
-        properties = snapshot.summary.additional_properties if snapshot.summary else {}
-        if summary.BATCH_ID in properties:
-            at = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    for one in reversed(snapshot_history(base)) if base is not None else ():
+        snapshot = base.snapshot_by_id(one.snapshot_id) if base is not None else None
+        properties = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
+        if one.batch_id is not None and one.committed_at is not None:
+            at = one.committed_at.isoformat(timespec="milliseconds")
             ours = {name: value for name, value in properties.items() if name.startswith("cdc.")}
-            history.append({"snapshot-id": str(snapshot.snapshot_id), "committed-at": at, **ours})
+            history.append({"snapshot-id": str(one.snapshot_id), "committed-at": at, **ours})
     return history
 
 

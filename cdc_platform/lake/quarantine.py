@@ -80,6 +80,11 @@ def quarantine_id(key: str, etag: str, row: int | None) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+def released_item(release: str) -> str:
+    """Return the id of the item whose release is named so."""
+    return release.partition("@")[0]
+
+
 def item_of(
     accepted: AcceptedFile,
     row: int | None,
@@ -163,6 +168,17 @@ def mark_replayed(objects: ObjectStore, items: Iterable[QuarantineItem]) -> None
     """Close the released items a merge has applied."""
     for item in items:
         _close(objects, item.id, (QuarantineState.RELEASED,), QuarantineState.REPLAYED)
+
+
+def release_again(objects: ObjectStore, item_ids: Iterable[str]) -> list[QuarantineItem]:
+    """Open replayed items for the next merge, because their replay is taken back; return which they are."""
+    opened = []
+    for item_id in item_ids:
+        stored = objects.read(_name(item_id))
+        if stored is not None and _item(stored.data).state is QuarantineState.REPLAYED:
+            opened.append(_item(stored.data))
+            _close(objects, item_id, (QuarantineState.REPLAYED,), QuarantineState.RELEASED)
+    return opened
 
 
 def mark_replaced(objects: ObjectStore, items: Iterable[QuarantineItem]) -> None:

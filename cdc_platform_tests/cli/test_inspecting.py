@@ -76,7 +76,7 @@ def files(told: dict[str, int]) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("unknown",), "there is no active table 'unknown'"),
+        (("unknown",), "there is no table 'unknown'"),
         (("orders", "--key", "x"), "'x' is not a value of id, which is BIGINT"),
         (("orders", "--history"), "name the row by --key or --position"),
         (("orders", "--key", "1", "--position", "1:1"), "--position is given as well"),
