@@ -73,7 +73,8 @@ def _failure(code: int, errors: str, is_late: bool, timeout: float) -> str | Non
         return f"not finished after {timeout:.0f} s"
     if code:
         last = [line for line in errors.strip().splitlines() if line.strip()] or [f"exit code {code}"]
-        return last[-1][:500]
+        how = f"ended by signal {-code}: " if code < 0 else ""
+        return f"{how}{last[-1].strip()}"[:500]
     return None
 
 

@@ -15,21 +15,21 @@ Changes are 75 % updates, 20 % deletes and 5 % inserts, one a key, of keys drawn
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from bench.rows import VALUES, VARIANTS, Variant, key_sql, values_sql
+from bench.dms_files import LOADED_AT, change_rows, load_rows, write_as_dms
+from bench.rows import VARIANTS, Variant
 from cdc_platform.formats.dms_names import change_file_key, load_file_key
 
 SOURCE, SCHEMA, TABLE = "bench", "public", "booking"
@@ -37,17 +37,16 @@ WORKDIR = Path(os.environ.get("CDC_BENCH_WORKDIR", ".cdc/bench"))
 SIZES = (10_000, 100_000, 1_000_000)
 KINDS = ("random", "recent")
 
-LOADED_AT = datetime(2026, 1, 5, tzinfo=UTC)
 _LOAD_FILE_ROWS = 1_000_000
 _CHANGE_FILE_ROWS = 250_000
-#: DMS's RowGroupLength.
-_GROUP_ROWS = 10_000
 #: Raw files, base table and what spills while it is made.
 _BYTES_PER_ROW = 350
 _UPDATES, _INSERTS = 0.75, 0.05
 #: ``recent`` changes fall on so many of the newest rows, whatever the table's size.
 _RECENT_ROWS = 1_000_000
 _HASHES = 2**64
+#: The locks of the data sets this process uses.
+_TAKEN: dict[Path, IO[str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +83,27 @@ class DataSet:
 
 
 def data_set(workdir: Path, key: str, rows: int) -> DataSet:
-    """Return the data set of that key and size, with its full load, which is made when it is not there."""
+    """Return the data set of that key and size, with its full load, which is made when it is not there.
+
+    Only one process at a time gets it: two would put each other's table back.
+    """
     found = DataSet(workdir.resolve() / f"{key}-{rows}", VARIANTS[key], rows)
+    _take(found.folder)
     make_load(found)
     return found
+
+
+def _take(folder: Path) -> None:
+    """Lock a data set for as long as this process lives. Ends the run when another has it."""
+    if folder in _TAKEN:
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = (folder.parent / f".{folder.name}.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit(f"another run is using {folder} → wait for it, or give another --workdir") from None
+    _TAKEN[folder] = lock
 
 
 def make_load(data: DataSet) -> None:
@@ -102,7 +118,7 @@ def make_load(data: DataSet) -> None:
         height = min(_LOAD_FILE_ROWS, max(1, -(-data.rows // 2)))
         for number, start in enumerate(range(0, data.rows, height), 1):
             path = data.raw / load_file_key(SCHEMA, TABLE, number)
-            _write(path, _load_rows(con, data.variant, start, min(start + height, data.rows)))
+            write_as_dms(path, load_rows(con, data.variant, start, min(start + height, data.rows)))
             stamp = (LOADED_AT + timedelta(seconds=number)).timestamp()
             os.utime(path, (stamp, stamp))
             say(f"{data.folder.name}: {min(start + height, data.rows):,} of {data.rows:,} rows", started)
@@ -125,7 +141,7 @@ def make_changes(data: DataSet, changes: int, kind: str = "random", series: int 
                 at = _changed_at(series) + timedelta(minutes=number + 1)
                 name = Path(change_file_key(SCHEMA, TABLE, at)).name
                 end = min(start + _CHANGE_FILE_ROWS, changes)
-                _write(partial / name, _change_rows(con, data.variant, start, end, at, series))
+                write_as_dms(partial / name, change_rows(con, data.variant, start, end, at, series))
                 os.utime(partial / name, (at.timestamp(), at.timestamp()))
         partial.replace(folder)
         say(f"{data.folder.name}: {changes:,} {kind} changes", started)
@@ -187,67 +203,6 @@ def _choose(con: duckdb.DuckDBPyConnection, rows: int, changes: int, kind: str, 
             SELECT i, 'I' FROM range({rows}, {rows + counts["I"]}) r(i))
         SELECT row_number() OVER (ORDER BY {order}) - 1 AS j, i, op FROM changed"""
     )
-
-
-def _load_rows(
-    con: duckdb.DuckDBPyConnection, variant: Variant, start: int, end: int
-) -> pa.RecordBatchReader:
-    transferred = f"TIMESTAMP '{LOADED_AT:%Y-%m-%d %H:%M:%S}' + to_microseconds(i + 1)"
-    before = ", ".join(f"NULL AS BI_{name}" for name in variant.key)
-    query = (
-        f"SELECT {transferred} AS dms_timestamp, {key_sql(variant)}, {values_sql(0)}, "
-        f"NULL AS cdc_change_seq, NULL AS cdc_stream_position, {before} FROM range({start}, {end}) r(i)"
-    )
-    return _as_dms(con.execute(query).to_arrow_reader(_GROUP_ROWS * 10), _schema(variant, has_op=False))
-
-
-def _change_rows(
-    con: duckdb.DuckDBPyConnection, variant: Variant, start: int, end: int, at: datetime, series: int
-) -> pa.RecordBatchReader:
-    """Return rows ``start`` to ``end`` of the changes: a delete carries only its key."""
-    begin = f"TIMESTAMP '{at - timedelta(minutes=1):%Y-%m-%d %H:%M:%S}'"
-    moment = f"({begin} + to_microseconds((j - {start}) * 60000000 // {end - start}))"
-    values = ", ".join(f"CASE WHEN op <> 'D' THEN v.{name} END AS {name}" for name in VALUES)
-    before = ", ".join(f"CASE WHEN op <> 'I' THEN v.{name} END AS BI_{name}" for name in variant.key)
-    sequence = (
-        f"strftime({moment}, '%Y%m%d%H%M%S') || '00' || lpad((j + {series * 10**10})::VARCHAR, 19, '0')"
-    )
-    query = f"""SELECT op AS Op, {moment} AS dms_timestamp, {", ".join(variant.key)}, {values},
-            {sequence} AS cdc_change_seq, '0/' || hex(16777216 + j * 96) AS cdc_stream_position, {before}
-        FROM (SELECT j, i, op, {key_sql(variant)}, {values_sql(series)} FROM chosen
-              WHERE j >= {start} AND j < {end}) v ORDER BY j"""
-    return _as_dms(con.execute(query).to_arrow_reader(_GROUP_ROWS * 10), _schema(variant, has_op=True))
-
-
-def _schema(variant: Variant, *, has_op: bool) -> pa.Schema:
-    text = pa.string()
-    heads: list[Any] = [pa.field("Op", text)] if has_op else []
-    heads.append(pa.field("dms_timestamp", text, nullable=False))
-    added = [pa.field(name, text) for name in ("cdc_change_seq", "cdc_stream_position")]
-    before = [pa.field(f"BI_{name}", kind) for name, kind in variant.types.items()]
-    own = [pa.field(name, kind) for name, kind in variant.columns.items()]
-    return pa.schema([*heads, *own, *added, *before])
-
-
-def _as_dms(rows: pa.RecordBatchReader, schema: pa.Schema) -> pa.RecordBatchReader:
-    def batches() -> Iterator[pa.RecordBatch]:
-        for batch in rows:
-            yield pa.RecordBatch.from_arrays(
-                [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)],
-                schema=schema,
-            )
-
-    return pa.RecordBatchReader.from_batches(schema, batches())
-
-
-def _write(path: Path, rows: pa.RecordBatchReader) -> None:
-    """Write as DMS: no Arrow schema in the footer, 10,000 rows in a group, no compression."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with pq.ParquetWriter(partial, rows.schema, compression="none", store_schema=False) as writer:
-        for batch in rows:
-            writer.write_batch(batch, row_group_size=_GROUP_ROWS)
-    partial.replace(path)
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

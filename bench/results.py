@@ -38,9 +38,11 @@ class Results:
         return max((entry["run"] for entry in self.entries), default=None)
 
     def has(self, **what: Any) -> bool:
-        """Whether this run measured ``what`` already."""
+        """Whether this run measured ``what`` already, without a failure."""
         return any(
-            entry["run"] == self.run and all(entry.get(name) == value for name, value in what.items())
+            entry["run"] == self.run
+            and "failure" not in entry
+            and all(entry.get(name) == value for name, value in what.items())
             for entry in self.entries
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -84,6 +86,15 @@ def test_a_load_in_several_merges_makes_the_same_table(tmp_path: Path) -> None:
     lake.load(files_at_once=1)
 
     assert verify.expected(lake.data, 0) == verify.actual(lake)
+
+
+def test_two_processes_never_use_one_data_set(tmp_path: Path) -> None:
+    data_set(tmp_path, "bigint", ROWS)
+    again = f"import pathlib, bench.data as d; d.data_set(pathlib.Path({str(tmp_path)!r}), 'bigint', {ROWS})"
+    second = subprocess.run([sys.executable, "-c", again], capture_output=True, text=True, check=False)
+
+    assert second.returncode == 1
+    assert "another run is using" in second.stderr
 
 
 def test_a_disk_without_room_is_told_before_anything_is_made(tmp_path: Path) -> None:
