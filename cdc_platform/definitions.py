@@ -11,13 +11,14 @@ import dagster as dg
 
 from cdc_platform.assets.base import build_base_asset
 from cdc_platform.assets.keys import active_tables, window_partitions
+from cdc_platform.assets.maintenance import build_maintenance_asset
 from cdc_platform.assets.raw import build_raw_asset
 from cdc_platform.assets.reconciliation import build_reconciliation_asset
 from cdc_platform.assets.replication import build_replication_asset, is_replicated
 from cdc_platform.config.load import load_config
 from cdc_platform.config.model import PlatformConfig
 from cdc_platform.resources import DmsResource, PlatformResource
-from cdc_platform.schedules import build_reconciliation_schedule
+from cdc_platform.schedules import build_maintenance_schedule, build_reconciliation_schedule
 from cdc_platform.sensors import build_automation_sensor, build_file_sensor
 
 
@@ -50,12 +51,16 @@ def source_definitions(config: PlatformConfig, source: str) -> dg.Definitions:
             build_raw_asset(config=config, source=source, table=table, partitions=partitions),
             build_base_asset(config=config, source=source, table=table, partitions=partitions),
             build_reconciliation_asset(source=source, config=settings, table=table, partitions=partitions),
+            build_maintenance_asset(source=source, config=settings, table=table),
         ]
     if not active_tables(settings):
         return dg.Definitions(assets=assets)
     return dg.Definitions(
         assets=assets,
-        schedules=[build_reconciliation_schedule(source=source, config=settings)],
+        schedules=[
+            build_reconciliation_schedule(source=source, config=settings),
+            build_maintenance_schedule(source=source, config=settings),
+        ],
         sensors=[
             build_file_sensor(source=source, config=settings),
             build_automation_sensor(

@@ -15,6 +15,7 @@ from cdc_platform.assets.checks import (
 )
 from cdc_platform.assets.conditions import when_dependency_moved
 from cdc_platform.assets.keys import base_key, commit_pool, namespace_of, owners_of, raw_key, tags_of
+from cdc_platform.assets.maintenance_metadata import upkeep_metadata
 from cdc_platform.assets.metadata import merge_metadata
 from cdc_platform.assets.outcome import dagster_outcome
 from cdc_platform.config.model import PlatformConfig, TableConfig
@@ -49,7 +50,8 @@ def build_base_asset(
         with dagster_outcome(context):
             opened = platform.open()
             result = merge_table(opened, source, table.id, windows=[window])
-            metadata = merge_metadata(result, opened.lake.load(source, table.id))
+            loaded = opened.lake.load(source, table.id)
+            metadata = {**merge_metadata(result, loaded), **upkeep_metadata(result, loaded)}
             report_checks(context, opened, raw_key(source, table.id), raw_checks(settings))
             checks = evaluate(opened, BASE_CHECKS, source, table.id, window)
         return dg.MaterializeResult(metadata=metadata, check_results=checks)

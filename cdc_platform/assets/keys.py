@@ -31,6 +31,11 @@ def reconciliation_key(source: str, table_id: str) -> dg.AssetKey:
     return dg.AssetKey(["reconciliation", source, table_id])
 
 
+def maintenance_key(source: str, table_id: str) -> dg.AssetKey:
+    """Return the key of the maintenance of a table's base table."""
+    return dg.AssetKey(["maintenance", source, table_id])
+
+
 def replication_key(source: str) -> dg.AssetKey:
     """Return the key of the replication task that feeds a source's raw files."""
     return dg.AssetKey(["replication", source])
