@@ -7,6 +7,7 @@ kill costs little more than the merge it ends. Run as a module it writes one JSO
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
 import os
@@ -32,6 +33,7 @@ from cdc_platform_tests.crash.inspection import SOURCE, orphans, rows_of, state_
 from cdc_platform_tests.crash.workload import SHAPES, Life, Round, Shape, State
 from cdc_platform_tests.lake.conftest import lake_config
 
+_SET_DEATH_SIGNAL = 1
 LEAST_ROWS = direct_load.LEAST_ROWS
 #: A child that takes longer hangs.
 DEADLINE_SECONDS = 180.0
@@ -73,6 +75,8 @@ class Child:
         os.close(told)
 
     def _do(self, folder: Path, deed: Callable[[Lake, int], Any], told: int) -> None:
+        # should the parent fail, nobody is left to stop this one
+        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
         try:
             engine = EngineConfig(threads=1, memory_limit="500MB")
             with open_lake(lake_config(folder).model_copy(update={"engine": engine})) as lake:
