@@ -84,9 +84,9 @@ def commit_row_delta(
     before the catalog is: whatever else is raised after it, the files of ``delta`` may be in the table.
     """
     where = ".".join(table.name())
-    if transaction.table_metadata.format_version != 2:
+    if table.metadata.format_version != 2:
         raise MergeError(
-            f"format version {transaction.table_metadata.format_version} cannot be merged into",
+            f"format version {table.metadata.format_version} cannot be merged into",
             where=where,
             mend="recreate the table as format version 2",
         )
