@@ -179,7 +179,9 @@ class EngineConfig(Model):
     threads: int = Field(2, ge=1)
     temp_directory: str | None = Field(None, description="where it spills; default beside the warehouse")
     key_index_limit: str = Field(
-        "8GB", pattern=MEMORY_SIZE, description="disk for key indexes, in the folder it spills to; 0GB: none"
+        "8GB",
+        pattern=MEMORY_SIZE,
+        description="disk for key indexes, beside the folder it spills to; 0GB: none",
     )
 
 

@@ -85,8 +85,13 @@ class Lake:
         return folder
 
     def index_folder(self) -> IndexFolder:
-        """Return the folder of the key indexes, which need not exist, and what it may take up."""
-        return IndexFolder(self.spill_folder() / "key-indexes", bytes_of(self.config.engine.key_index_limit))
+        """Return the folder of the key indexes, which need not exist, and what it may take up.
+
+        It is beside the folder engines spill to: indexes outlive the process that built them.
+        """
+        spill = self.spill_folder()
+        folder = spill.with_name(f"{spill.name}-key-indexes")
+        return IndexFolder(folder, bytes_of(self.config.engine.key_index_limit))
 
     def close(self) -> None:
         """Let go of the catalog's connections."""
