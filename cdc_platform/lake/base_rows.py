@@ -34,8 +34,6 @@ from cdc_platform.naming import quoted, sql_text
 
 _IN_FILTER_KEYS = 200
 _FILE_LIST = "file", "path", "iceberg_path"
-#: Without these a join keeps its sides: the right one is the hash table, the left one streams past it.
-_AS_WRITTEN = "join_order,build_side_probe_side"
 
 
 class BaseRows:
@@ -145,10 +143,7 @@ class BaseRows:
         selects = selects or [
             f"SELECT 0 AS file, 0::BIGINT AS pos, {empty_keys} {nothing} FROM touched WHERE false"
         ]
-        # DuckDB does not know how many rows such a scan has and would build its hash table from them.
-        self._con.execute(f"SET disabled_optimizers = '{_AS_WRITTEN}'")
         self._con.execute(f"CREATE TABLE found AS {' UNION ALL '.join(selects)}")
-        self._con.execute("SET disabled_optimizers = ''")
         self._con.execute(
             "CREATE TABLE known AS SELECT * FROM found ANTI JOIN base_deleted USING (file, pos)"
         )
@@ -171,9 +166,9 @@ class BaseRows:
         self.lookup = lookup
         return lookup.find(files)
 
-    def build_indexes(self, threads: int) -> int:
+    def build_indexes(self) -> int:
         """Build the key indexes this batch would have been faster with; return how many."""
-        return self.lookup.build(self.read_sql, threads) if self.lookup is not None else 0
+        return self.lookup.build(self.read_sql) if self.lookup is not None else 0
 
     def keys_sql(self) -> list[str]:
         """Return SQL queries for the keys of the table's rows, deleted ones too; none without rows."""
@@ -192,8 +187,13 @@ class BaseRows:
                 name = sql_text(field.name)
                 wanted.append(f"{field.field_id}: {{name: {name}, type: {kind}, default_value: NULL}}")
         paths = ", ".join(sql_text(local_path(file.data.file_path)) for file in files)
-        fields = ", ".join(wanted)
-        return f"read_parquet([{paths}], schema = MAP {{{fields}}}, file_row_number = true)"
+        # With a schema given, DuckDB does not look at the files, takes them for tiny and would build its hash
+        # tables of them.
+        rows = sum(file.data.record_count for file in files)
+        return (
+            f"read_parquet([{paths}], schema = MAP {{{', '.join(wanted)}}}, file_row_number = true, "
+            f"explicit_cardinality = {rows})"
+        )
 
     def images(self, wanted: str, name: str, types: Mapping[str, PrimitiveType]) -> None:
         """Make table ``name`` (file, pos, columns…) of the base rows that table ``wanted`` (file, pos) names.

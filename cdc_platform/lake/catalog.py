@@ -91,7 +91,8 @@ class Lake:
         """
         spill = self.spill_folder()
         folder = spill.with_name(f"{spill.name}-key-indexes")
-        return IndexFolder(folder, bytes_of(self.config.engine.key_index_limit))
+        engine = self.config.engine
+        return IndexFolder(folder, bytes_of(engine.key_index_limit), engine.threads)
 
     def close(self) -> None:
         """Let go of the catalog's connections."""

@@ -31,18 +31,17 @@ from cdc_platform.lake.applied import (
     manifest_path,
     write_manifest_object,
 )
-from cdc_platform.lake.data_files import PARTITION_PREFIX, DataFileWriter, write_position_deletes
+from cdc_platform.lake.data_files import DataFileWriter, write_position_deletes
 from cdc_platform.lake.inputs import MergeInput
-from cdc_platform.lake.partitions import partition_expressions
 from cdc_platform.lake.plan import MergePlan
 from cdc_platform.lake.quarantine import mark_replayed
 from cdc_platform.lake.quarantine import record as record_items
 from cdc_platform.lake.read_ahead import read_ahead
 from cdc_platform.lake.result import MergeResult
 from cdc_platform.lake.row_delta import RowDelta, commit_row_delta
+from cdc_platform.lake.rows_to_write import rows_to_write
 from cdc_platform.lake.schema import new_table
 from cdc_platform.lake.tombstones import Horizon, TombstoneFiles, tombstone_objects
-from cdc_platform.naming import quoted
 
 _BATCH_ROWS = 65_536
 
@@ -65,7 +64,7 @@ def commit_merge(plan: MergePlan) -> MergeResult:
             written.remove(plan)
         raise
     started = time.perf_counter()
-    plan.rows.build_indexes(plan.lake.config.engine.threads)
+    plan.rows.build_indexes()
     laps["index"] = time.perf_counter() - started
     with suppress(StorageUnavailable):
         # the snapshot records the replay: the next merge closes what this one could not
@@ -139,20 +138,10 @@ class _Commit:
         return direct.data_files(table, self._written.files) if direct is not None else ([], [])
 
     def _data_files(self, table: Table, transaction: Transaction) -> Iterator[DataFile]:
-        plan = self._plan
-        if not plan.decision.rows_sql:
-            return
         metadata = transaction.table_metadata
-        partitions = partition_expressions(
-            plan.con, metadata.spec(), metadata.schema(), plan.decision.rows_sql
-        )
-        names = [f"{PARTITION_PREFIX}{number}" for number in range(len(partitions))]
-        extra = "".join(f", {value} AS {name}" for name, value in zip(names, partitions, strict=True))
-        order = ", ".join([*names, *map(quoted, plan.target.key)])
-        query = f"SELECT *{extra} FROM ({plan.decision.rows_sql})" + (f" ORDER BY {order}" if order else "")
         writer = DataFileWriter(metadata, table.io, table.location_provider())
         writer.paths = self._written.files
-        yield from writer.write(read_ahead(plan.con.execute(query).to_arrow_reader(_BATCH_ROWS)))
+        yield from writer.write(read_ahead(rows_to_write(self._plan, metadata)))
 
     @contextmanager
     def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:

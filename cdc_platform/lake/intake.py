@@ -5,15 +5,16 @@ Nothing here changes anything but the workspace: quarantine items are returned, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 
 import duckdb
+import pyarrow as pa
 from pyiceberg.table import Table
 
-from cdc_platform.config.model import TableConfig
+from cdc_platform.config.model import Images, TableConfig
 from cdc_platform.errors import CdcError, RawFileError, SchemaError
 from cdc_platform.events import ROW, Position
 from cdc_platform.lake.applied import AppliedRecord
@@ -66,6 +67,7 @@ class Reader:
         *,
         where: str,
         threads: int = 1,
+        memory: int = 0,
         newest: int = 0,
         table: Callable[[], Table | None] = lambda: None,
     ) -> None:
@@ -77,10 +79,13 @@ class Reader:
         self._record = record
         self._where = where
         self._threads = threads
+        self._memory = memory
         self._newest = newest
         self._table = table
         self._opened: dict[int, EventFile] = {}
         self.direct: DirectLoad | None = None
+        #: The staged events by file, where they stayed as they came.
+        self.kept: Mapping[int, pa.Table] = {}
         self.before: tuple[str, ...] = ()
         self.has_full_before = True
 
@@ -118,15 +123,15 @@ class Reader:
         return admitted
 
     def _stage_all(self, selection: Selection, admitted: list[_Admitted], intake: Intake) -> None:
-        if admitted:
-            staging = Staging(self._con, self._target.key, self._target.columns, self._staged_before())
-        else:
-            staging = Staging(self._con, (), {}, ())
+        large = self._large_loads([each for each in admitted if each.source.identity not in selection.held])
+        memory = self._memory if self._is_lasting(selection, admitted) and not large else 0
+        columns = self._target.columns if admitted else {}
+        key, before = (self._target.key, self._staged_before()) if admitted else ((), ())
+        staging = Staging(self._con, key, columns, before, in_memory=memory)
         self._con.execute("CREATE TABLE released (file INTEGER)")
         whole = {(item.key, item.etag): item for item in selection.released if item.row is None}
         # A released file of a superseded generation is done with: nothing of it would be applied.
         intake.replayed += filter(None, (whole.get(source.identity) for source in selection.superseded))
-        large = self._large_loads([each for each in admitted if each.source.identity not in selection.held])
         with ThreadPoolExecutor(self._threads) as threads:
             outcomes = threads.map(lambda each: self._stage(staging, each, each.index in large), admitted)
             for each, outcome in zip(admitted, outcomes, strict=True):
@@ -135,6 +140,8 @@ class Reader:
                     continue
                 intake.staged.append(outcome)
                 intake.quarantined += outcome.rejected.values()
+        staging.finish()
+        self.kept = staging.kept
         for each in admitted:
             self._hold_back(each, selection)
             freed = each.items or tuple(filter(None, [whole.get(each.source.identity)]))
@@ -161,6 +168,15 @@ class Reader:
             return frozenset()
         self.direct = DirectLoad(self._con, table, self._target.key)
         return frozenset(each.index for each in large if each.source.accepted.generation == newest)
+
+    def _is_lasting(self, selection: Selection, admitted: list[_Admitted]) -> bool:
+        """Whether nothing will change or remove a staged event before the rule has judged them all."""
+        return bool(
+            self._config.merge_key
+            and self._config.images is Images.FULL
+            and not selection.held
+            and all(each.source.accepted.generation >= self._newest for each in admitted)
+        )
 
     def _hold_back(self, admitted: _Admitted, selection: Selection) -> None:
         """Leave rows in quarantine there, though their file is applied again as a part of another load."""

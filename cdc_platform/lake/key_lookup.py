@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -44,10 +44,11 @@ ReadSql = Callable[[Sequence[BaseFile], Sequence[str]], str]
 
 @dataclass(frozen=True, slots=True)
 class IndexFolder:
-    """Where the indexes are, and how many bytes they may take up together."""
+    """Where the indexes are, how many bytes they may take up together, and threads to work with."""
 
     path: Path
     limit: int
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,6 @@ class KeyLookup:
         types = {name: kind for name, kind, *_ in described}
         self._types = {column: str(types[column]) for column in key}
         self._count = _count(con, "touched")
-        self._touched: _Touched | None = None
         #: Files that had to be read for want of an index that would have paid.
         self.missed: list[BaseFile] = []
 
@@ -83,21 +83,18 @@ class KeyLookup:
         typed = all(kind.startswith(_HASHED) for kind in self._types.values())
         return bool(self._key and typed and self._folder.limit and self._count)
 
-    def find(self, files: Iterable[BaseFile]) -> list[BaseFile]:
+    def find(self, files: Sequence[BaseFile]) -> list[BaseFile]:
         """Make table ``hits`` (file, pos, key…) of rows whose key is in ``touched``.
 
         Return the files it could not do this for, which have to be read.
         """
-        left, tables = [], []
-        for file in files:
-            asked = self._asked(file)
-            rows = file.data.record_count
-            hits = self._hits(file, asked) if rows >= ROWS_PER_KEY * len(asked) else None
-            if hits is not None:
-                tables.append(hits)
-                continue
-            left.append(file)
-            if rows >= max(LEAST_ROWS, ROWS_PER_KEY_TO_BUILD * len(asked)):
+        self._touched = self._read_touched()
+        with ThreadPoolExecutor(self._folder.threads) as pool:
+            answers = list(pool.map(self._answer, files))
+        tables = [hits for _, hits in answers if hits is not None]
+        left = [file for file, (_, hits) in zip(files, answers, strict=True) if hits is None]
+        for file, (asked, hits) in zip(files, answers, strict=True):
+            if hits is None and file.data.record_count >= max(LEAST_ROWS, ROWS_PER_KEY_TO_BUILD * asked):
                 self.missed.append(file)
         columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in self._types.items())
         self._con.execute(f"CREATE TABLE hits (file INTEGER, pos BIGINT, hash UBIGINT, {columns})")
@@ -108,10 +105,14 @@ class KeyLookup:
             left += self._set_aside_damaged({file.index: file for file in files})
         return left
 
+    def _answer(self, file: BaseFile) -> tuple[int, pa.Table | None]:
+        """Return how many keys the file is asked for, and its hits, None when it has to be read."""
+        asked = self._asked(file)
+        pays = file.data.record_count >= ROWS_PER_KEY * len(asked)
+        return len(asked), self._hits(file, asked) if pays else None
+
     def _asked(self, file: BaseFile) -> Words:
         """Return the hashes, ascending, of the keys that can be in the file by its bounds."""
-        if self._touched is None:
-            self._touched = self._read_touched()
         hashes, numbers = self._touched.hashes, self._touched.numbers
         kept = np.ones(len(hashes), dtype=bool)
         for column, values in numbers.items():
@@ -166,14 +167,14 @@ class KeyLookup:
     def _path(self, identity: str) -> Path:
         return self._folder.path / f"{hashlib.sha256(identity.encode()).hexdigest()[:40]}.keys"
 
-    def build(self, read_sql: ReadSql, threads: int) -> int:
+    def build(self, read_sql: ReadSql) -> int:
         """Build the missed indexes, as far as the folder's limit lets them; return how many.
 
         ``read_sql`` gives the SQL that reads some columns of a list of files, with ``file_row_number``.
         """
         if not self.missed:
             return 0
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(self._folder.threads) as pool:
             built = list(pool.map(lambda file: self._build(file, read_sql), self.missed))
         self.missed = []
         evict(self._folder)

@@ -39,7 +39,7 @@ _SOFT_FATE = """
     CASE WHEN newer THEN here_committed_at
          ELSE coalesce(tomb_committed_at, base_committed_at) END AS committed_at,
     CASE WHEN newer THEN here_at ELSE coalesce(tomb_at, here_at) END AS happened_at,
-    file, "row", updates, base_file, base_pos,
+    file, "row", kind, base_file, base_pos,
     CASE WHEN fate = 'shadow' THEN 'D' END AS op, has_row,
     CASE WHEN fate = 'shadow' AND NOT better THEN base_file END AS image_file,
     CASE WHEN fate = 'shadow' AND NOT better THEN base_pos END AS image_pos,
@@ -75,11 +75,11 @@ class KeyedRule:
         self._con.execute(
             f"""CREATE TABLE actions AS
             SELECT e.{EVENT} AS event, {keys}, {position},
-                   e.{OP} = 'D' AS deletes, e.{OP} = 'U' AS updates,
+                   e.{OP} = 'D' AS deletes, e.{OP} AS kind,
                    e.{COMMITTED_AT} AS committed_at, e.{AT} AS happened_at, e.{FILE} AS file, e.{ROW} AS "row"
             FROM events e LEFT JOIN swaps f ON f.event = e.{EVENT}
             UNION ALL
-            SELECT m.event, {old}, m.generation, m.position, true, false,
+            SELECT m.event, {old}, m.generation, m.position, true, 'D',
                    m.committed_at, m.happened_at, m.file, m."row"
             FROM moves m WHERE m.event NOT IN (SELECT second FROM swaps)"""
         )
@@ -98,6 +98,9 @@ class KeyedRule:
                    {COMMITTED_AT} AS committed_at, {AT} AS happened_at, {FILE} AS file, {ROW} AS "row"
             FROM events WHERE {OP} = 'U' AND ({changed})"""
         )
+        if not self._count("moves"):
+            self._con.execute("CREATE TABLE swaps (event BIGINT, second BIGINT, position DECIMAL(38, 0))")
+            return
         here = f"hash({self._keys})"
         there = f"hash({', '.join(quoted(before_name(c)) for c in self._key)})"
         twice = f"file, generation, position, {self._keys}"
@@ -164,7 +167,7 @@ class KeyedRule:
         names = [
             "event",
             "deletes",
-            "updates",
+            "kind",
             "generation",
             "position",
             "committed_at",
@@ -196,7 +199,7 @@ class KeyedRule:
         beats_tomb = _is_above("l", "coalesce(t.generation, -1)", "coalesce(t.position, -1)")
         return f"""CREATE TABLE fates AS
             SELECT {self._keys}, l.event, l.generation, l.position, l.committed_at, l.happened_at,
-                   l.file, l."row", l.updates, k.file AS base_file, k.pos AS base_pos,
+                   l.file, l."row", l.kind, k.file AS base_file, k.pos AS base_pos,
                    NULL::VARCHAR AS op, k.file IS NOT NULL AS has_row,
                    NULL::INTEGER AS image_file, NULL::BIGINT AS image_pos,
                    NULL::BIGINT AS image_generation, NULL::DECIMAL(38, 0) AS image_position,
@@ -233,7 +236,7 @@ class KeyedRule:
                        CASE WHEN i.event IS NULL THEN {_NOWHERE}
                             ELSE {place("i.generation", "i.position")} END AS image,
                        k.file IS NOT NULL AS has_row, k.file AS base_file, k.pos AS base_pos,
-                       k.op AS base_op, i.updates AS updates,
+                       k.op AS base_op, i.kind AS kind,
                        k.committed_at AS base_committed_at,
                        greatest({stored}, {buried}) AS there,
                        t.committed_at AS tomb_committed_at, t.happened_at AS tomb_at, {shown} AS shown,
@@ -281,6 +284,17 @@ class KeyedRule:
                 "WHERE f.fate = 'shadow'"
             )
         return query
+
+    def outline_sql(self) -> str:
+        """Return the SQL of the rows to write without their images: control columns, key, file and row.
+
+        Only for tables that keep no deleted rows: there every image is its event's.
+        """
+        control = f"generation AS {GENERATION}, position AS {POSITION}, committed_at AS {COMMITTED_AT}"
+        return (
+            f'SELECT kind AS {OP}, {control}, {self._keys}, file AS {FILE}, "row" AS {ROW} '
+            "FROM fates WHERE fate = 'upsert'"
+        )
 
     def tombstones_sql(self) -> str:
         """Return the SQL of the tombstones this batch leaves."""

@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 import duckdb
+import pyarrow as pa
 from pyiceberg.table import Table
 
-from cdc_platform.config.model import TableConfig
+from cdc_platform.config.model import TableConfig, bytes_of
 from cdc_platform.errors import UnreadableRawFile
 from cdc_platform.events import GENERATION, POSITION, ROW, Op, Position
 from cdc_platform.lake.applied import AppliedRecord
@@ -51,6 +52,8 @@ from cdc_platform.lake.tombstones import Tombstones
 from cdc_platform.raw.files import FileKind
 from cdc_platform.raw.objects import ObjectStore
 
+#: What part of the engine's memory events may take up as they came, beside the engine's own.
+_SHARE_OF_EVENTS = 4
 _INTERNAL = {"cause", EVENT, FILE, AT}
 
 
@@ -78,6 +81,8 @@ class MergePlan:
     #: Load files already written into data files, of a table that may have been made for them.
     direct: DirectLoad | None
     created: Table | None
+    #: The staged events by file, where they stayed as they came.
+    kept: Mapping[int, pa.Table]
     low: Position | None
     high: Position | None
     watermark: datetime | None
@@ -214,6 +219,7 @@ class _Planner:
             completed=completed,
             direct=reader.direct,
             created=self._created,
+            kept=reader.kept,
             **self._reach(record),
             seconds=self._seconds,
         )
@@ -232,6 +238,7 @@ class _Planner:
             record,
             where=self._where,
             threads=self._lake.config.engine.threads,
+            memory=bytes_of(self._lake.config.engine.memory_limit) // _SHARE_OF_EVENTS,
             newest=max(self._wish or 0, record.generation_complete),
             table=lambda: self._table_to_load(target),
         )
@@ -259,10 +266,10 @@ class _Planner:
         return None if blocked else wish
 
     def _drop_superseded(self, generation: int, selection: Selection) -> int:
-        dropped = f"DELETE FROM events WHERE {GENERATION} < {generation}"
-        row = self.con.execute(dropped).fetchone()
-        unread = sum(source.accepted.rows or 0 for source in selection.superseded)
-        return (int(row[0]) if row else 0) + unread
+        dropped = self._count("events", f"{GENERATION} < {generation}")
+        if dropped:
+            self.con.execute(f"DELETE FROM events WHERE {GENERATION} < {generation}")
+        return dropped + sum(source.accepted.rows or 0 for source in selection.superseded)
 
     def _set_aside(self, intake: Intake) -> list[QuarantineItem]:
         """Turn what the rule set aside into items. Raises _HopelessFile where it is most of a file."""

@@ -36,6 +36,8 @@ class Decision:
 
     #: Control columns then the source's; '' for no rows.
     rows_sql: str = ""
+    #: The same rows without their images, '' where these are not all events'.
+    outline_sql: str = ""
     tombstones_sql: str = ""
     counts: MergeCounts = field(default_factory=MergeCounts)
 
@@ -106,6 +108,7 @@ def _decide_keyed(
     counts = _keyed_counts(con)
     return Decision(
         rule.outcome_sql(columns, written=direct.indexes if direct is not None else ()),
+        "" if soft else rule.outline_sql(),
         rule.tombstones_sql(),
         replace(counts, rows_inserted=counts.rows_inserted + alone),
     )
@@ -129,11 +132,14 @@ def _look_up(
 
 
 def _oldest(con: duckdb.DuckDBPyConnection) -> Position:
-    lowest = f"(SELECT min({GENERATION}) FROM events)"
-    row = con.execute(
-        f"SELECT {lowest}, min({POSITION}) FROM events WHERE {GENERATION} = {lowest}"
-    ).fetchone()
-    return Position(int(row[0]), int(row[1])) if row and row[0] is not None else _LOWEST
+    query = f"SELECT min({GENERATION}), max({GENERATION}), min({POSITION}) FROM events"
+    low, high, position = con.execute(query).fetchone() or (None, None, None)
+    if low is None:
+        return _LOWEST
+    if low != high:
+        query = f"SELECT min({POSITION}) FROM events WHERE {GENERATION} = {low}"
+        (position,) = con.execute(query).fetchone() or (0,)
+    return Position(int(low), int(position))
 
 
 def _keyed_counts(con: duckdb.DuckDBPyConnection) -> MergeCounts:
@@ -142,7 +148,7 @@ def _keyed_counts(con: duckdb.DuckDBPyConnection) -> MergeCounts:
         count(*) FILTER (WHERE fate = 'upsert' AND has_row),
         count(*) FILTER (WHERE fate IN ('delete', 'shadow') AND has_row),
         count(*) FILTER (WHERE fate = 'delete' AND NOT has_row),
-        count(*) FILTER (WHERE fate = 'upsert' AND NOT has_row AND updates),
+        count(*) FILTER (WHERE fate = 'upsert' AND NOT has_row AND kind = 'U'),
         count(*) FILTER (WHERE fate = 'stale')
         FROM fates"""
     found = con.execute(query).fetchone()
@@ -181,7 +187,7 @@ def _decide_no_key(
     added, gone, repeated, deletes = map(int, found)
     ignored = deletes if policy == NoKey.APPEND else 0
     counts = MergeCounts(rows_inserted=added, rows_deleted=gone, stale=repeated, ignored=ignored)
-    return Decision(rule.outcome_sql(tuple(target.columns)), rule.tombstones_sql(), counts)
+    return Decision(rule.outcome_sql(tuple(target.columns)), "", rule.tombstones_sql(), counts)
 
 
 def _equal_rows_sql(con: duckdb.DuckDBPyConnection, target: TargetSchema, rows: BaseRows) -> str:

@@ -6,12 +6,15 @@ checked, and a row that would lose is rejected. Each file goes in whole or not a
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyiceberg.types import PrimitiveType
 
 from cdc_platform.errors import UnreadableRawFile
@@ -95,6 +98,15 @@ class StagedFile:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The events of one file, as they came."""
+
+    staged: StagedFile
+    columns: FileColumns
+    events: pa.Table
+
+
 class Staging:
     """The table ``events`` of one workspace."""
 
@@ -104,12 +116,18 @@ class Staging:
         key: Sequence[str],
         columns: Mapping[str, PrimitiveType],
         before: Sequence[str],
+        *,
+        in_memory: int = 0,
     ) -> None:
+        """``in_memory`` is how many bytes of events may stay as they came, where nothing will change them."""
         self._con = con
         self._key = tuple(key)
         self._types = {name: duckdb_type(kind) for name, kind in columns.items()}
         self._before = tuple(before)
-        fields = {
+        self._memory = in_memory
+        self._lock = threading.Lock()
+        self._kept: dict[int, _Kept] = {}
+        self._fields = fields = {
             **_CONTROL,
             EVENT: "BIGINT",
             FILE: "INTEGER",
@@ -148,13 +166,21 @@ class Staging:
         only_rows: Collection[int] | None,
     ) -> StagedFile:
         con.execute("BEGIN")
+        kept: list[pa.RecordBatch] = []
         try:
             for batch in file.batches():
                 for row in batch.rejected:
                     if only_rows is None or row.row in only_rows:
                         staged.reject_row(row.row, row.column, row.reason, row.mend, row.values)
-                if batch.events.num_rows:
-                    self._insert(con, staged, batch.events, columns, only_rows)
+                if not batch.events.num_rows:
+                    continue
+                if not staged.ops and only_rows is None and self._may_keep(batch.events, columns):
+                    kept.append(batch.events)
+                    continue
+                for events in (*kept, batch.events):
+                    self._insert(con, staged, events, columns, only_rows)
+                kept = []
+            self._keep(staged, columns, kept)
             staged.check()
         except duckdb.OperationalError:
             # the disk or the memory limit, not the file: nothing is set aside, the workspace is given up
@@ -180,21 +206,8 @@ class Staging:
         columns: FileColumns,
         only_rows: Collection[int] | None,
     ) -> None:
-        accepted = staged.input.accepted
         con.register("incoming", pa.Table.from_batches([batch]))
-        values = {name: quoted(name) for name in _CONTROL}
-        values[FILE] = str(staged.index)
-        values[EVENT] = f"{staged.index * ROWS_PER_FILE} + {ROW}"
-        moment = f"TIMESTAMPTZ {sql_text(accepted.file_time.isoformat())}"
-        values[AT] = f"coalesce({quoted(COMMITTED_AT)}, {moment})"
-        for name in columns.present:
-            values[name] = self._cast(name, name, columns)
-        for name in columns.before:
-            values[before_name(name)] = self._cast(before_name(name), name, columns)
-        for name in self._key if set(self._key) <= set(columns.before) else ():
-            # A delete may carry its key in the before image only.
-            after, before = values[name], values[before_name(name)]
-            values[name] = f"CASE WHEN {OP} = 'D' THEN coalesce({after}, {before}) ELSE {after} END"
+        values = self._values(staged, columns)
         faults = self._faults(batch, columns, values)
         wanted = "" if only_rows is None else f"{ROW} IN ({', '.join(map(str, sorted(only_rows)))})"
         bad = _find_faults(con, staged, faults, wanted)
@@ -206,6 +219,68 @@ class Staging:
         for op, count in counts:
             staged.ops[op] = staged.ops.get(op, 0) + count
         con.unregister("incoming")
+
+    def _values(self, staged: StagedFile, columns: FileColumns) -> dict[str, str]:
+        """Return the SQL of each column of ``events`` that a file's batches have."""
+        values = {name: quoted(name) for name in _CONTROL}
+        values[EVENT] = f"{staged.index * ROWS_PER_FILE} + {ROW}"
+        values[FILE] = str(staged.index)
+        moment = f"TIMESTAMPTZ {sql_text(staged.input.accepted.file_time.isoformat())}"
+        values[AT] = f"coalesce({quoted(COMMITTED_AT)}, {moment})"
+        for name in columns.present:
+            values[name] = self._cast(name, name, columns)
+        for name in columns.before:
+            values[before_name(name)] = self._cast(before_name(name), name, columns)
+        for name in self._key if set(self._key) <= set(columns.before) else ():
+            # A delete may carry its key in the before image only.
+            after, before = values[name], values[before_name(name)]
+            values[name] = f"CASE WHEN {OP} = 'D' THEN coalesce({after}, {before}) ELSE {after} END"
+        return values
+
+    def _may_keep(self, batch: pa.RecordBatch, columns: FileColumns) -> bool:
+        """Whether a batch may stay as it came: nothing in it to check, and room for it."""
+        if columns.checked or not self._memory or any(batch.column(name).null_count for name in self._key):
+            return False
+        with self._lock:
+            self._memory -= batch.nbytes
+            return self._memory > 0
+
+    def _keep(self, staged: StagedFile, columns: FileColumns, batches: list[pa.RecordBatch]) -> None:
+        if batches:
+            events = pa.Table.from_batches(batches)
+            counts: Any = cast(Any, pc.value_counts(events.column(OP))).to_pylist()
+            staged.ops = {each["values"]: each["counts"] for each in counts}
+            with self._lock:
+                self._kept[staged.index] = _Kept(staged, columns, events)
+
+    def finish(self) -> None:
+        """Make ``events`` whole once every file is staged: a view of what was kept, or the table."""
+        if not self._kept:
+            return
+        selects = []
+        for index, kept in sorted(self._kept.items()):
+            self._con.register(f"kept_{index}", kept.events)
+            values = {name: f"NULL::{kind}" for name, kind in self._fields.items()}
+            values |= self._values(kept.staged, kept.columns)
+            named = (f"({values[name]})::{kind} AS {quoted(name)}" for name, kind in self._fields.items())
+            selects.append(f"SELECT {', '.join(named)} FROM kept_{index}")
+        together = " UNION ALL ".join(selects)
+        inserted = self._con.execute("SELECT 1 FROM events LIMIT 1").fetchone()
+        if inserted:
+            self._con.execute(f"INSERT INTO events {together}")
+            for index in self._kept:
+                self._con.unregister(f"kept_{index}")
+            self._kept = {}
+        else:
+            self._con.execute("DROP TABLE events")
+            # which Arrow's scan does not know how to apply
+            self._con.execute("SET disabled_optimizers = 'join_filter_pushdown'")
+            self._con.execute(f"CREATE TEMP VIEW events AS {together}")
+
+    @property
+    def kept(self) -> Mapping[int, pa.Table]:
+        """The events that stayed as they came, by file; after :meth:`finish`, all events or none."""
+        return {index: kept.events for index, kept in self._kept.items()}
 
     def _cast(self, name: str, column: str, columns: FileColumns) -> str:
         cast = "TRY_CAST" if column in columns.checked else "CAST"

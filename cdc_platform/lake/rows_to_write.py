@@ -1,0 +1,44 @@
+"""The rows a merge writes, as a stream sorted by partition and merge key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.table.metadata import TableMetadata
+
+from cdc_platform.events import CONTROL_PREFIX
+from cdc_platform.lake.data_files import PARTITION_PREFIX
+from cdc_platform.lake.event_images import EventImages
+from cdc_platform.lake.partitions import partition_expressions
+from cdc_platform.lake.plan import MergePlan
+from cdc_platform.naming import quoted
+
+_BATCH_ROWS = 65_536
+
+
+def rows_to_write(plan: MergePlan, metadata: TableMetadata) -> Iterator[pa.RecordBatch]:
+    """Yield the rows ``plan`` decided on, with a partition column for each field of the table's spec."""
+    if not plan.decision.rows_sql:
+        return
+    if plan.kept and plan.decision.outline_sql and not metadata.spec().fields:
+        yield from _gathered(plan, metadata)
+        return
+    partitions = partition_expressions(plan.con, metadata.spec(), metadata.schema(), plan.decision.rows_sql)
+    names = [f"{PARTITION_PREFIX}{number}" for number in range(len(partitions))]
+    extra = "".join(f", {value} AS {name}" for name, value in zip(names, partitions, strict=True))
+    order = ", ".join([*names, *map(quoted, plan.target.key)])
+    query = f"SELECT *{extra} FROM ({plan.decision.rows_sql})" + (f" ORDER BY {order}" if order else "")
+    yield from plan.con.execute(query).to_arrow_reader(_BATCH_ROWS)
+
+
+def _gathered(plan: MergePlan, metadata: TableMetadata) -> Iterator[pa.RecordBatch]:
+    """Let the engine sort the keys alone, and gather the other columns from the events as they came."""
+    key = plan.target.key
+    schema = schema_to_pyarrow(metadata.schema())
+    wanted = [f for f in schema if f.name not in key and not f.name.startswith(CONTROL_PREFIX)]
+    images = EventImages(plan.kept, pa.schema(wanted))
+    query = f"{plan.decision.outline_sql} ORDER BY {', '.join(map(quoted, key))}"
+    for outline in plan.con.execute(query).to_arrow_reader(_BATCH_ROWS):
+        yield images.fill(outline)
