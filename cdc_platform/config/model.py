@@ -175,7 +175,11 @@ class EngineConfig(Model):
     """What executes a merge. One setting bounds its memory."""
 
     type: Literal["embedded", "spark", "glue", "emr-serverless", "emr-eks", "emr"] = "embedded"
-    memory_limit: str = Field("2GB", pattern=MEMORY_SIZE)
+    memory_limit: str = Field(
+        "2GB",
+        pattern=MEMORY_SIZE,
+        description="memory of a merge; beyond, the engine spills",
+    )
     threads: int = Field(2, ge=1)
     temp_directory: str | None = Field(None, description="where it spills; default beside the warehouse")
     key_index_limit: str = Field(

@@ -53,7 +53,7 @@ from cdc_platform.raw.files import FileKind
 from cdc_platform.raw.objects import ObjectStore
 
 #: What part of the engine's memory events may take up as they came, beside the engine's own.
-_SHARE_OF_EVENTS = 4
+_SHARE_OF_EVENTS = 6
 _INTERNAL = {"cause", EVENT, FILE, AT}
 
 

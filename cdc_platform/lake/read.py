@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from cdc_platform.config.model import PlatformConfig
+from cdc_platform.config.model import PlatformConfig, bytes_of
 from cdc_platform.errors import MergeError
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.live_rows import live_sql
@@ -22,6 +22,8 @@ from cdc_platform.lake.spill import workspace_folder
 from cdc_platform.naming import quoted, sql_text
 
 _BATCH_ROWS = 65_536
+#: Below this the engine gets all there is: it cannot work with less.
+_LEAST_ENGINE = 64 * 1000 * 1000
 _LOCAL = ("avro", "iceberg")
 _REMOTE = ("httpfs",)
 
@@ -44,7 +46,7 @@ def connect(
     engine = config.engine
     con.execute("SET autoinstall_known_extensions = false")
     con.execute("SET autoload_known_extensions = false")
-    con.execute(f"SET memory_limit = {sql_text(engine.memory_limit)}")
+    con.execute(f"SET memory_limit = '{_engine_share(bytes_of(engine.memory_limit))}B'")
     con.execute(f"SET threads = {engine.threads}")
     con.execute("SET TimeZone = 'UTC'")
     con.execute("SET preserve_insertion_order = false")
@@ -58,6 +60,11 @@ def connect(
     if remote:
         _add_s3_secret(con, config)
     return con
+
+
+def _engine_share(limit: int) -> int:
+    """Return what of the memory the engine may take: the rest is for what Arrow reads and writes."""
+    return max(limit * 3 // 5, min(limit, _LEAST_ENGINE))
 
 
 def open_workspace(lake: Lake, *, iceberg: bool = False) -> duckdb.DuckDBPyConnection:
