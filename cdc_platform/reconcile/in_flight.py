@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdc_platform.reconcile.lsn import parse_lsn
+from cdc_platform.lsn import find_lsn
 from cdc_platform.reconcile.verdict import Verdict
 
 
@@ -55,10 +55,10 @@ def judge_difference(source_position: str, capture: Capture) -> Judgement:
         return Judgement(
             Verdict.UNVERIFIED, "capture's position is not known, so the change may be on its way"
         )
-    read, captured = parse_lsn(source_position), parse_lsn(capture.position)
+    read, captured = find_lsn(source_position), find_lsn(capture.position)
     if read is None or captured is None:
         return Judgement(Verdict.UNVERIFIED, f"{capture.position!r} is not a log position of this source")
-    now = parse_lsn(capture.source_now)
+    now = find_lsn(capture.source_now)
     if now is not None and captured > now:
         return Judgement(
             Verdict.UNVERIFIED,

@@ -18,8 +18,8 @@ from psycopg.types.numeric import Int4BinaryLoader, Int8BinaryLoader
 
 from cdc_platform.config.model import Connection
 from cdc_platform.errors import SourceUnavailable, redact
+from cdc_platform.lsn import find_lsn, lsn_text
 from cdc_platform.reconcile.decode import decode_columns
-from cdc_platform.reconcile.lsn import format_lsn, parse_lsn
 from cdc_platform.reconcile.postgres_catalog import describe_table
 from cdc_platform.reconcile.postgres_types import plan_column
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceTable
@@ -238,8 +238,8 @@ def _position(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
         ).fetchone()
     except psycopg.Error as error:
         raise unavailable(error, "cannot read the source's log position") from None
-    position = parse_lsn(row[0]) if row else None
+    position = find_lsn(row[0]) if row else None
     if row is None or position is None:
         raise SourceUnavailable("the source tells no log position", mend="reconcile against the primary")
     into_page = position % row[1]
-    return format_lsn(position - into_page if into_page in _PAGE_HEADERS else position)
+    return lsn_text(position - into_page if into_page in _PAGE_HEADERS else position)

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cdc_platform.errors import ReplicationError
-from cdc_platform.replication.task_state import TaskState, lsn_value, position_of, require_success
+from cdc_platform.lsn import lsn_value
+from cdc_platform.replication.task_state import TaskState, position_of, require_success
 from cdc_platform.state import ABSENT, StateEntry, StateStore
 
 if TYPE_CHECKING:

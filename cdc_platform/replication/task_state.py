@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cdc_platform.errors import ReplicationError, TaskFailed
+from cdc_platform.lsn import find_lsn, lsn_text
 from cdc_platform.replication.client import dms_errors, is_not_found
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ GOOD_STOP_REASONS = frozenset(
     }
 )
 LIVE = frozenset({"starting", "running", "stopping"})
-_LSN = re.compile(r"(?P<high>[0-9A-Fa-f]{1,8})/(?P<low>[0-9A-Fa-f]{1,8})")
 _STATISTICS_PAGE = 500
 
 
@@ -199,17 +198,5 @@ def position_of(checkpoint: str) -> str | None:
     '4AF/B00000D0'
     """
     fields = checkpoint.removeprefix("checkpoint:").split("#")
-    found = _LSN.fullmatch(fields[2]) if len(fields) > 2 else None
-    return f"{int(found['high'], 16):X}/{int(found['low'], 16):X}" if found is not None else None
-
-
-def lsn_value(lsn: str) -> int:
-    """Return an LSN as a number, for comparing: as text, ``9/0`` would sort after ``10/0``.
-
-    >>> lsn_value("9/0") < lsn_value("10/0")
-    True
-    """
-    found = _LSN.fullmatch(lsn)
-    if found is None:
-        raise ValueError(f"{lsn!r} is not an LSN such as 4AF/B00000D0")
-    return (int(found["high"], 16) << 32) | int(found["low"], 16)
+    found = find_lsn(fields[2]) if len(fields) > 2 else None
+    return lsn_text(found) if found is not None else None

@@ -29,13 +29,13 @@ from cdc_platform.local.endpoint import DmsEndpoint
 from cdc_platform.local.engine import PostgresTaskEngine
 from cdc_platform.local.faults import arm_fault
 from cdc_platform.local.services import down, up
+from cdc_platform.lsn import lsn_value
 from cdc_platform.replication import (
     TaskState,
     apply_replication,
     captured_position,
     dms_client,
     last_checkpoint,
-    lsn_value,
     plan_replication,
     position_of,
     raw_root_of,

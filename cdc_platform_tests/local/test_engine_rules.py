@@ -10,13 +10,13 @@ import pytest
 from cdc_platform.errors import LocalServiceError
 from cdc_platform.local.engine.lsn import (
     checkpoint_text,
-    lsn_text,
     parse_lsn,
     parse_start_position,
     parse_stop_position,
 )
 from cdc_platform.local.engine.mappings import TableMappings
 from cdc_platform.local.engine.rules import parse_rule
+from cdc_platform.lsn import lsn_text
 from cdc_platform_tests.local.task_bench import SELECT_ALL, added_column, before_images
 
 

@@ -9,8 +9,8 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
+from cdc_platform.lsn import find_lsn, lsn_text
 from cdc_platform.reconcile.in_flight import Capture, judge_difference
-from cdc_platform.reconcile.lsn import format_lsn, parse_lsn
 from cdc_platform.reconcile.typed import common_type, json_value
 from cdc_platform.reconcile.verdict import Tally, Verdict, combine
 
@@ -67,21 +67,21 @@ def test_a_difference_is_real_only_once_no_change_can_be_on_its_way(
 
 @pytest.mark.parametrize("text", ["0/0", "0/16B3748", "4AF/B00000D0", "FFFFFFFF/FFFFFFFF"])
 def test_a_log_position_survives_the_round_trip(text: str) -> None:
-    position = parse_lsn(text)
+    position = find_lsn(text)
 
     assert position is not None
-    assert text == format_lsn(position)
+    assert text == lsn_text(position)
 
 
 @pytest.mark.parametrize(
     "text", [None, "", "16B3748", "0/16B3748/1", "mysql-bin.000024:373", "g/1", "0/123456789"]
 )
 def test_what_is_no_log_position_is_none(text: str | None) -> None:
-    assert parse_lsn(text) is None
+    assert find_lsn(text) is None
 
 
 def test_a_checkpoint_is_as_far_as_the_position_it_holds() -> None:
-    assert parse_lsn("4AF/B00000D0") == parse_lsn("checkpoint:V1#1#000004AF/B00000D0#0#0#*#0#93")
+    assert find_lsn("4AF/B00000D0") == find_lsn("checkpoint:V1#1#000004AF/B00000D0#0#0#*#0#93")
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 
 from cdc_platform.errors import ReplicationError, StateConflict, TaskFailed, TaskTimedOut
 from cdc_platform.local.contract import StartType, TaskStatus
+from cdc_platform.lsn import lsn_value
 from cdc_platform.replication import (
     captured_position,
     describe_task,
     last_checkpoint,
-    lsn_value,
     position_of,
     record_checkpoint,
     start,

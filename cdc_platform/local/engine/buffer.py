@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from operator import itemgetter
 
 from cdc_platform.local.engine.context import RunContext, TargetTable
-from cdc_platform.local.engine.lsn import lsn_text
 from cdc_platform.local.engine.outcome import TableFailed
 from cdc_platform.local.engine.output import OutputFile
 from cdc_platform.local.engine.pgoutput import ABSENT, DELETE, INSERT, Values, parse_row
 from cdc_platform.local.engine.shape import ChangeRow, RowShape
 from cdc_platform.local.engine.source import SourceTable
 from cdc_platform.local.engine.state import LogPosition, TableProgress
+from cdc_platform.lsn import lsn_text
 
 _SPILL_ROWS = 10_000
 _SPILL_BYTES = 8 * 1024 * 1024

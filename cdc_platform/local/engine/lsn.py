@@ -1,4 +1,4 @@
-"""Positions in PostgreSQL's log and the checkpoints DMS makes of them.
+"""Where a task starts and stops in PostgreSQL's log, and the checkpoints DMS makes of its positions.
 
 A checkpoint reads ``checkpoint:V1#<n>#XXXXXXXX/XXXXXXXX#0#0#*#0#0``: everything committed before that LSN is
 in complete, visible files. ``n`` counts the transactions the task has read.
@@ -11,26 +11,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cdc_platform.errors import LocalServiceError
+from cdc_platform.lsn import lsn_value
 
-_LSN = re.compile(r"^([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})$")
 _CHECKPOINT = re.compile(r"^checkpoint:V1#\d+#([0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8})#")
-
-
-def lsn_text(lsn: int) -> str:
-    """Return an LSN as PostgreSQL prints it.
-
-    >>> lsn_text(0x16B3748)
-    '0/16B3748'
-    """
-    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
 
 
 def parse_lsn(text: str) -> int:
     """Return the LSN that ``text`` (``0/16B3748``, padded or not) stands for."""
-    found = _LSN.match(text)
-    if found is None:
-        raise LocalServiceError(f"{text!r} is not an LSN", mend="give it as PostgreSQL does, e.g. 0/16B3748")
-    return (int(found[1], 16) << 32) | int(found[2], 16)
+    try:
+        return lsn_value(text)
+    except ValueError as fault:
+        mend = "give it as PostgreSQL does, e.g. 0/16B3748"
+        raise LocalServiceError(f"{text!r} is not an LSN", mend=mend) from fault
 
 
 def checkpoint_text(transactions: int, lsn: int) -> str:
@@ -48,14 +40,13 @@ def parse_start_position(text: str) -> int:
     Raises LocalServiceError for a time, which PostgreSQL cannot start at.
     """
     found = _CHECKPOINT.match(text)
-    if found is not None:
-        return parse_lsn(found[1])
-    if _LSN.match(text):
-        return parse_lsn(text)
-    raise LocalServiceError(
-        f"CdcStartPosition {text!r} is neither a checkpoint nor an LSN",
-        mend="give the RecoveryCheckpoint of a run or an LSN; PostgreSQL cannot start at a time",
-    )
+    try:
+        return lsn_value(found[1] if found is not None else text)
+    except ValueError as fault:
+        raise LocalServiceError(
+            f"CdcStartPosition {text!r} is neither a checkpoint nor an LSN",
+            mend="give the RecoveryCheckpoint of a run or an LSN; PostgreSQL cannot start at a time",
+        ) from fault
 
 
 @dataclass(frozen=True, slots=True)

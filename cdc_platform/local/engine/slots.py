@@ -19,10 +19,11 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from cdc_platform.local.engine.lsn import lsn_text, parse_lsn
+from cdc_platform.local.engine.lsn import parse_lsn
 from cdc_platform.local.engine.outcome import RunFailed, StopRequested
 from cdc_platform.local.engine.source import Connection, Source, SourceTable
 from cdc_platform.local.engine.stream import ReplicationConnection, fault_of
+from cdc_platform.lsn import lsn_text
 
 _SLOT_RELEASE_SECONDS = 15.0
 
