@@ -9,30 +9,21 @@ found in whatever partition it is. Files are read by field id, deleted rows are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import duckdb
 import pyarrow as pa
-from pyiceberg.expressions import (
-    AlwaysTrue,
-    And,
-    BooleanExpression,
-    GreaterThanOrEqual,
-    In,
-    LessThanOrEqual,
-    Reference,
-)
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.types import PrimitiveType
 
 from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, Position
 from cdc_platform.lake.base_files import BaseFile, bounds, local_path, upper_position
+from cdc_platform.lake.candidates import files_hit, key_filter
 from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.lake.key_lookup import LEAST_ROWS, IndexFolder, KeyLookup
 from cdc_platform.naming import quoted, sql_text
 
-_IN_FILTER_KEYS = 200
 _FILE_LIST = "file", "path", "iceberg_path"
 
 
@@ -76,46 +67,19 @@ class BaseRows:
         self._register(new)
         return new
 
-    def key_filter(self) -> BooleanExpression:
-        """Return a filter on the key columns that every key in ``touched`` passes."""
-        result: BooleanExpression = AlwaysTrue()
-        for column in self._key:
-            name = quoted(column)
-            if not self._is_exact(column):
-                continue
-            bounds = f"SELECT min({name}), max({name}), approx_count_distinct({name}) FROM touched"
-            low, high, distinct = self._con.execute(bounds).fetchone() or (None, None, 0)
-            if low is None or self._may_wrap(column, low):
-                continue
-            term: BooleanExpression = And(
-                GreaterThanOrEqual(term=Reference(column), value=low),
-                LessThanOrEqual(term=Reference(column), value=high),
-            )
-            if distinct <= _IN_FILTER_KEYS // 2:
-                values = self._con.execute(f"SELECT DISTINCT {name} FROM touched").fetchall()
-                if len(values) <= _IN_FILTER_KEYS:
-                    term = In(term=Reference(column), literals={value for (value,) in values})
-            result = And(result, term)
-        return result
-
-    def _is_exact(self, column: str) -> bool:
-        """Whether Python values of the column go into an Iceberg filter unchanged."""
-        assert self._table is not None
-        field = next((f for f in self._table.schema().fields if f.name == column), None)
-        return field is not None and str(field.field_type) in ("int", "long", "string", "date")
-
-    def _may_wrap(self, column: str, low: object) -> bool:
-        """Whether the truncate of ``low`` may wrap around, which the filters of pyiceberg do not know."""
-        assert self._table is not None
-        lowest = {"int": -(2**30), "long": -(2**62)}.get(str(self._table.schema().find_type(column)))
-        return lowest is not None and isinstance(low, int) and low < lowest
+    def candidates(self) -> list[BaseFile]:
+        """Take the files that may hold a key of ``touched``, by partition and statistics."""
+        if self._table is None:
+            return []
+        return self.plan(key_filter(self._con, self._table.schema(), self._key))
 
     def find(self, candidates: Iterable[BaseFile], oldest: Position) -> None:
         """Fill ``known`` (file, pos, key…, generation, position, committed_at, op) with rows in ``touched``.
 
         Positions are NULL where they are certainly below ``oldest``.
         """
-        chosen = self._hit(list(candidates))
+        files = list(candidates)
+        chosen = files_hit(self._con, self._table.schema(), self._key, files) if self._table else files
         newer = [file for file in chosen if not self._is_below(file, oldest)]
         older = self._look_up([file for file in chosen if self._is_below(file, oldest)])
         control = {GENERATION: "generation", POSITION: "position", COMMITTED_AT: "committed_at", OP: "op"}
@@ -280,31 +244,6 @@ class BaseRows:
                 "JOIN new_base_files b ON b.iceberg_path = d.file_path"
             )
         self._con.unregister("new_base_files")
-
-    def _hit(self, files: list[BaseFile]) -> list[BaseFile]:
-        """Return the files some key of ``touched`` lies in the key range of."""
-        if self._table is None or len(files) <= 1 or not self._key:
-            return files
-        schema = self._table.schema()
-        columns: dict[str, pa.Array[Any]] = {"file": pa.array([file.index for file in files], pa.int32())}
-        terms = []
-        for number, column in enumerate(self._key):
-            limits = [bounds(file, schema, column) for file in files]
-            kind = schema.as_arrow().field(column).type
-            columns[f"low{number}"] = pa.array([low for low, _ in limits], kind)
-            columns[f"high{number}"] = pa.array([high for _, high in limits], kind)
-            name = quoted(column)
-            terms.append(f"t.{name} >= b.low{number} AND t.{name} <= b.high{number}")
-        self._con.register("file_bounds", pa.table(columns))
-        unbounded = " OR ".join(f"low{n} IS NULL OR high{n} IS NULL" for n in range(len(self._key)))
-        hits = self._con.execute(
-            "SELECT file FROM file_bounds b "
-            f"WHERE EXISTS (SELECT 1 FROM touched t WHERE {' AND '.join(terms)}) "
-            f"UNION SELECT file FROM file_bounds WHERE {unbounded}"
-        ).fetchall()
-        self._con.unregister("file_bounds")
-        chosen = {index for (index,) in hits}
-        return [file for file in files if file.index in chosen]
 
 
 def number_sql(files: Sequence[BaseFile]) -> str:

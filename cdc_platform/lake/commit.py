@@ -33,7 +33,7 @@ from cdc_platform.lake.applied import (
 )
 from cdc_platform.lake.data_files import DataFileWriter, write_position_deletes
 from cdc_platform.lake.inputs import MergeInput
-from cdc_platform.lake.plan import MergePlan
+from cdc_platform.lake.merge_plan import MergePlan
 from cdc_platform.lake.quarantine import mark_replayed
 from cdc_platform.lake.quarantine import record as record_items
 from cdc_platform.lake.read_ahead import read_ahead
@@ -195,9 +195,9 @@ class _Commit:
     def _horizon(self) -> Horizon:
         plan = self._plan
         generation = max(plan.completed or 0, plan.record.generation_complete)
-        if plan.watermark is None:
+        if plan.reach.watermark is None:
             return Horizon(generation, None)
-        newest = min(plan.watermark, datetime.now(UTC))
+        newest = min(plan.reach.watermark, datetime.now(UTC))
         return Horizon(generation, newest - timedelta(days=plan.config.tombstone_horizon_days))
 
     def _manifest(self, tombstones: TombstoneFiles) -> BatchManifest:
@@ -220,7 +220,7 @@ class _Commit:
             tombstones=tombstones.files,
             tombstone_floor=(floor.generation, floor.sequence) if floor else None,
             generation_complete=max(plan.completed or 0, record.generation_complete),
-            watermark=plan.watermark.isoformat() if plan.watermark else None,
+            watermark=plan.reach.watermark.isoformat() if plan.reach.watermark else None,
             counts=plan.counts.as_dict(),
         )
 
@@ -233,12 +233,13 @@ class _Commit:
     def _properties(self, manifest: BatchManifest) -> dict[str, str]:
         plan = self._plan
         windows = sorted({file.window for file in manifest.files})
+        low, high = plan.reach.low, plan.reach.high
         values = {
             summary.BATCH_ID: plan.batch_id,
             summary.BATCH_MANIFEST: manifest_path(plan.batch_id),
             summary.WINDOWS: ",".join(windows),
-            summary.POSITION_LOW: f"{plan.low.generation}:{plan.low.sequence}" if plan.low else None,
-            summary.POSITION_HIGH: f"{plan.high.generation}:{plan.high.sequence}" if plan.high else None,
+            summary.POSITION_LOW: f"{low.generation}:{low.sequence}" if low else None,
+            summary.POSITION_HIGH: f"{high.generation}:{high.sequence}" if high else None,
             summary.POSITION_KIND: ",".join(sorted(set(plan.intake.position_kinds.values()))),
             summary.WATERMARK: manifest.watermark,
             summary.GENERATION_COMPLETE: str(manifest.generation_complete),
@@ -278,6 +279,6 @@ def _result(plan: MergePlan, snapshot_id: int | None, laps: dict[str, float]) ->
         files_waiting=len(plan.selection.waiting),
         quarantined=plan.quarantined,
         generation_completed=plan.completed,
-        watermark=plan.watermark,
+        watermark=plan.reach.watermark,
         seconds={**plan.seconds, **laps},
     )

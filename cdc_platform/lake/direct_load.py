@@ -29,7 +29,8 @@ from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, ROW, Op,
 from cdc_platform.lake.base_files import local_path
 from cdc_platform.lake.data_files import DataFileWriter, write_position_deletes
 from cdc_platform.lake.inputs import EventFile, MergeInput
-from cdc_platform.lake.staging import AT, EVENT, FILE, ROWS_PER_FILE, StagedFile
+from cdc_platform.lake.staged_file import StagedFile
+from cdc_platform.lake.staging import AT, EVENT, FILE, ROWS_PER_FILE
 from cdc_platform.naming import quoted, sql_text
 from cdc_platform.raw.files import FileKind
 

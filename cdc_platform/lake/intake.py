@@ -23,7 +23,8 @@ from cdc_platform.lake.inputs import EventFile, MergeInput
 from cdc_platform.lake.quarantine import QuarantineItem, item_of
 from cdc_platform.lake.schema import FileColumns, TargetSchema, check_event_schema
 from cdc_platform.lake.selection import Selection
-from cdc_platform.lake.staging import FILE, StagedFile, Staging
+from cdc_platform.lake.staged_file import StagedFile
+from cdc_platform.lake.staging import FILE, Staging
 from cdc_platform.raw.files import FileKind
 
 #: Files kept open between the reading of their schemas and of their rows; more are opened twice.

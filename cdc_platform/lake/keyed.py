@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import duckdb
 
 from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, ROW, Position, before_name
+from cdc_platform.lake.key_moves import make_moves
 from cdc_platform.lake.staging import AT, EVENT, FILE, place
 from cdc_platform.naming import quoted
 
@@ -63,12 +64,12 @@ class KeyedRule:
         self._con = con
         self._key = tuple(key)
         self._keys = ", ".join(map(quoted, key))
-        self._others = [column for column in columns if column not in key]
+        self._columns = tuple(columns)
         self._soft = soft
 
     def make_actions(self) -> None:
         """Make ``actions`` and ``touched`` from ``events``."""
-        self._make_moves()
+        make_moves(self._con, self._key, self._columns)
         position = f"e.{GENERATION} AS generation, coalesce(f.position, e.{POSITION}) AS position"
         keys = ", ".join(f"e.{quoted(c)}" for c in self._key)
         old = ", ".join(f"m.{quoted(before_name(c))}" for c in self._key)
@@ -85,45 +86,6 @@ class KeyedRule:
         )
         self._con.execute(
             f"CREATE TABLE touched AS SELECT {self._keys}, count(*) AS _cdc_actions FROM actions GROUP BY ALL"
-        )
-
-    def _make_moves(self) -> None:
-        """Make ``moves``, the key-changing updates, and ``swaps``, the first updates of two rows' swap."""
-        before = {c: f"coalesce({quoted(before_name(c))}, {quoted(c)})" for c in self._key}
-        changed = " OR ".join(f"{value} <> {quoted(c)}" for c, value in before.items())
-        old = ", ".join(f"{value} AS {quoted(before_name(c))}" for c, value in before.items())
-        self._con.execute(
-            f"""CREATE TABLE moves AS
-            SELECT {EVENT} AS event, {self._keys}, {old}, {GENERATION} AS generation, {POSITION} AS position,
-                   {COMMITTED_AT} AS committed_at, {AT} AS happened_at, {FILE} AS file, {ROW} AS "row"
-            FROM events WHERE {OP} = 'U' AND ({changed})"""
-        )
-        if not self._count("moves"):
-            self._con.execute("CREATE TABLE swaps (event BIGINT, second BIGINT, position DECIMAL(38, 0))")
-            return
-        here = f"hash({self._keys})"
-        there = f"hash({', '.join(quoted(before_name(c)) for c in self._key)})"
-        twice = f"file, generation, position, {self._keys}"
-        crossed = " AND ".join(
-            f"a.{quoted(c)} = b.{quoted(before_name(c))} AND a.{quoted(before_name(c))} = b.{quoted(c)}"
-            for c in self._key
-        )
-        differ = " OR ".join(f"x.{quoted(c)} IS DISTINCT FROM y.{quoted(c)}" for c in self._others) or "false"
-        self._con.execute(
-            f"""CREATE TABLE swaps AS
-            WITH once AS (
-                SELECT *, least({here}, {there}) AS pair_low, greatest({here}, {there}) AS pair_high
-                FROM moves WHERE committed_at IS NOT NULL
-                QUALIFY row_number() OVER (PARTITION BY {twice} ORDER BY "row") = 1),
-            numbered AS (
-                SELECT *, row_number() OVER (PARTITION BY file, committed_at, pair_low, pair_high
-                                             ORDER BY generation, position) AS number FROM once)
-            SELECT a.event, b.event AS second, b.position
-            FROM numbered a JOIN numbered b
-              ON a.file = b.file AND a.committed_at = b.committed_at AND {crossed}
-             AND a.number % 2 = 1 AND b.number = a.number + 1 AND b."row" = a."row" + 1
-            JOIN events x ON x.{EVENT} = a.event JOIN events y ON y.{EVENT} = b.event
-            WHERE {differ}"""
         )
 
     def decide(self, floor: Position | None) -> None:

@@ -17,8 +17,9 @@ from cdc_platform.errors import CommitOutcomeUnknown, StaleCommit
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.commit import commit_merge
 from cdc_platform.lake.inputs import EventBatch, EventFile, MergeInput, RejectedRow
+from cdc_platform.lake.merge_plan import MergePlan
 from cdc_platform.lake.outages import outages
-from cdc_platform.lake.plan import MergePlan, plan_merge
+from cdc_platform.lake.plan import plan_merge
 from cdc_platform.lake.result import MergeCounts, MergeResult
 from cdc_platform.lake.rules import check_declaration
 from cdc_platform.lake.schema import TargetSchema

@@ -10,34 +10,23 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any, TypedDict
+from dataclasses import replace
+from datetime import UTC
 
-import duckdb
-import pyarrow as pa
 from pyiceberg.table import Table
 
 from cdc_platform.config.model import TableConfig, bytes_of
-from cdc_platform.errors import UnreadableRawFile
-from cdc_platform.events import GENERATION, POSITION, ROW, Op, Position
+from cdc_platform.events import GENERATION, POSITION, Op, Position
 from cdc_platform.lake.applied import AppliedRecord
 from cdc_platform.lake.base_rows import BaseRows
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.lake.direct_load import DirectLoad
 from cdc_platform.lake.inputs import MergeInput
 from cdc_platform.lake.intake import Intake, Reader
-from cdc_platform.lake.quarantine import (
-    MAX_REJECTED_ROWS,
-    MAX_REJECTED_SHARE,
-    QuarantineItem,
-    item_of,
-)
+from cdc_platform.lake.merge_plan import MergePlan, Reach
+from cdc_platform.lake.quarantine import QuarantineItem
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.lake.result import MergeCounts
 from cdc_platform.lake.rules import (
-    DECIDED_ONE_BY_ONE,
-    REASONS,
     Decision,
     check_declaration,
     decide,
@@ -46,66 +35,14 @@ from cdc_platform.lake.rules import (
 )
 from cdc_platform.lake.schema import TargetSchema, new_table
 from cdc_platform.lake.selection import Selection, select_inputs
-from cdc_platform.lake.staging import AT, EVENT, FILE, StagedFile
+from cdc_platform.lake.setting_aside import HopelessFile, items_set_aside
+from cdc_platform.lake.staging import AT
 from cdc_platform.lake.standing import Standing, read_standing
 from cdc_platform.lake.tombstones import Tombstones
 from cdc_platform.raw.files import FileKind
-from cdc_platform.raw.objects import ObjectStore
 
 #: What part of the engine's memory events may take up as they came, beside the engine's own.
 _SHARE_OF_EVENTS = 6
-_INTERNAL = {"cause", EVENT, FILE, AT}
-
-
-@dataclass(frozen=True, slots=True)
-class MergePlan:
-    """Everything :func:`cdc_platform.lake.commit.commit_merge` needs; close it after."""
-
-    lake: Lake
-    source: str
-    config: TableConfig
-    base: Table | None
-    record: AppliedRecord
-    objects: ObjectStore
-    con: duckdb.DuckDBPyConnection
-    target: TargetSchema
-    rows: BaseRows
-    tombstones: Tombstones
-    batch_id: str
-    selection: Selection
-    intake: Intake
-    counts: MergeCounts
-    quarantined: tuple[QuarantineItem, ...]
-    decision: Decision
-    completed: int | None
-    #: Load files already written into data files, of a table that may have been made for them.
-    direct: DirectLoad | None
-    created: Table | None
-    #: The staged events by file, where they stayed as they came.
-    kept: Mapping[int, pa.Table]
-    low: Position | None
-    high: Position | None
-    watermark: datetime | None
-    seconds: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def where(self) -> str:
-        """The table's name for messages."""
-        return ".".join(self.lake.identifier(self.source, self.config.id))
-
-    @property
-    def has_record(self) -> bool:
-        """Whether there is anything for a snapshot to record."""
-        if self.base is None:
-            # A load without rows leaves no file: there is nothing yet to make a table of.
-            return bool(self.intake.staged)
-        return bool(self.intake.staged or self.selection.superseded or self.completed is not None)
-
-    def close(self) -> None:
-        """Free the workspace, and remove what was written ahead and not committed."""
-        if self.direct is not None:
-            self.direct.discard()
-        self.con.close()
 
 
 def plan_merge(
@@ -130,27 +67,12 @@ def plan_merge(
         planner = _Planner(lake, source, table, inputs, completed_generation, standing, refused)
         try:
             return planner.plan()
-        except _HopelessFile as e:
+        except HopelessFile as e:
             planner.discard()
             refused[e.staged.input.identity] = e.item
         except BaseException:
             planner.discard()
             raise
-
-
-class _Reach(TypedDict):
-    low: Position | None
-    high: Position | None
-    watermark: datetime | None
-
-
-class _HopelessFile(Exception):
-    """The rule set most of a file's rows aside: plan again without the file."""
-
-    def __init__(self, staged: StagedFile) -> None:
-        error = staged.hopeless()
-        self.staged = staged
-        self.item = item_of(staged.input.accepted, None, reason=error.what, mend=error.mend)
 
 
 class _Planner:
@@ -195,9 +117,8 @@ class _Planner:
         rows = BaseRows(self.con, base, identity(self._config), self._lake.index_folder())
         tombstones = Tombstones(self.con, objects, record, identity_types(target))
         decision = decide(self.con, self._config, target, reader, intake, rows, tombstones)
-        quarantined = (*self._refused.values(), *intake.quarantined, *self._set_aside(intake))
-        unloaded = self._unload(rows, completed)
-        counts = self._counts(intake, decision, superseded, unloaded, quarantined)
+        quarantined = (*self._refused.values(), *intake.quarantined, *items_set_aside(self.con, intake))
+        counts = self._counts(intake, decision, superseded, self._unload(rows, completed), quarantined)
         self._lap("decide", read)
         return MergePlan(
             lake=self._lake,
@@ -220,7 +141,7 @@ class _Planner:
             direct=reader.direct,
             created=self._created,
             kept=reader.kept,
-            **self._reach(record),
+            reach=self._reach(record),
             seconds=self._seconds,
         )
 
@@ -271,29 +192,6 @@ class _Planner:
             self.con.execute(f"DELETE FROM events WHERE {GENERATION} < {generation}")
         return dropped + sum(source.accepted.rows or 0 for source in selection.superseded)
 
-    def _set_aside(self, intake: Intake) -> list[QuarantineItem]:
-        """Turn what the rule set aside into items. Raises _HopelessFile where it is most of a file."""
-        found: dict[int, StagedFile] = {}
-        by_index = {staged.index: staged for staged in intake.staged}
-        items = []
-        reader = self.con.execute(f"FROM set_aside ORDER BY {EVENT}").to_arrow_reader(MAX_REJECTED_ROWS)
-        for batch in reader:
-            for values in batch.to_pylist():
-                staged = by_index[values[FILE]]
-                item = _item(staged, values)
-                items.append(item)
-                if values["cause"] not in DECIDED_ONE_BY_ONE:
-                    found[values[FILE]] = staged
-                try:
-                    staged.reject(item)
-                except UnreadableRawFile as e:
-                    raise _HopelessFile(staged) from e
-        for staged in found.values():
-            most = MAX_REJECTED_SHARE * max(staged.rows, 1)
-            if len(staged.rejected) > most and staged.rows > 1 and not staged.is_part:
-                raise _HopelessFile(staged)
-        return items
-
     def _unload(self, rows: BaseRows, completed: int | None) -> int:
         """Add the rows the completed load does not contain to ``gone``; return how many they are."""
         if completed is None:
@@ -307,7 +205,7 @@ class _Planner:
         row = self.con.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()
         return int(row[0]) if row else 0
 
-    def _reach(self, record: AppliedRecord) -> _Reach:
+    def _reach(self, record: AppliedRecord) -> Reach:
         """Return the lowest and highest position staged, and the watermark the table has with them."""
         row = self.con.execute(
             f"""SELECT low, (SELECT min({POSITION}) FROM events WHERE {GENERATION} = low),
@@ -323,7 +221,7 @@ class _Planner:
         if direct is not None and direct.indexes:
             reached.append(direct.position)
             moments.append(direct.latest)
-        return _Reach(
+        return Reach(
             low=min(reached, default=None),
             high=max(reached, default=None),
             watermark=max(filter(None, moments), default=None),
@@ -350,9 +248,3 @@ class _Planner:
             rows_unloaded=unloaded,
             rows_quarantined=sum(item.row is not None for item in quarantined),
         )
-
-
-def _item(staged: StagedFile, values: Mapping[str, Any]) -> QuarantineItem:
-    reason, mend = REASONS[values["cause"]]
-    shown = {name: value for name, value in values.items() if name not in _INTERNAL}
-    return item_of(staged.input.accepted, values[ROW], reason=reason, mend=mend, values=shown)

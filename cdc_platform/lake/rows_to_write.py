@@ -11,8 +11,8 @@ from pyiceberg.table.metadata import TableMetadata
 from cdc_platform.events import CONTROL_PREFIX
 from cdc_platform.lake.data_files import PARTITION_PREFIX
 from cdc_platform.lake.event_images import EventImages
+from cdc_platform.lake.merge_plan import MergePlan
 from cdc_platform.lake.partitions import partition_expressions
-from cdc_platform.lake.plan import MergePlan
 from cdc_platform.naming import quoted
 
 _BATCH_ROWS = 65_536

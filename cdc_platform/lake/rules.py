@@ -126,8 +126,7 @@ def _look_up(
     con: duckdb.DuckDBPyConnection, rows: BaseRows, tombstones: Tombstones, oldest: Position
 ) -> None:
     """Make ``known`` and ``tombs`` for the keys in ``touched``."""
-    candidates = rows.plan(rows.key_filter()) if rows.schema is not None else []
-    rows.find(candidates, oldest)
+    rows.find(rows.candidates(), oldest)
     tombstones.find()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import duckdb
@@ -23,11 +23,9 @@ from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.lake.inputs import EventFile, MergeInput
 from cdc_platform.lake.quarantine import (
     MAX_REJECTED_ROWS,
-    MAX_REJECTED_SHARE,
-    QuarantineItem,
-    item_of,
 )
 from cdc_platform.lake.schema import FileColumns
+from cdc_platform.lake.staged_file import StagedFile
 from cdc_platform.naming import quoted, sql_text
 
 #: Names one event of the batch: file number and row number in one integer.
@@ -50,52 +48,6 @@ _CONTROL = {
 def place(generation: str, position: str) -> str:
     """Return SQL for a position as one comparable value, with fields ``g`` and ``p``."""
     return f"struct_pack(g := {generation}, p := {position})"
-
-
-@dataclass(slots=True)
-class StagedFile:
-    """What came of staging one file."""
-
-    index: int
-    input: MergeInput
-    ops: dict[str, int] = field(default_factory=dict)
-    #: Rejected rows by row number.
-    rejected: dict[int, QuarantineItem] = field(default_factory=dict)
-    #: Whether only released rows of it were staged: then the file itself was found good before.
-    is_part: bool = False
-
-    @property
-    def rows(self) -> int:
-        """How many of its rows are events."""
-        return sum(self.ops.values())
-
-    def reject(self, item: QuarantineItem) -> None:
-        """Set a row aside. Raises UnreadableRawFile when that makes too many for one file."""
-        assert item.row is not None
-        self.rejected.setdefault(item.row, item)
-        if len(self.rejected) > MAX_REJECTED_ROWS:
-            raise self.hopeless()
-
-    def reject_row(
-        self, row: int, column: str | None, reason: str, mend: str, values: Mapping[str, object]
-    ) -> None:
-        """Set aside the row of this number. Raises UnreadableRawFile when that makes too many."""
-        self.reject(item_of(self.input.accepted, row, reason=reason, mend=mend, column=column, values=values))
-
-    def check(self) -> None:
-        """Raise UnreadableRawFile when most rows were rejected: then the file, not its rows, is at fault."""
-        bad = len(self.rejected)
-        if not self.is_part and bad > MAX_REJECTED_SHARE * (bad + self.rows):
-            raise self.hopeless()
-
-    def hopeless(self) -> UnreadableRawFile:
-        """Return the error that sets the whole file aside."""
-        first = next(iter(self.rejected.values()))
-        return UnreadableRawFile(
-            f"{len(self.rejected)} rows cannot be applied, the first of them row {first.row}: {first.reason}",
-            where=self.input.accepted.file.key,
-            mend=first.mend,
-        )
 
 
 @dataclass(frozen=True, slots=True)

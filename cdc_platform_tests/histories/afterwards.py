@@ -21,7 +21,7 @@ TUNINGS: dict[str, tuple[str, str, int]] = {
     "gather tombstones": ("tombstones", "GATHER_AT", 2),
     "consolidate": ("commit", "CONSOLIDATE_EVERY", 1),
     "rewrite manifests": ("row_delta", "MANIFESTS_BEFORE_REWRITE", 2),
-    "key ranges": ("base_rows", "_IN_FILTER_KEYS", 0),
+    "key ranges": ("candidates", "_IN_FILTER_KEYS", 0),
     "open twice": ("intake", "_KEEP_OPEN", 0),
 }
 

@@ -1,0 +1,86 @@
+"""Which data files may hold a key of a batch, by what the table's manifests tell of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from pyiceberg.expressions import (
+    AlwaysTrue,
+    And,
+    BooleanExpression,
+    GreaterThanOrEqual,
+    In,
+    LessThanOrEqual,
+    Reference,
+)
+from pyiceberg.schema import Schema
+
+from cdc_platform.lake.base_files import BaseFile, bounds
+from cdc_platform.naming import quoted
+
+_IN_FILTER_KEYS = 200
+
+
+def key_filter(con: duckdb.DuckDBPyConnection, schema: Schema, key: Sequence[str]) -> BooleanExpression:
+    """Return a filter on the key columns that every key in ``touched`` passes."""
+    result: BooleanExpression = AlwaysTrue()
+    for column in key:
+        name = quoted(column)
+        if not _is_exact(schema, column):
+            continue
+        extremes = f"SELECT min({name}), max({name}), approx_count_distinct({name}) FROM touched"
+        low, high, distinct = con.execute(extremes).fetchone() or (None, None, 0)
+        if low is None or _may_wrap(schema, column, low):
+            continue
+        term: BooleanExpression = And(
+            GreaterThanOrEqual(term=Reference(column), value=low),
+            LessThanOrEqual(term=Reference(column), value=high),
+        )
+        if distinct <= _IN_FILTER_KEYS // 2:
+            values = con.execute(f"SELECT DISTINCT {name} FROM touched").fetchall()
+            if len(values) <= _IN_FILTER_KEYS:
+                term = In(term=Reference(column), literals={value for (value,) in values})
+        result = And(result, term)
+    return result
+
+
+def _is_exact(schema: Schema, column: str) -> bool:
+    """Whether Python values of the column go into an Iceberg filter unchanged."""
+    field = next((f for f in schema.fields if f.name == column), None)
+    return field is not None and str(field.field_type) in ("int", "long", "string", "date")
+
+
+def _may_wrap(schema: Schema, column: str, low: object) -> bool:
+    """Whether the truncate of ``low`` may wrap around, which the filters of pyiceberg do not know."""
+    lowest = {"int": -(2**30), "long": -(2**62)}.get(str(schema.find_type(column)))
+    return lowest is not None and isinstance(low, int) and low < lowest
+
+
+def files_hit(
+    con: duckdb.DuckDBPyConnection, schema: Schema, key: Sequence[str], files: list[BaseFile]
+) -> list[BaseFile]:
+    """Return the files some key of ``touched`` lies in the key range of."""
+    if len(files) <= 1 or not key:
+        return files
+    columns: dict[str, pa.Array[Any]] = {"file": pa.array([file.index for file in files], pa.int32())}
+    terms = []
+    for number, column in enumerate(key):
+        limits = [bounds(file, schema, column) for file in files]
+        kind = schema.as_arrow().field(column).type
+        columns[f"low{number}"] = pa.array([low for low, _ in limits], kind)
+        columns[f"high{number}"] = pa.array([high for _, high in limits], kind)
+        name = quoted(column)
+        terms.append(f"t.{name} >= b.low{number} AND t.{name} <= b.high{number}")
+    con.register("file_bounds", pa.table(columns))
+    unbounded = " OR ".join(f"low{n} IS NULL OR high{n} IS NULL" for n in range(len(key)))
+    hits = con.execute(
+        "SELECT file FROM file_bounds b "
+        f"WHERE EXISTS (SELECT 1 FROM touched t WHERE {' AND '.join(terms)}) "
+        f"UNION SELECT file FROM file_bounds WHERE {unbounded}"
+    ).fetchall()
+    con.unregister("file_bounds")
+    chosen = {index for (index,) in hits}
+    return [file for file in files if file.index in chosen]

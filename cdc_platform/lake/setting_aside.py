@@ -1,0 +1,57 @@
+"""What the merge rule set aside, as quarantine items; a file that is mostly so is set aside whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+
+from cdc_platform.errors import UnreadableRawFile
+from cdc_platform.events import ROW
+from cdc_platform.lake.intake import Intake
+from cdc_platform.lake.quarantine import MAX_REJECTED_ROWS, MAX_REJECTED_SHARE, QuarantineItem, item_of
+from cdc_platform.lake.rules import DECIDED_ONE_BY_ONE, REASONS
+from cdc_platform.lake.staged_file import StagedFile
+from cdc_platform.lake.staging import AT, EVENT, FILE
+
+_INTERNAL = {"cause", EVENT, FILE, AT}
+
+
+class HopelessFile(Exception):
+    """The rule set most of a file's rows aside: plan again without the file."""
+
+    def __init__(self, staged: StagedFile) -> None:
+        error = staged.hopeless()
+        self.staged = staged
+        self.item = item_of(staged.input.accepted, None, reason=error.what, mend=error.mend)
+
+
+def items_set_aside(con: duckdb.DuckDBPyConnection, intake: Intake) -> list[QuarantineItem]:
+    """Turn what the rule set aside into items. Raises HopelessFile where it is most of a file."""
+    found: dict[int, StagedFile] = {}
+    by_index = {staged.index: staged for staged in intake.staged}
+    items = []
+    reader = con.execute(f"FROM set_aside ORDER BY {EVENT}").to_arrow_reader(MAX_REJECTED_ROWS)
+    for batch in reader:
+        for values in batch.to_pylist():
+            staged = by_index[values[FILE]]
+            item = _item(staged, values)
+            items.append(item)
+            if values["cause"] not in DECIDED_ONE_BY_ONE:
+                found[values[FILE]] = staged
+            try:
+                staged.reject(item)
+            except UnreadableRawFile as e:
+                raise HopelessFile(staged) from e
+    for staged in found.values():
+        most = MAX_REJECTED_SHARE * max(staged.rows, 1)
+        if len(staged.rejected) > most and staged.rows > 1 and not staged.is_part:
+            raise HopelessFile(staged)
+    return items
+
+
+def _item(staged: StagedFile, values: Mapping[str, Any]) -> QuarantineItem:
+    reason, mend = REASONS[values["cause"]]
+    shown = {name: value for name, value in values.items() if name not in _INTERNAL}
+    return item_of(staged.input.accepted, values[ROW], reason=reason, mend=mend, values=shown)
