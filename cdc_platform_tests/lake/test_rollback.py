@@ -251,5 +251,5 @@ def test_a_random_life_rolled_back_anywhere_and_merged_again_in_any_order_is_the
                     inputs = [run._input(file, generation) for file, generation in group]
                     wish = run._completed() if group is files else None
                     merge(lake, HISTORIES, run.table, inputs, completed_generation=wish)
-            run._check(None)
+            run._check()
             assert expected == sorted(read(run.table.id, None), key=repr), shown(case)
