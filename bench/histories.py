@@ -17,7 +17,12 @@ from queue import Empty
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cdc_platform_tests.histories.case import Case, random_case, random_forgetful_case
+from cdc_platform_tests.histories.case import (
+    Case,
+    random_case,
+    random_forgetful_case,
+    random_indexed_case,
+)
 from cdc_platform_tests.histories.faults import random_quarantine_case
 from cdc_platform_tests.histories.soak import failures
 
@@ -57,8 +62,8 @@ def work(number: int, processes: int, seeds: range, stop_at: float, queue: Queue
 
 
 def _case(seed: int) -> Case:
-    """Return the case of a seed; every fourth goes through quarantine, every fourth forgets deletes."""
-    makers = (random_case, random_quarantine_case, random_case, random_forgetful_case)
+    """Return the case of a seed: any order, quarantine, forgotten deletes and key indexes by turns."""
+    makers = (random_case, random_quarantine_case, random_forgetful_case, random_indexed_case)
     return makers[seed % 4](seed)
 
 

@@ -90,7 +90,7 @@ def random_case(seed: int) -> Case:
         files=files,
         steps=_random_steps(random, files),
         late_loads=random.random() < 0.3,
-        tuned=tuple(name for name in TUNINGS if random.random() < 0.25),
+        tuned=tuple(name for name in TUNINGS if random.random() < 0.3),
         seed=seed,
     )
 
@@ -105,6 +105,24 @@ def random_forgetful_case(seed: int) -> Case:
         tuned=tuple({*case.tuned, "gather tombstones"}),
         forgets=True,
     )
+
+
+def random_indexed_case(seed: int) -> Case:
+    """Return the case of a seed whose files come in order, few at a time, so that key indexes find rows."""
+    case = random_case(seed)
+    random = Random(seed + 2)
+    files = sorted(case.files, key=_when)
+    size = max(1, -(-len(files) // 6))
+    steps = tuple(
+        Step(
+            tuple(file.name for file in files[start : start + size]),
+            then=random.choice(("", "", "compact", "lose indexes", "damage indexes")),
+        )
+        for start in range(0, len(files), size)
+    )
+    tuned = {*case.tuned, "index keys"} - {"let hashes collide"}
+    tuned |= {"let hashes collide"} if random.random() < 0.5 else set()
+    return replace(case, shape=replace(case.shape, soft=False), steps=steps, tuned=tuple(sorted(tuned)))
 
 
 def _change_files(random: Random, shape: Shape, life: Life) -> list[File]:
@@ -174,18 +192,27 @@ def _dressed(random: Random, shape: Shape, file: File) -> File:
 def _random_steps(random: Random, files: tuple[File, ...]) -> tuple[Step, ...]:
     count = random.choice((1, 2, 2, 3, 3, 4, 5))
     groups: list[list[str]] = [[] for _ in range(count)]
-    in_order = random.random() < 0.4
-    for number, file in enumerate(files):
-        about = number * count // len(files)
-        near = min(count - 1, max(0, about + random.choice((-1, 0, 0, 1))))
-        groups[near if in_order else random.randrange(count)].append(file.name)
-        if random.random() < 0.2:
+    order = random.choice(("any", "any", "about", "strict"))
+    in_order = sorted(files, key=_when)
+    for number, file in enumerate(in_order):
+        place = number * count // len(files)
+        if order == "about":
+            place = min(count - 1, max(0, place + random.choice((-1, 0, 0, 1))))
+        elif order == "any":
+            place = random.randrange(count)
+        groups[place].append(file.name)
+        if order != "strict" and random.random() < 0.2:
             groups[random.randrange(count)].append(file.name)
     for group in groups:
         random.shuffle(group)
-    afterwards = ("", "", "compact", *AFTERWARDS) if random.random() < 0.4 else ("",)
+    afterwards = ("", "", "", "compact", *AFTERWARDS) if random.random() < 0.4 else ("",)
     return tuple(
         Step(tuple(group), completes=random.random() < 0.7, then=random.choice(afterwards))
         for group in groups
         if group
     )
+
+
+def _when(file: File) -> int:
+    """Return the happening a file begins with."""
+    return file.load if file.load is not None else file.parts[0][0]

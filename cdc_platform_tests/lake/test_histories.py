@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from cdc_platform_tests.histories.case import random_forgetful_case
+from cdc_platform_tests.histories.case import random_forgetful_case, random_indexed_case
 from cdc_platform_tests.histories.faults import random_quarantine_case
 from cdc_platform_tests.histories.soak import failures
 
@@ -37,3 +37,8 @@ def test_what_comes_out_of_quarantine_never_overtakes_newer_data(part: int) -> N
 @pytest.mark.parametrize("part", range(PARTS))
 def test_what_is_older_than_the_remembered_deletes_is_never_guessed(part: int) -> None:
     assert None is next(failures(seeds(part)[1::2], make=random_forgetful_case), None)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_key_indexes_change_no_table_lost_damaged_or_with_colliding_hashes(part: int) -> None:
+    assert None is next(failures(seeds(part)[::4], make=random_indexed_case), None)
