@@ -5,7 +5,7 @@ to NULL, so a change to NULL is not seen. Inserts and rows of a load are full im
 laid over each other in order, from its last full image in the batch or else from the base row. What cannot be
 laid over anything, or comes after newer changes were applied, is set aside, never guessed:
 
-* an update of a key that has no image in the table or the batch;
+* an update of a key that has no image in the table or the batch since the last full load began;
 * an update older than the stored row that supplies other values than the row now shows;
 * an update that changes the key (its unchanged columns would have to come from another key).
 """
@@ -73,6 +73,7 @@ class PartialImages:
             f"FROM events e JOIN {stored} s USING ({self._keys}) JOIN base_images i USING ({self._keys}) "
             f"WHERE e.{OP} = 'U' AND {here} < s.stored AND ({differs or 'false'})",
         )
+        self._set_aside_between_loads()
         # Older than what is stored, and nothing lost by it: kept only where it is its key's last event, to be
         # counted as stale by the rule itself.
         self._con.execute(
@@ -80,6 +81,17 @@ class PartialImages:
             LEFT JOIN {stored} s USING ({self._keys}) WHERE s.stored IS NULL OR {here} > s.stored"""
         )
         self._fold_current()
+
+    def _set_aside_between_loads(self) -> None:
+        """Set aside updates whose row is only there as an older load left it: what it missed is unknown."""
+        of_key = " AND ".join(f"x.{quoted(c)} = e.{quoted(c)}" for c in self._key)
+        image = f"{of_key} AND x.{OP} IN ('I', 'L') AND x.{GENERATION} = e.{GENERATION}"
+        self._set_aside(
+            "no-image",
+            f"FROM events e WHERE {OP} = 'U' "
+            f"AND EXISTS (SELECT 1 FROM known x WHERE {of_key} AND x.generation < e.{GENERATION}) "
+            f"AND NOT EXISTS (SELECT 1 FROM events x WHERE {image} AND x.{POSITION} < e.{POSITION})",
+        )
 
     def _key_changed(self) -> str:
         return " OR ".join(f"e.{quoted(before_name(c))} <> e.{quoted(c)}" for c in self._key)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import pyarrow as pa
 import pytest
 
 from cdc_platform.lake.merge import MergeInput
-from cdc_platform_tests.lake.conftest import Bench
-from cdc_platform_tests.lake.memory_files import change_file, load_file
+from cdc_platform.lake.quarantine import list_items, release
+from cdc_platform_tests.lake.conftest import SOURCE, Bench
+from cdc_platform_tests.lake.memory_files import Change, change_file, load_file
 
 SOFT = {"delete_mode": "soft"}
 PARTIAL = {"images": "partial"}
@@ -68,14 +70,15 @@ def test_a_soft_deleted_old_key_stays_when_a_key_changes(bench: Bench) -> None:
     assert [(1, "a", "D"), (2, "a", "U")] == table.rows("id", "v", "_cdc_op")
 
 
+WIDE = pa.schema([pa.field("id", pa.int64()), pa.field("v", pa.string()), pa.field("w", pa.string())])
+
+
+def wide_changes(*events: tuple[str, int, str | None, str | None, int]) -> list[Change]:
+    return [Change(op, {"id": key, "v": v, "w": w}, position) for op, key, v, w, position in events]
+
+
 def wide(name: str, *events: tuple[str, int, str | None, str | None, int]) -> MergeInput:
-    import pyarrow as pa
-
-    from cdc_platform_tests.lake.memory_files import Change
-
-    columns = pa.schema([pa.field("id", pa.int64()), pa.field("v", pa.string()), pa.field("w", pa.string())])
-    made = [Change(op, {"id": key, "v": v, "w": w}, position) for op, key, v, w, position in events]
-    return change_file(name, *made, generation=1, columns=columns)
+    return change_file(name, *wide_changes(*events), generation=1, columns=WIDE)
 
 
 def three(bench: Bench) -> list[tuple[object, ...]]:
@@ -138,6 +141,20 @@ def test_a_late_partial_update_with_other_values_is_set_aside(bench: Bench) -> N
     assert [{"id": "1", "v": None, "w": "lost?"}] == [
         {name: item.values[name] for name in ("id", "v", "w")} for item in result.quarantined
     ]
+
+
+def test_a_partial_update_after_a_reload_began_waits_for_the_row_of_the_reload(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    table.merge(wide("a", ("I", 1, "v", "changed while nobody captured", 10)))
+    early = change_file("b", *wide_changes(("U", 1, "V", None, 5)), generation=2, columns=WIDE)
+    table.merge(early)
+    load = change_file("l", *wide_changes(("L", 1, "v", "w", 0)), generation=2, columns=WIDE)
+    table.merge(load)
+    for item in list_items(table.lake, SOURCE, table.config.id):
+        release(table.lake, SOURCE, table.config.id, item.id)
+    table.merge(early, completed=2)
+
+    assert [(1, "V", "w")] == three(table)
 
 
 def test_partial_images_and_soft_deletes_go_together(bench: Bench) -> None:
