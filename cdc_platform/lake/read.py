@@ -44,13 +44,13 @@ def connect(
     files = install_extensions(config, names) if names else []
     con = duckdb.connect(config={"allow_unsigned_extensions": str(_verified.issuperset(files)).lower()})
     engine = config.engine
+    con.execute("SET enable_progress_bar = false")
     con.execute("SET autoinstall_known_extensions = false")
     con.execute("SET autoload_known_extensions = false")
     con.execute(f"SET memory_limit = '{_engine_share(bytes_of(engine.memory_limit))}B'")
     con.execute(f"SET threads = {engine.threads}")
     con.execute("SET TimeZone = 'UTC'")
     con.execute("SET preserve_insertion_order = false")
-    con.execute("SET enable_progress_bar = false")
     con.execute(f"SET extension_directory = {sql_text(str(extension_folder(config)))}")
     if spill is not None:
         con.execute(f"SET temp_directory = {sql_text(str(spill))}")
