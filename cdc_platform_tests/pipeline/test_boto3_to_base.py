@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
-from cdc_platform.local.endpoint import DmsEndpoint
-from cdc_platform.local.engine import PostgresTaskEngine
-from cdc_platform_tests.local.conftest import dms_client_for
-from cdc_platform_tests.local.test_endpoint_postgres import Shop, Task, make_task
+from cdc_platform_tests.local.event_source import Shop, Task, make_task
 from cdc_platform_tests.pipeline.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -22,22 +18,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.postgres
 
 TABLE = {"name": "public.event", "merge_key": ["id"]}
-
-
-@pytest.fixture
-def shop(postgres_database: str) -> Shop:
-    """A table of 50 rows whose every change has a number of its own."""
-    made = Shop(postgres_database)
-    made.create(rows=50)
-    return made
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[DatabaseMigrationServiceClient]:
-    with DmsEndpoint(tmp_path / "dms", PostgresTaskEngine(), tmp_path / "raw") as endpoint:
-        opened = dms_client_for(endpoint.url)
-        yield opened
-        opened.close()
 
 
 def _source(shop: Shop) -> dict[int, dict[str, Any]]:
