@@ -223,15 +223,15 @@ class _Snapshot:
             spec = self._metadata.specs()[spec_id]
             kept += self._rewritten(content, spec, groups[content, spec_id])
         if self._missing:
-            first = min(self._missing)
-            raise StaleCommit(f"{len(self._missing)} files to remove are not in the table: {first}")
+            raise StaleCommit(f"{len(self._missing)} files to remove are gone: {min(self._missing)}")
         return kept
 
     def _rewritten(
         self, content: ManifestContent, spec: PartitionSpec, manifests: list[ManifestFile]
     ) -> list[ManifestFile]:
         """Keep the manifests that need no change; gather the entries of the others in new ones."""
-        small = {manifest.manifest_path for manifest in manifests if _files_in(manifest) < _FULL_MANIFEST}
+        counts = [(m.manifest_path, m.added_files_count or 0, m.existing_files_count or 0) for m in manifests]
+        small = {path for path, added, existing in counts if added + existing < _FULL_MANIFEST}
         gather = small if len(small) >= MANIFESTS_BEFORE_REWRITE else set()
         kept: list[ManifestFile] = []
         gathered: list[tuple[ManifestEntry, bool]] = []
@@ -275,10 +275,6 @@ class _Snapshot:
             # pyiceberg counts no totals for this operation, so they are counted first.
             return Summary(operation=Operation.REPLACE, **summary.additional_properties)
         return summary
-
-
-def _files_in(manifest: ManifestFile) -> int:
-    return (manifest.added_files_count or 0) + (manifest.existing_files_count or 0)
 
 
 def _summary_counts(delta: RowDelta, removed: list[DataFile]) -> dict[str, str]:
