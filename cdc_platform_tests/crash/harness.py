@@ -1,7 +1,7 @@
 """Kill merges and see what is left: one process that forks, for every merge, a child that is killed.
 
-The children are forked from a process that has everything imported and no thread of an engine running, so a
-kill costs little more than the merge it ends. Run as a module it writes one JSON line when it is done.
+The children are forked from a process that has everything imported and no thread of an engine running.
+Run as a module it writes one JSON line when it is done.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from cdc_platform.config.maintenance import CompactionOptions
 from cdc_platform.config.model import EngineConfig, TableConfig
 from cdc_platform.lake import direct_load, quarantine
 from cdc_platform.lake.catalog import Lake, open_lake
+from cdc_platform.lake.maintenance.compaction import commit_compaction
+from cdc_platform.lake.maintenance.compaction_plan import plan_compaction
 from cdc_platform.lake.merge import merge
 from cdc_platform_tests.crash.boundaries import Points, wrap
 from cdc_platform_tests.crash.inspection import SOURCE, orphans, rows_of, state_of
@@ -35,8 +38,7 @@ from cdc_platform_tests.lake.conftest import lake_config
 
 _SET_DEATH_SIGNAL = 1
 LEAST_ROWS = direct_load.LEAST_ROWS
-#: A child that takes longer hangs.
-DEADLINE_SECONDS = 180.0
+DEADLINE_SECONDS = 180.0  # a child that takes longer hangs
 
 
 @dataclass
@@ -135,6 +137,8 @@ class CrashTest:
             for _ in range(self._random.choice((1, 2, 3))):
                 self._kill(step)
             self._restart(step)
+            if self._life.shape.name == "hard" and self._random.random() < 0.3:
+                self._compact(step)
             self.report.rounds += 1
         self._look_back()
         return self.report
@@ -178,6 +182,19 @@ class CrashTest:
         where = f"{self._life.shape.name}, round {self.report.rounds}, after {dict(self.report.points)}"
         self._usual_seconds, self._passed = self._do(lambda lake, _: _restarted(lake, step, where))
 
+    def _compact(self, step: Round) -> None:
+        """Kill a compaction at a point of its own, then let one go through: no row may change."""
+        point = self._random.randint(1, 20)
+        code, said = Child(self._folder, lambda lake, told: _compacted(lake, step, point, told)).wait()
+        if code != 0:
+            assert code == -signal.SIGKILL, f"{self._life.shape.name}: a compaction failed: {said}"
+            self.report.kills += 1
+            self._points[f"compaction: {said}"] += 1
+        where = f"{self._life.shape.name}, compaction of round {self.report.rounds} killed at {said}"
+        self._do(lambda lake, _: _check_after(state_of(lake, step.config), step, where))
+        self._do(lambda lake, told: _compacted(lake, step, None, told))
+        self._do(lambda lake, _: _check_after(state_of(lake, step.config), step, where))
+
     def _look_back(self) -> None:
         """Every snapshot there ever was shows a state of the oracle's; without orphans nothing is missing."""
         for config, states in self._seen.values():
@@ -205,6 +222,15 @@ def _restarted(lake: Lake, step: Round, where: str) -> tuple[float, list[str]]:
 def _merged_until(lake: Lake, step: Round, point: int, told: int) -> None:
     wrap(Points(point, told))
     _merged(lake, step)
+
+
+def _compacted(lake: Lake, step: Round, point: int | None, told: int) -> None:
+    table = lake.load(SOURCE, step.config.id)
+    if table is None or table.current_snapshot() is None:
+        return
+    wrap(Points(point, told))
+    options = CompactionOptions(min_files=2, min_deleted_rows=1, delete_debt=0.01, small_file_share=0.9)
+    commit_compaction(lake, plan_compaction(table, options), attempts=2)
 
 
 def _release(step: Round, lake: Lake, _: int) -> None:
