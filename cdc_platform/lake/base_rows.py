@@ -13,15 +13,17 @@ from collections.abc import Iterable, Mapping, Sequence
 import duckdb
 import pyarrow as pa
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.types import PrimitiveType
 
-from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, Position
+from cdc_platform.events import COMMITTED_AT, CONTROL_PREFIX, GENERATION, OP, POSITION, Position
 from cdc_platform.lake.base_files import BaseFile, bounds, local_path, upper_position
 from cdc_platform.lake.candidates import files_hit, key_filter
 from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.lake.key_lookup import LEAST_ROWS, IndexFolder, KeyLookup
+from cdc_platform.lake.workspace import alias, source_column
 from cdc_platform.naming import quoted, sql_text
 
 _FILE_LIST = "file", "path", "iceberg_path"
@@ -123,7 +125,10 @@ class BaseRows:
             return files
         schema = self._table.schema()
         lookup = KeyLookup(
-            self._con, self._indexes, self._key, lambda file, column: bounds(file, schema, column)
+            self._con,
+            self._indexes,
+            self._key,
+            lambda file, column: bounds(file, schema, source_column(column) or column),
         )
         if not lookup.is_possible:
             return files
@@ -142,22 +147,9 @@ class BaseRows:
         return [f"SELECT {self._keys} FROM {self.read_sql(files, self._key)}"] if files else []
 
     def read_sql(self, files: Sequence[BaseFile], columns: Sequence[str]) -> str:
-        """Return SQL that reads columns of data files by field id, with file name and row number."""
+        """Return SQL that reads columns of data files; see :func:`files_sql`."""
         assert self._table is not None
-        wanted = []
-        for field in self._table.schema().fields:
-            if field.name in columns:
-                kind = sql_text(duckdb_type(field.field_type) or "VARCHAR")
-                name = sql_text(field.name)
-                wanted.append(f"{field.field_id}: {{name: {name}, type: {kind}, default_value: NULL}}")
-        paths = ", ".join(sql_text(local_path(file.data.file_path)) for file in files)
-        # With a schema given, DuckDB does not look at the files, takes them for tiny and would build its hash
-        # tables of them.
-        rows = sum(file.data.record_count for file in files)
-        return (
-            f"read_parquet([{paths}], schema = MAP {{{', '.join(wanted)}}}, file_row_number = true, "
-            f"explicit_cardinality = {rows})"
-        )
+        return files_sql(self._table.schema(), [file.data for file in files], columns)
 
     def images(self, wanted: str, name: str, types: Mapping[str, PrimitiveType]) -> None:
         """Make table ``name`` (file, pos, columns…) of the base rows that table ``wanted`` (file, pos) names.
@@ -165,7 +157,7 @@ class BaseRows:
         Columns the table does not have yet are NULL in all its rows.
         """
         indexes = [row[0] for row in self._con.execute(f"SELECT DISTINCT file FROM {wanted}").fetchall()]
-        kept = {field.name for field in self._table.schema().fields} if self._table is not None else set()
+        kept = self._names() if self._table is not None else set()
         stored = kept & set(types) if indexes else set()
         values = {c: f"r.{quoted(c)}" if c in stored else "NULL" for c in types}
         selected = ", ".join(f"{values[c]}::{duckdb_type(kind)} AS {quoted(c)}" for c, kind in types.items())
@@ -188,7 +180,7 @@ class BaseRows:
         """
         assert self._table is not None
         self.plan(AlwaysTrue())
-        kept = {field.name for field in self._table.schema().fields}
+        kept = self._names()
         values = {c: f"r.{quoted(c)}" if c in kept else "NULL" for c in columns}
         same = " AND ".join(f"{value} IS NOT DISTINCT FROM w.{quoted(c)}" for c, value in values.items())
         selected = ", ".join(f"{value} AS {quoted(c)}" for c, value in values.items())
@@ -223,6 +215,11 @@ class BaseRows:
             "DELETE FROM gone USING base_deleted d WHERE gone.file = d.file AND gone.pos = d.pos"
         )
 
+    def _names(self) -> set[str]:
+        """Return the table's columns by their names in the workspace."""
+        assert self._table is not None
+        return {alias(field.name) for field in self._table.schema().fields}
+
     def _is_below(self, file: BaseFile, oldest: Position) -> bool:
         assert self._table is not None
         return upper_position(file, self._table.schema()) < oldest
@@ -249,3 +246,21 @@ class BaseRows:
 def number_sql(files: Sequence[BaseFile]) -> str:
     """Return SQL for the number of the file a row of :meth:`BaseRows.read_sql` is in."""
     return f"[{', '.join(str(file.index) for file in files)}][file_index::BIGINT + 1]"
+
+
+def files_sql(schema: Schema, files: Sequence[DataFile], columns: Sequence[str]) -> str:
+    """Return SQL that reads columns, by their names in the workspace, of data files by field id.
+
+    The virtual columns ``file_index`` and ``file_row_number`` say where a row is.
+    """
+    wanted = []
+    for field in schema.fields:
+        name = field.name if field.name.startswith(CONTROL_PREFIX) else alias(field.name)
+        if name in columns:
+            kind = sql_text(duckdb_type(field.field_type) or "VARCHAR")
+            wanted.append(f"{field.field_id}: {{name: {sql_text(name)}, type: {kind}, default_value: NULL}}")
+    paths = ", ".join(sql_text(local_path(file.file_path)) for file in files)
+    # With a schema given, DuckDB does not look at the files, takes them for tiny and would build its hash
+    # tables of them.
+    rows = sum(file.record_count for file in files)
+    return f"read_parquet([{paths}], schema = MAP {{{', '.join(wanted)}}}, explicit_cardinality = {rows})"

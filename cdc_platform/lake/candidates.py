@@ -19,6 +19,7 @@ from pyiceberg.expressions import (
 from pyiceberg.schema import Schema
 
 from cdc_platform.lake.base_files import BaseFile, bounds
+from cdc_platform.lake.workspace import source_column
 from cdc_platform.naming import quoted
 
 _IN_FILTER_KEYS = 200
@@ -27,8 +28,8 @@ _IN_FILTER_KEYS = 200
 def key_filter(con: duckdb.DuckDBPyConnection, schema: Schema, key: Sequence[str]) -> BooleanExpression:
     """Return a filter on the key columns that every key in ``touched`` passes."""
     result: BooleanExpression = AlwaysTrue()
-    for column in key:
-        name = quoted(column)
+    for name_there in key:
+        name, column = quoted(name_there), source_column(name_there) or name_there
         if not _is_exact(schema, column):
             continue
         extremes = f"SELECT min({name}), max({name}), approx_count_distinct({name}) FROM touched"
@@ -67,12 +68,12 @@ def files_hit(
         return files
     columns: dict[str, pa.Array[Any]] = {"file": pa.array([file.index for file in files], pa.int32())}
     terms = []
-    for number, column in enumerate(key):
+    for number, name_there in enumerate(key):
+        name, column = quoted(name_there), source_column(name_there) or name_there
         limits = [bounds(file, schema, column) for file in files]
         kind = schema.as_arrow().field(column).type
         columns[f"low{number}"] = pa.array([low for low, _ in limits], kind)
         columns[f"high{number}"] = pa.array([high for _, high in limits], kind)
-        name = quoted(column)
         terms.append(f"t.{name} >= b.low{number} AND t.{name} <= b.high{number}")
     con.register("file_bounds", pa.table(columns))
     unbounded = " OR ".join(f"low{n} IS NULL OR high{n} IS NULL" for n in range(len(key)))

@@ -26,12 +26,13 @@ from pyiceberg.table import Table
 
 from cdc_platform.config.model import DeleteMode, Images, TableConfig
 from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, ROW, Op, Position
-from cdc_platform.lake.base_files import local_path
+from cdc_platform.lake.base_rows import files_sql
 from cdc_platform.lake.data_files import DataFileWriter, write_position_deletes
 from cdc_platform.lake.inputs import EventFile, MergeInput
 from cdc_platform.lake.staged_file import StagedFile
 from cdc_platform.lake.staging import AT, EVENT, FILE, ROWS_PER_FILE
-from cdc_platform.naming import quoted, sql_text
+from cdc_platform.lake.workspace import alias
+from cdc_platform.naming import quoted
 from cdc_platform.raw.files import FileKind
 
 #: Smaller load files are staged like changes: one sorted data file is better than many small ones.
@@ -72,7 +73,7 @@ class DirectLoad:
         self._con = con
         self._table = table
         self._key = tuple(key)
-        self._keys = ", ".join(map(quoted, key))
+        self._keys = ", ".join(quoted(alias(name)) for name in key)
         self._loaded: dict[int, _Loaded] = {}
         self._paths: list[str] = []
         self._lock = threading.Lock()
@@ -166,13 +167,13 @@ class DirectLoad:
     def _register(self) -> None:
         """Make the view ``loaded`` of keys and places, read back from the files just written."""
         listing = []
-        paths: list[str] = []
+        files: list[DataFile] = []
         for index in self.indexes:
             offset = 0
             for number, data in enumerate(self._loaded[index].files):
                 when = self._loaded[index].staged.input.accepted.file_time
-                listing.append((len(paths), index, number, offset, when))
-                paths.append(data.file_path)
+                listing.append((len(files), index, number, offset, when))
+                files.append(data)
                 offset += data.record_count
         columns = list(zip(*listing, strict=True))
         names = ["number", "file", "part", "first", "file_time"]
@@ -180,14 +181,14 @@ class DirectLoad:
         self._con.register("loaded_places", places)
         self._con.execute("CREATE TABLE loaded_files AS FROM loaded_places")
         self._con.unregister("loaded_places")
-        read = ", ".join(sql_text(local_path(path)) for path in paths)
-        keys = ", ".join(f"r.{quoted(name)}" for name in self._key)
+        control = (GENERATION, POSITION, COMMITTED_AT)
+        read = files_sql(self._table.schema(), files, [*map(alias, self._key), *control])
         self._con.execute(
             f"""CREATE VIEW loaded AS
-            SELECT {keys}, {GENERATION}, {POSITION}, {COMMITTED_AT}, p.file, p.part, p.file_time,
+            SELECT {self._keys}, {", ".join(control)}, p.file, p.part, p.file_time,
                    r.file_row_number AS pos, p.first + r.file_row_number AS "row",
                    p.file::BIGINT * {ROWS_PER_FILE} + p.first + r.file_row_number AS event
-            FROM read_parquet([{read}], file_row_number = true) r
+            FROM {read} r
             JOIN loaded_files p ON p.number = r.file_index"""
         )
 

@@ -8,11 +8,13 @@ import pyarrow as pa
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table.metadata import TableMetadata
 
-from cdc_platform.events import CONTROL_PREFIX
+from cdc_platform.events import CONTROL_COLUMNS, CONTROL_PREFIX, ROW
 from cdc_platform.lake.data_files import PARTITION_PREFIX
 from cdc_platform.lake.event_images import EventImages
 from cdc_platform.lake.merge_plan import MergePlan
 from cdc_platform.lake.partitions import partition_expressions
+from cdc_platform.lake.staging import FILE
+from cdc_platform.lake.workspace import alias
 from cdc_platform.naming import quoted
 
 _BATCH_ROWS = 65_536
@@ -22,15 +24,22 @@ def rows_to_write(plan: MergePlan, metadata: TableMetadata) -> Iterator[pa.Recor
     """Yield the rows ``plan`` decided on, with a partition column for each field of the table's spec."""
     if not plan.decision.rows_sql:
         return
+    rows = f"SELECT {_renamed(plan)} FROM ({plan.decision.rows_sql})"
     if plan.kept and plan.decision.outline_sql and not metadata.spec().fields:
         yield from _gathered(plan, metadata)
         return
-    partitions = partition_expressions(plan.con, metadata.spec(), metadata.schema(), plan.decision.rows_sql)
+    partitions = partition_expressions(plan.con, metadata.spec(), metadata.schema(), rows)
     names = [f"{PARTITION_PREFIX}{number}" for number in range(len(partitions))]
     extra = "".join(f", {value} AS {name}" for name, value in zip(names, partitions, strict=True))
     order = ", ".join([*names, *map(quoted, plan.target.key)])
-    query = f"SELECT *{extra} FROM ({plan.decision.rows_sql})" + (f" ORDER BY {order}" if order else "")
+    query = f"SELECT *{extra} FROM ({rows})" + (f" ORDER BY {order}" if order else "")
     yield from plan.con.execute(query).to_arrow_reader(_BATCH_ROWS)
+
+
+def _renamed(plan: MergePlan) -> str:
+    """Return the SQL of the table's columns, by their own names, from the workspace's."""
+    columns = (f"{quoted(alias(name))} AS {quoted(name)}" for name in plan.target.columns)
+    return ", ".join([*CONTROL_COLUMNS.names, *columns])
 
 
 def _gathered(plan: MergePlan, metadata: TableMetadata) -> Iterator[pa.RecordBatch]:
@@ -39,6 +48,9 @@ def _gathered(plan: MergePlan, metadata: TableMetadata) -> Iterator[pa.RecordBat
     schema = schema_to_pyarrow(metadata.schema())
     wanted = [f for f in schema if f.name not in key and not f.name.startswith(CONTROL_PREFIX)]
     images = EventImages(plan.kept, pa.schema(wanted))
-    query = f"{plan.decision.outline_sql} ORDER BY {', '.join(map(quoted, key))}"
+    renamed = ", ".join(f"{quoted(alias(name))} AS {quoted(name)}" for name in key)
+    control = ", ".join([*CONTROL_COLUMNS.names, FILE, ROW])
+    order = ", ".join(map(quoted, key))
+    query = f"SELECT {control}, {renamed} FROM ({plan.decision.outline_sql}) ORDER BY {order}"
     for outline in plan.con.execute(query).to_arrow_reader(_BATCH_ROWS):
         yield images.fill(outline)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import duckdb
+from pyiceberg.types import PrimitiveType
 
 from cdc_platform.config.model import DeleteMode, Images, NoKey, TableConfig
 from cdc_platform.errors import SchemaError
@@ -18,6 +19,7 @@ from cdc_platform.lake.intake import Intake, Reader
 from cdc_platform.lake.result import MergeCounts
 from cdc_platform.lake.schema import TargetSchema
 from cdc_platform.lake.tombstones import Tombstones
+from cdc_platform.lake.workspace import alias
 from cdc_platform.naming import quoted
 
 #: Why a rule sets an event aside: cause → (reason, mend).
@@ -44,7 +46,7 @@ class Decision:
 
 def identity(table: TableConfig) -> tuple[str, ...]:
     """Return the columns by which the merge knows a row again."""
-    return table.safe_key or no_key.IDENTITY
+    return tuple(map(alias, table.safe_key)) or no_key.IDENTITY
 
 
 def identity_types(target: TargetSchema) -> dict[str, str]:
@@ -52,7 +54,7 @@ def identity_types(target: TargetSchema) -> dict[str, str]:
     if not target.key:
         return {GENERATION: "BIGINT", POSITION: "DECIMAL(38, 0)"}
     types = {column: target.columns.get(column) for column in target.key}
-    return {column: duckdb_type(kind) or "VARCHAR" if kind else "VARCHAR" for column, kind in types.items()}
+    return {alias(c): duckdb_type(kind) or "VARCHAR" if kind else "VARCHAR" for c, kind in types.items()}
 
 
 def decide(
@@ -81,13 +83,14 @@ def _decide_keyed(
     rows: BaseRows,
     tombstones: Tombstones,
 ) -> Decision:
-    alone = direct.fold_in(_other_keys(target.key, rows, tombstones)) if direct is not None else 0
+    key, kinds = tuple(map(alias, target.key)), _aliased(target)
+    alone = direct.fold_in(_other_keys(key, rows, tombstones)) if direct is not None else 0
     soft, partial_images = table.delete_mode == DeleteMode.SOFT, table.images == Images.PARTIAL
-    columns = tuple(target.columns)
-    rule = keyed.KeyedRule(con, target.key, columns, soft=soft)
+    columns = tuple(kinds)
+    rule = keyed.KeyedRule(con, key, columns, soft=soft)
     oldest = _LOWEST if soft or partial_images else _oldest(con)
     if partial_images:
-        images = partial.PartialImages(con, target.key, target.columns)
+        images = partial.PartialImages(con, key, kinds)
         images.touch()
         _look_up(con, rows, tombstones, oldest)
         images.fold(rows)
@@ -104,7 +107,7 @@ def _decide_keyed(
             "CREATE TABLE shadows AS SELECT image_file AS file, image_pos AS pos FROM fates "
             "WHERE image_file IS NOT NULL"
         )
-        rows.images("shadows", "shadow_images", target.columns)
+        rows.images("shadows", "shadow_images", kinds)
     counts = _keyed_counts(con)
     return Decision(
         rule.outcome_sql(columns, written=direct.indexes if direct is not None else ()),
@@ -112,6 +115,10 @@ def _decide_keyed(
         rule.tombstones_sql(),
         replace(counts, rows_inserted=counts.rows_inserted + alone),
     )
+
+
+def _aliased(target: TargetSchema) -> dict[str, PrimitiveType]:
+    return {alias(column): kind for column, kind in target.columns.items()}
 
 
 def _other_keys(key: Sequence[str], rows: BaseRows, tombstones: Tombstones) -> list[str]:
@@ -174,7 +181,8 @@ def _decide_no_key(
 ) -> Decision:
     sequenced = PositionKind.CHANGE_SEQUENCE.value in intake.position_kinds.values()
     has_before = policy == NoKey.MULTISET and reader.has_full_before
-    rule = no_key.NoKeyRule(con, policy, tuple(target.columns), has_before=has_before, has_sequence=sequenced)
+    columns = tuple(_aliased(target))
+    rule = no_key.NoKeyRule(con, policy, columns, has_before=has_before, has_sequence=sequenced)
     rule.touch()
     _look_up(con, rows, tombstones, _oldest(con))
     rule.decide()
@@ -186,18 +194,18 @@ def _decide_no_key(
     added, gone, repeated, deletes = map(int, found)
     ignored = deletes if policy == NoKey.APPEND else 0
     counts = MergeCounts(rows_inserted=added, rows_deleted=gone, stale=repeated, ignored=ignored)
-    return Decision(rule.outcome_sql(tuple(target.columns)), "", rule.tombstones_sql(), counts)
+    return Decision(rule.outcome_sql(columns), "", rule.tombstones_sql(), counts)
 
 
 def _equal_rows_sql(con: duckdb.DuckDBPyConnection, target: TargetSchema, rows: BaseRows) -> str:
     """Return SQL for the base rows whose contents equal those of a row in ``removing``."""
     wanted = con.execute("SELECT count(*) FROM removing").fetchone()
-    columns = tuple(target.columns)
+    kinds = _aliased(target)
     if rows.schema is None or not wanted or not wanted[0]:
-        values = ", ".join(f"NULL::{duckdb_type(kind)} AS {quoted(c)}" for c, kind in target.columns.items())
+        values = ", ".join(f"NULL::{duckdb_type(kind)} AS {quoted(c)}" for c, kind in kinds.items())
         where = "NULL::BIGINT AS generation, NULL::DECIMAL(38, 0) AS position"
         return f"SELECT 0 AS file, 0::BIGINT AS pos, {where}, {values} WHERE false"
-    return rows.equal_sql("removing", columns)
+    return rows.equal_sql("removing", tuple(kinds))
 
 
 def check_declaration(table: TableConfig, source: str) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import duckdb
 
 from cdc_platform.errors import UnreadableRawFile
-from cdc_platform.events import ROW
+from cdc_platform.events import BEFORE_PREFIX, ROW, before_name
 from cdc_platform.lake.intake import Intake
 from cdc_platform.lake.quarantine import MAX_REJECTED_ROWS, MAX_REJECTED_SHARE, QuarantineItem, item_of
 from cdc_platform.lake.rules import DECIDED_ONE_BY_ONE, REASONS
 from cdc_platform.lake.staged_file import StagedFile
 from cdc_platform.lake.staging import AT, EVENT, FILE
+from cdc_platform.lake.workspace import source_column
 
 _INTERNAL = {"cause", EVENT, FILE, AT}
 
@@ -51,7 +52,13 @@ def items_set_aside(con: duckdb.DuckDBPyConnection, intake: Intake) -> list[Quar
     return items
 
 
+def _shown(name: str) -> str:
+    """Return what a person knows a workspace's column by."""
+    before = source_column(name.removeprefix(BEFORE_PREFIX)) if name.startswith(BEFORE_PREFIX) else None
+    return before_name(before) if before is not None else source_column(name) or name
+
+
 def _item(staged: StagedFile, values: Mapping[str, Any]) -> QuarantineItem:
     reason, mend = REASONS[values["cause"]]
-    shown = {name: value for name, value in values.items() if name not in _INTERNAL}
+    shown = {_shown(name): value for name, value in values.items() if name not in _INTERNAL}
     return item_of(staged.input.accepted, values[ROW], reason=reason, mend=mend, values=shown)

@@ -26,6 +26,7 @@ from cdc_platform.lake.quarantine import (
 )
 from cdc_platform.lake.schema import FileColumns
 from cdc_platform.lake.staged_file import StagedFile
+from cdc_platform.lake.workspace import alias
 from cdc_platform.naming import quoted, sql_text
 
 #: Names one event of the batch: file number and row number in one integer.
@@ -75,6 +76,7 @@ class Staging:
         self._con = con
         self._key = tuple(key)
         self._types = {name: duckdb_type(kind) for name, kind in columns.items()}
+        aliased = {alias(name): kind for name, kind in self._types.items()}
         self._before = tuple(before)
         self._memory = in_memory
         self._lock = threading.Lock()
@@ -84,8 +86,8 @@ class Staging:
             EVENT: "BIGINT",
             FILE: "INTEGER",
             AT: "TIMESTAMPTZ",
-            **self._types,
-            **{before_name(name): self._types[name] for name in before},
+            **aliased,
+            **{before_name(alias(name)): self._types[name] for name in before},
         }
         con.execute(f"CREATE TABLE events ({', '.join(f'{quoted(n)} {t}' for n, t in fields.items())})")
         #: Events that the rule, not the reader, sets aside, with the cause.
@@ -180,10 +182,10 @@ class Staging:
         moment = f"TIMESTAMPTZ {sql_text(staged.input.accepted.file_time.isoformat())}"
         values[AT] = f"coalesce({quoted(COMMITTED_AT)}, {moment})"
         for name in columns.present:
-            values[name] = self._cast(name, name, columns)
+            values[alias(name)] = self._cast(name, name, columns)
         for name in columns.before:
-            values[before_name(name)] = self._cast(before_name(name), name, columns)
-        for name in self._key if set(self._key) <= set(columns.before) else ():
+            values[before_name(alias(name))] = self._cast(before_name(name), name, columns)
+        for name in map(alias, self._key if set(self._key) <= set(columns.before) else ()):
             # A delete may carry its key in the before image only.
             after, before = values[name], values[before_name(name)]
             values[name] = f"CASE WHEN {OP} = 'D' THEN coalesce({after}, {before}) ELSE {after} END"
@@ -247,7 +249,9 @@ class Staging:
             if batch.column(name).null_count or name in columns.checked:
                 reason = "the merge key is NULL"
                 mend = "mend the row at the source, or correct `merge_key`; then release it"
-                faults.append((name, f"{values[name]} IS NULL AND {quoted(name)} IS NULL", reason, mend))
+                faults.append(
+                    (name, f"{values[alias(name)]} IS NULL AND {quoted(name)} IS NULL", reason, mend)
+                )
         for name in columns.checked:
             pairs = [name, *([before_name(name)] if name in columns.before else [])]
             for given in pairs:

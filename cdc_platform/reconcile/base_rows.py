@@ -16,7 +16,7 @@ class BaseView:
     """One snapshot of a base table as SQL can read it.
 
     ``relation`` is a FROM item that yields the rows with their control columns; None when the table has no
-    snapshot yet. ``tombstones`` is a FROM item of key columns, ``generation`` and ``position``;
+    snapshot yet. ``tombstones`` is a FROM item of key columns, generation and position;
     None when there are none. ``completed_generation`` is the last full load known to be whole.
     """
 
@@ -59,7 +59,7 @@ def load_base_rows(connection: duckdb.DuckDBPyConnection, view: BaseView, key: t
     connection.execute(f"CREATE OR REPLACE TEMP TABLE base_rows AS {rows}")
     tombstones = (
         f"""SELECT key_id, place.generation AS generation, place.position AS position FROM (
-                SELECT k.key_id, max({{generation: b.generation, position: b.position}}) AS place
+                SELECT k.key_id, max({{generation: b.{GENERATION}, position: b.{POSITION}}}) AS place
                 FROM {view.tombstones} b JOIN keys k ON {same_key} GROUP BY k.key_id)"""
         if view.tombstones
         else "SELECT 0::BIGINT AS key_id, 0::BIGINT AS generation, 0::DECIMAL(38,0) AS position WHERE false"

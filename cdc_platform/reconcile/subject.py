@@ -10,11 +10,13 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import Table
 
 from cdc_platform.config.model import DeleteMode, Images, PlatformConfig, SourceConfig, TableConfig
+from cdc_platform.events import GENERATION, POSITION
 from cdc_platform.lake.applied import AppliedRecord, read_applied
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.live_rows import live_sql
 from cdc_platform.lake.quarantine import items_in
-from cdc_platform.naming import sql_text
+from cdc_platform.lake.workspace import alias
+from cdc_platform.naming import quoted, sql_text
 from cdc_platform.raw.files import AcceptedFile
 from cdc_platform.raw.manifests import WindowManifest, read_accepted
 from cdc_platform.raw.objects import ObjectStore
@@ -47,6 +49,9 @@ class Platform(Protocol):
     def event_file(self, source: str, table_id: str, accepted: AcceptedFile) -> Events: ...
 
     def captured_position(self, source: str) -> str | None: ...
+
+
+_TOMBSTONE = f"generation AS {GENERATION}", f"position AS {POSITION}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +113,15 @@ def base_view(
     """Return how SQL reads the pinned snapshot of ``base``."""
     snapshot = base.current_snapshot() if base is not None else None
     urls = ", ".join(sql_text(objects.url(key)) for key in record.tombstones)
+    key = (f"{quoted(alias(name))} AS {quoted(name)}" for name in table.safe_key)
+    tombstone_keys = f"SELECT {', '.join([*key, *_TOMBSTONE])}"
     return BaseView(
         relation=live_sql(base) if base is not None and snapshot is not None else None,
         schema=canonical_schema(schema_to_pyarrow(base.schema(), include_field_ids=False))
         if base
         else pa.schema([]),
         snapshot_id=snapshot.snapshot_id if snapshot else None,
-        tombstones=f"read_parquet([{urls}], union_by_name = true)" if urls else None,
+        tombstones=f"({tombstone_keys} FROM read_parquet([{urls}], union_by_name = true))" if urls else None,
         completed_generation=record.generation_complete or None,
         soft_deletes=table.delete_mode is DeleteMode.SOFT,
         partial_images=table.images is Images.PARTIAL,
