@@ -97,12 +97,14 @@ def possible_carriers(
     if kind in (PositionKind.COMMIT_TIME, PositionKind.FILE_TIME):
         return [one for one in chosen if _is_numbered_by(one, position.sequence)]
     committed = _time_of(position.sequence)
+    if committed is None:
+        return chosen
 
     def distance(one: AcceptedFile) -> tuple[bool, timedelta]:
         # a file is written after what it holds was committed
         return one.file_time < committed, abs(one.file_time - committed)
 
-    return sorted(chosen, key=distance) if committed is not None else chosen
+    return sorted(chosen, key=distance)
 
 
 def _is_numbered_by(one: AcceptedFile, sequence: int) -> bool:

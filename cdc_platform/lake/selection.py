@@ -29,6 +29,10 @@ class Selection:
     held: Mapping[FileIdentity, frozenset[int]] = field(default_factory=dict)
 
 
+def _files_in(items: Sequence[QuarantineItem], state: QuarantineState) -> frozenset[FileIdentity]:
+    return frozenset((item.key, item.etag) for item in items if item.row is None and item.state == state)
+
+
 def select_inputs(
     inputs: Sequence[MergeInput], record: AppliedRecord, items: Sequence[QuarantineItem]
 ) -> Selection:
@@ -36,16 +40,8 @@ def select_inputs(
     free = [item for item in items if item.state == QuarantineState.RELEASED]
     released = [item for item in free if item.release not in record.replayed]
     settled = tuple(item for item in free if item.release in record.replayed)
-    blocked = {
-        (item.key, item.etag)
-        for item in items
-        if item.row is None and item.state in (QuarantineState.OPEN, QuarantineState.DISCARDED)
-    }
-    discarded = {
-        (item.key, item.etag)
-        for item in items
-        if item.row is None and item.state == QuarantineState.DISCARDED
-    }
+    discarded = _files_in(items, QuarantineState.DISCARDED)
+    blocked = discarded | _files_in(items, QuarantineState.OPEN)
     whole, rows, superseded, waiting, skipped = [], [], [], [], 0
     for source in sorted({i.identity: i for i in inputs}.values(), key=_order):
         mine = tuple(i for i in released if (i.key, i.etag) == source.identity and i.row is not None)

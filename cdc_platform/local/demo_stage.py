@@ -21,7 +21,8 @@ from cdc_platform.local.stack import SOURCE, write_dsn_file
 if TYPE_CHECKING:
     import psycopg
 
-    from cdc_platform.pipeline import Platform
+    from cdc_platform.lsn import find_lsn, lsn_value
+from cdc_platform.pipeline import Platform
 
 TASK = f"{SOURCE}-cdc"
 DBT_PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
@@ -110,13 +111,11 @@ class Stage:
 
     def await_capture(self) -> None:
         """Wait until everything committed so far is in visible raw files."""
-        from cdc_platform import replication
-
-        target = replication.lsn_value(str(self.scalar("SELECT pg_current_wal_lsn()")))
+        target = lsn_value(str(self.scalar("SELECT pg_current_wal_lsn()")))
 
         def captured() -> bool:
             position = self.platform.captured_position(SOURCE)
-            return position is not None and replication.lsn_value(position) >= target
+            return (find_lsn(position) or 0) >= target
 
         wait_for(captured, "the changes to be captured")
 

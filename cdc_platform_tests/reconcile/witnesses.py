@@ -133,14 +133,14 @@ class Case:
             if base is not None:
                 connection.register("base_table", base)
             if tombstones:
-                names = [*self.key, "generation", "position"]
+                names = [*self.key, "_cdc_generation", "_cdc_position"]
                 rows = [dict(zip(names, one, strict=True)) for one in tombstones]
                 types = [self.columns[k] for k in self.key]
                 schema = pa.schema(
                     [
                         *zip(self.key, types, strict=True),
-                        ("generation", pa.int64()),
-                        ("position", pa.decimal128(38, 0)),
+                        ("_cdc_generation", pa.int64()),
+                        ("_cdc_position", pa.decimal128(38, 0)),
                     ]
                 )
                 connection.register("dead", pa.Table.from_pylist(rows, schema))

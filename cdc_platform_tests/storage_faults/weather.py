@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import errno
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
@@ -62,7 +62,7 @@ class Storm:
         if self.strikes(f"after {what}"):
             raise self.random.choice(faults)()
         if self.random.random() < self.share:
-            time.sleep(self.random.uniform(0, 0.005))
+            threading.Event().wait(self.random.uniform(0, 0.005))
         return result
 
 
