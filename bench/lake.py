@@ -49,6 +49,8 @@ class BenchLake:
 
     data: DataSet
     folder_name: str = ""
+    #: Whether merges compact what is due. Off: what is measured ends with the commit.
+    maintained: bool = False
 
     @classmethod
     def of(cls, task: Task, folder_name: str = "") -> BenchLake:
@@ -78,8 +80,7 @@ class BenchLake:
             "version": 1,
             "lake": {"warehouse": str(self.warehouse)},
             "engine": engine,
-            # what is measured ends with the commit; bench.many_merges measures what maintenance costs
-            "maintenance": {"compaction": {"after_merge": False}},
+            "maintenance": {"compaction": {"after_merge": self.maintained}},
             "sources": {
                 SOURCE: {
                     "raw": {"location": str(self.data.raw)},

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.set_defaults(rows=1_000_000)
     options = parser.parse_args(argv)
     # A lake of its own: expiry removes files, so the others' table could not be put back.
-    lake = BenchLake(data_set(options.workdir, "bigint", options.rows), "many-merges")
+    lake = BenchLake(data_set(options.workdir, "bigint", options.rows), "many-merges", maintained=True)
     lake.remove()
     lake.remove_changes()
     lake.write_config()

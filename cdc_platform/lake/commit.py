@@ -19,7 +19,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.manifest import DataFile
-from pyiceberg.table import Table, Transaction
+from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
 
 from cdc_platform.errors import StaleCommit, StorageUnavailable
 from cdc_platform.lake import summary
@@ -109,23 +110,31 @@ class _Commit:
         plan = self._plan
         self._written.objects = [*manifest_objects(plan.batch_id), *tombstone_objects(plan.batch_id)]
         table = self._written.table = plan.base or plan.created or self._create()
-        transaction = table.transaction()
+        transaction, metadata = table.transaction(), table.metadata
         if plan.base is not None and plan.target.is_changed:
             with transaction.update_schema() as update:
                 plan.target.evolve(update)
+            metadata = transaction.table_metadata
         loaded, rejected = self._loaded(table)
         # what does not depend on each other is written side by side
         with ThreadPoolExecutor(2) as threads:
             buried = threads.submit(self._tombstones)
             hidden = threads.submit(self._deletes, table)
-            appended = (*loaded, *self._data_files(table, transaction))
+            appended = (*loaded, *self._data_files(table, metadata))
             (deletes, removed), tombstones = hidden.result(), buried.result()
         manifest = self._manifest(tombstones)
         write_manifest_object(plan.objects, manifest, plan.record)
         wrote = time.perf_counter()
-        transaction.set_properties({summary.BATCH_MANIFEST: manifest_path(plan.batch_id)})
-        delta = RowDelta(appended, (*rejected, *deletes), removed, self._properties(manifest))
-        snapshot_id = commit_row_delta(transaction, table, delta, offering=self._written.offer)
+        delta = RowDelta(
+            appended,
+            (*rejected, *deletes),
+            removed,
+            self._properties(manifest),
+            table_properties={summary.BATCH_MANIFEST: manifest_path(plan.batch_id)},
+        )
+        snapshot_id = commit_row_delta(
+            transaction, table, delta, metadata=metadata, offering=self._written.offer
+        )
         return snapshot_id, {"write": wrote - started, "commit": time.perf_counter() - wrote}
 
     def _create(self) -> Table:
@@ -137,8 +146,7 @@ class _Commit:
         direct = self._plan.direct
         return direct.data_files(table, self._written.files) if direct is not None else ([], [])
 
-    def _data_files(self, table: Table, transaction: Transaction) -> Iterator[DataFile]:
-        metadata = transaction.table_metadata
+    def _data_files(self, table: Table, metadata: TableMetadata) -> Iterator[DataFile]:
         writer = DataFileWriter(metadata, table.io, table.location_provider())
         writer.paths = self._written.files
         yield from writer.write(read_ahead(rows_to_write(self._plan, metadata)))

@@ -23,7 +23,6 @@ from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import (
     DataFile,
-    DataFileContent,
     ManifestContent,
     ManifestEntry,
     ManifestEntryStatus,
@@ -35,11 +34,18 @@ from pyiceberg.manifest import (
 )
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import Operation, Snapshot, Summary, update_snapshot_summaries
-from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId, SetSnapshotRefUpdate
+from pyiceberg.table.update import (
+    AddSnapshotUpdate,
+    AssertRefSnapshotId,
+    SetPropertiesUpdate,
+    SetSnapshotRefUpdate,
+)
 
 from cdc_platform.errors import CommitOutcomeUnknown, MergeError, StaleCommit
+from cdc_platform.lake.delta_counts import delta_counts
 from cdc_platform.lake.outcome import Outcome, outcome_of
 
 #: Small manifests of one kind and spec are gathered into one when there are this many of them.
@@ -59,6 +65,8 @@ class RowDelta:
     removed: frozenset[str] = frozenset()
     #: Summary properties of ours.
     properties: Mapping[str, str] = field(default_factory=dict)
+    #: Properties of the table to set in the same commit.
+    table_properties: Mapping[str, str] = field(default_factory=dict)
     #: Whether the rows stay as they are and only the files that hold them change.
     is_replacement: bool = False
 
@@ -75,10 +83,17 @@ class _DeleteManifestWriter(ManifestWriterV2):
 
 
 def commit_row_delta(
-    transaction: Transaction, table: Table, delta: RowDelta, *, offering: Callable[[], None] = lambda: None
+    transaction: Transaction,
+    table: Table,
+    delta: RowDelta,
+    *,
+    metadata: TableMetadata | None = None,
+    offering: Callable[[], None] = lambda: None,
 ) -> int:
     """Commit ``delta`` and whatever ``transaction`` already staged as one snapshot; return the snapshot's id.
 
+    ``metadata`` is the transaction's, which it works out anew, in time that grows with the table's snapshots,
+    whenever it is asked; without it ``transaction`` has nothing staged.
     Raises StaleCommit when the table moved since ``table`` was loaded: the snapshot certainly does not exist.
     Raises CommitOutcomeUnknown when neither the catalog nor the table's history tells. ``offering`` is called
     before the catalog is: whatever else is raised after it, the files of ``delta`` may be in the table.
@@ -90,13 +105,13 @@ def commit_row_delta(
             where=where,
             mend="recreate the table as format version 2",
         )
-    producer = _Snapshot(transaction, table, delta)
+    producer = _Snapshot(metadata or table.metadata, table, delta)
     try:
         snapshot = producer.write()
     except BaseException:
         producer.discard()
         raise
-    _stage(transaction, snapshot)
+    _stage(transaction, snapshot, delta.table_properties)
     offering()
     try:
         transaction.commit_transaction()
@@ -119,10 +134,11 @@ def commit_row_delta(
     return snapshot.snapshot_id
 
 
-def _stage(transaction: Transaction, snapshot: Snapshot) -> None:
+def _stage(transaction: Transaction, snapshot: Snapshot, properties: Mapping[str, str]) -> None:
     """Add the snapshot and move the branch, asserting where the branch stood."""
     transaction._apply(
         (
+            *([SetPropertiesUpdate(updates=dict(properties))] if properties else []),
             AddSnapshotUpdate(snapshot=snapshot),
             SetSnapshotRefUpdate(
                 snapshot_id=snapshot.snapshot_id,
@@ -141,8 +157,8 @@ def _stage(transaction: Transaction, snapshot: Snapshot) -> None:
 class _Snapshot:
     """Writes the manifests and the manifest list of one row delta."""
 
-    def __init__(self, transaction: Transaction, table: Table, delta: RowDelta) -> None:
-        self._metadata = transaction.table_metadata
+    def __init__(self, metadata: TableMetadata, table: Table, delta: RowDelta) -> None:
+        self._metadata = metadata
         self._io: FileIO = table.io
         self._locations = table.location_provider()
         self._delta = delta
@@ -264,7 +280,7 @@ class _Snapshot:
         return writer.to_manifest_file()
 
     def _summary(self) -> Summary:
-        counts = _summary_counts(self._delta, self._removed)
+        counts = delta_counts(self._delta.appended, self._delta.deletes, self._removed)
         operation = Operation.OVERWRITE if self._delta.deletes or self._removed else Operation.APPEND
         parent = self._parent.summary if self._parent else None
         summary = update_snapshot_summaries(
@@ -275,26 +291,3 @@ class _Snapshot:
             # pyiceberg counts no totals for this operation, so they are counted first.
             return Summary(operation=Operation.REPLACE, **summary.additional_properties)
         return summary
-
-
-def _summary_counts(delta: RowDelta, removed: list[DataFile]) -> dict[str, str]:
-    """Return the standard counts of a row delta; pyiceberg's collector knows nothing of delete files."""
-    gone_data = [file for file in removed if file.content == DataFileContent.DATA]
-    gone_deletes = [file for file in removed if file.content != DataFileContent.DATA]
-    partitions = {(f.spec_id, repr(f.partition)) for f in (*delta.appended, *delta.deletes, *removed)}
-    counts = {
-        "added-data-files": len(delta.appended),
-        "added-records": sum(file.record_count for file in delta.appended),
-        "added-files-size": sum(file.file_size_in_bytes for file in (*delta.appended, *delta.deletes)),
-        "deleted-data-files": len(gone_data),
-        "deleted-records": sum(file.record_count for file in gone_data),
-        "removed-files-size": sum(file.file_size_in_bytes for file in removed),
-        "added-delete-files": len(delta.deletes),
-        "added-position-delete-files": len(delta.deletes),
-        "added-position-deletes": sum(file.record_count for file in delta.deletes),
-        "removed-delete-files": len(gone_deletes),
-        "removed-position-delete-files": len(gone_deletes),
-        "removed-position-deletes": sum(file.record_count for file in gone_deletes),
-        "changed-partition-count": len(partitions),
-    }
-    return {name: str(count) for name, count in counts.items() if count}
