@@ -21,7 +21,7 @@ up: $(READY) ## start PostgreSQL, local DMS, a workload and Dagster's UI; Ctrl-C
 	@exec $(BIN)/cdc up
 
 .PHONY: test
-test: $(READY) ## run every test (under 10 minutes on 2 cores)
+test: $(READY) ## run every test (about 15 minutes on 2 cores)
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: check

@@ -17,12 +17,12 @@ from cdc_platform.local import services
 from cdc_platform.local.faults import armed_faults
 from cdc_platform.local.sample import create_sample
 from cdc_platform.local.stack import SOURCE, write_dsn_file
+from cdc_platform.lsn import find_lsn, lsn_value
 
 if TYPE_CHECKING:
     import psycopg
 
-    from cdc_platform.lsn import find_lsn, lsn_value
-from cdc_platform.pipeline import Platform
+    from cdc_platform.pipeline import Platform
 
 TASK = f"{SOURCE}-cdc"
 DBT_PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"

@@ -19,7 +19,7 @@ from cdc_platform_tests.storage_faults.weather import storm
 
 ROUNDS = 4
 #: Of some fifty calls that a merge makes.
-SHARE = 0.02
+SHARE = 0.03
 
 
 def merge_through(lake: Lake, step: Round, random: Random) -> tuple[list[CdcError], list[str]]:
