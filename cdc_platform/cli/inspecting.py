@@ -25,7 +25,7 @@ from cdc_platform.cli.output import (
     progress,
 )
 from cdc_platform.cli.selection import check_windows, one_table, open_platform
-from cdc_platform.errors import ConfigError
+from cdc_platform.errors import ConfigError, MergeError
 
 if TYPE_CHECKING:
     from cdc_platform.pipeline import Platform
@@ -84,6 +84,7 @@ def inspect(
       cdc inspect productorder --key 4711 --history       everything that befell the row
     """
     from cdc_platform import row_history as rows
+    from cdc_platform.lake.outages import outages
 
     platform = open_platform(config)
     source, chosen = one_table(platform, table)
@@ -92,17 +93,18 @@ def inspect(
         if history or window:
             option = "--history" if history else "--window"
             raise ConfigError(where, [(option, "it needs a row", "name the row by --key or --position")])
-        shown = _summary(platform, source, chosen.id)
+        with outages(where):
+            shown = _summary(platform, source, chosen.id)
         print_json(shown) if as_json else print_summary(shown)
         return
     if key and position is not None:
         raise ConfigError(where, [("--key", "--position is given as well", "give one of the two")])
-    wanted = rows.what_is_wanted(platform, source, chosen.id, key or (), position)
-    lineage = rows.row_lineage(platform, source, chosen.id, wanted)
     told = None
-    if history:
-        windows = check_windows(platform, source, window)
-        told = _history(platform, source, chosen.id, wanted, windows)
+    with outages(where):
+        wanted = rows.what_is_wanted(platform, source, chosen.id, key or (), position)
+        lineage = rows.row_lineage(platform, source, chosen.id, wanted)
+        if history:
+            told = _history(platform, source, chosen.id, wanted, check_windows(platform, source, window))
     if as_json:
         parts = {"table": where, **lineage_json(lineage)}
         print_json(parts if told is None else {**parts, "history": history_json(told)})
@@ -135,8 +137,8 @@ def _summary(platform: Platform, source: str, table_id: str) -> Mapping[str, Any
     table = platform.table(source, table_id)
     base = platform.lake.load(source, table_id)
     if base is None:
-        mend = "merge its files first: cdc apply"
-        raise ConfigError(f"{source}/{table_id}", [("table", "there is no base table yet", mend)])
+        where = f"{source}/{table_id}"
+        raise MergeError("there is no base table yet", where=where, mend="merge its files first: cdc apply")
     return summary_json(
         f"{source}/{table_id}",
         table,

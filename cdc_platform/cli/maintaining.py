@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from cdc_platform.cli.output import (
     DryRunOption,
     JsonOption,
     SourceOption,
+    plain,
     print_json,
     print_table,
     progress,
@@ -73,12 +74,15 @@ def maintain(
     from cdc_platform.lake.maintenance import Step
 
     platform = open_platform(config)
-    chosen = [one_table(platform, name) for name in tables or ()] or chosen_tables(platform, source, None)
+    named = {
+        (its, table.id): (its, table) for its, table in (one_table(platform, one) for one in tables or ())
+    }
+    chosen = list(named.values()) or chosen_tables(platform, source, None)
     asked = {Step.COMPACT: compact, Step.EXPIRE: expire, Step.ORPHANS: orphans}
     steps = [step for step in Step if asked[step] or not any(asked.values())]
     done, failures = _maintained(platform, chosen, steps, dry_run=dry_run, force=force)
     if as_json:
-        print_json({"dry_run": dry_run, "tables": done, "failures": texts(failures)})
+        print_json({"dry_run": dry_run, "tables": [_json(one) for one in done], "failures": texts(failures)})
     else:
         print_table("would be done" if dry_run else "", _COLUMNS, [_row(one) for one in done])
     exit_with_failures(failures)
@@ -120,6 +124,15 @@ def _maintained(
                 done += [result] if result is not None else []
             bar.done()
     return done, failures
+
+
+def _json(result: MaintenanceResult) -> dict[str, Any]:
+    """Return a result with its snapshot ids as text: JSON's numbers do not hold them everywhere."""
+    found: dict[str, Any] = plain(result)
+    for part in (found["before"], found["after"], *(found["groups"] or ())):
+        if part and part["snapshot_id"] is not None:
+            part["snapshot_id"] = str(part["snapshot_id"])
+    return found
 
 
 def _row(result: MaintenanceResult) -> tuple[object, ...]:

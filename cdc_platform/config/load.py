@@ -194,12 +194,18 @@ def _nearest(key: str, siblings: list[str]) -> str:
 
 
 def _mend(kind: str, context: Mapping[str, Any]) -> str:
-    bounds = {"greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most")}
+    bounds = {
+        "greater_than_equal": ("ge", "at least"),
+        "less_than_equal": ("le", "at most"),
+        "greater_than": ("gt", "more than"),
+        "less_than": ("lt", "less than"),
+    }
     if kind in bounds:
         name, words = bounds[kind]
         return f"write {words} {context[name]}"
     forms = {
         "int": "write a whole number",
+        "float": "write a number",
         "bool": "write true or false",
         "date": "write a date as 2026-01-31",
         "string": "write text; put quotes around a number that is meant as text",

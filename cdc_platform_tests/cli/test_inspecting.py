@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cdc_platform_tests.cli.conftest import Cdc
@@ -93,3 +95,36 @@ def test_wrong_use_is_told_with_the_mend(applied: Cdc, arguments: tuple[str, ...
 def test_a_table_that_was_never_merged_is_told(cdc: Cdc) -> None:
     assert "there is no base table yet" in cdc("inspect", "orders").err
     assert "cdc apply" in cdc("inspect", "orders", "--key", "1").err
+
+
+def test_a_table_before_its_first_merge_cannot_be_shown(cdc: Cdc) -> None:
+    whole, row = cdc("inspect", "orders"), cdc("inspect", "orders", "--key", "1")
+
+    assert (3, 3) == (whole.code, row.code)
+    assert whole.err == row.err
+
+
+def test_a_data_file_that_is_gone_or_damaged_is_named_with_the_mend(applied: Cdc, project: Path) -> None:
+    (file,) = (project / "warehouse" / "shop" / "orders" / "data").glob("*.parquet")
+    file.write_bytes(b"no Parquet at all")
+    damaged = applied("inspect", "orders", "--key", "1")
+    file.unlink()
+    gone = applied("inspect", "orders", "--key", "1")
+
+    assert (3, 3) == (damaged.code, gone.code)
+    assert ("is damaged", "is not there") == (mark(damaged.err), mark(gone.err))
+    assert file.name in damaged.err
+    assert file.name in gone.err
+
+
+def test_garbled_metadata_of_one_table_is_told_as_damage(applied: Cdc, project: Path) -> None:
+    for file in (project / "warehouse" / "shop" / "orders" / "metadata").glob("*.metadata.json"):
+        file.write_text("{x")
+    done = applied("apply")
+
+    assert (3, "is damaged") == (done.code, mark(done.err))
+
+
+def mark(text: str) -> str | None:
+    """Return what a message says of a file, None for a fault of the command's own."""
+    return next((one for one in ("fault of cdc", "is damaged", "is not there") if one in text), None)

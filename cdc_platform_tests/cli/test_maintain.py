@@ -105,3 +105,12 @@ def test_a_merge_rewrites_what_is_due_by_itself(cdc: Cdc, project: Path) -> None
 
     assert [1] == [group["files_after"] for group in merge["maintenance"]["groups"]]
     assert merge["maintenance"]["error"] is None
+
+
+@pytest.mark.usefixtures("worn")
+def test_a_table_named_twice_is_maintained_once_with_snapshot_ids_as_text(cdc: Cdc) -> None:
+    head = cdc("inspect", "orders", "--json").json["health"]["snapshot_id"]
+    done = cdc("maintain", "orders", "shop/orders", "--json").json["tables"]
+
+    assert [str(head)] == [one["before"]["snapshot_id"] for one in done]
+    assert [done[0]["after"]["snapshot_id"]] == [group["snapshot_id"] for group in done[0]["groups"]]

@@ -301,3 +301,12 @@ def test_a_missing_dsn_file_is_named_by_whoever_connects(tmp_path: Path) -> None
 
     with pytest.raises(SourceUnavailable, match=str(tmp_path / "retail.dsn")):
         connect(connection)
+
+
+@pytest.mark.parametrize(
+    ("value", "mend"), [("0", "write more than 0.0"), ("2", "write at most 1.0"), ("much", "write a number")]
+)
+def test_a_share_out_of_bounds_is_mended_in_words(value: str, mend: str) -> None:
+    text = RIGHT + f"maintenance: {{compaction: {{delete_debt: {value}}}}}\n"
+
+    assert [mend] == [one for _, _, one in mistakes_of(text, {"CDC_RETAIL_DSN": "host=h"})]
