@@ -192,6 +192,8 @@ def _choose(con: duckdb.DuckDBPyConnection, rows: int, changes: int, kind: str, 
         raise SystemExit(f"{changes:,} changes need more than the {there:,} rows there are")
     share = min(1.0, (wanted * 1.05 + 1_000) / there)
     draw, order = f"hash(i, {series}, {changes})", f"hash(i, {series}, {changes}, 1)"
+    # DuckDB makes an aggregate of at most a million rows of such a window
+    con.execute("SET disabled_optimizers = 'top_n_window_elimination'")
     con.execute(
         f"""CREATE OR REPLACE TEMP TABLE chosen AS
         WITH drawn AS (
