@@ -99,12 +99,7 @@ def commit_row_delta(
     before the catalog is: whatever else is raised after it, the files of ``delta`` may be in the table.
     """
     where = ".".join(table.name())
-    if table.metadata.format_version != 2:
-        raise MergeError(
-            f"format version {table.metadata.format_version} cannot be merged into",
-            where=where,
-            mend="recreate the table as format version 2",
-        )
+    _check_format(table, where)
     producer = _Snapshot(metadata or table.metadata, table, delta)
     try:
         snapshot = producer.write()
@@ -132,6 +127,15 @@ def commit_row_delta(
             mend="the merge looks for its batch id before it acts; if this persists, check the catalog",
         ) from e
     return snapshot.snapshot_id
+
+
+def _check_format(table: Table, where: str) -> None:
+    if table.metadata.format_version != 2:
+        raise MergeError(
+            f"format version {table.metadata.format_version} cannot be merged into",
+            where=where,
+            mend="recreate the table as format version 2",
+        )
 
 
 def _stage(transaction: Transaction, snapshot: Snapshot, properties: Mapping[str, str]) -> None:
