@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from pyiceberg.table import Table
 from pyiceberg.types import PrimitiveType
 
 from cdc_platform.events import GENERATION, POSITION, Position
+from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.naming import sql_text
 
 #: Above every position: for files without statistics.
 _HIGHEST = Position(2**63, 0)
@@ -42,6 +45,24 @@ def target_size(table: Table) -> int:
 def local_path(location: str) -> str:
     """Return a file URL as a path; other locations as they are."""
     return location.removeprefix("file://")
+
+
+def read_sql(schema: Schema, files: Sequence[DataFile], names: Mapping[str, str]) -> str:
+    """Return SQL that reads columns of data files by field id; ``names`` says which, and as what.
+
+    The virtual columns ``file_index`` (the file's place in ``files``) and ``file_row_number`` say where a row
+    is. A column a file does not have is NULL in its rows.
+    """
+    wanted = []
+    for column, name in names.items():
+        field = schema.find_field(column)
+        kind = sql_text(duckdb_type(field.field_type) or "VARCHAR")
+        wanted.append(f"{field.field_id}: {{name: {sql_text(name)}, type: {kind}, default_value: NULL}}")
+    paths = ", ".join(sql_text(local_path(file.file_path)) for file in files)
+    # With a schema given, DuckDB does not look at the files, takes them for tiny and would build its hash
+    # tables of them.
+    rows = sum(file.record_count for file in files)
+    return f"read_parquet([{paths}], schema = MAP {{{', '.join(wanted)}}}, explicit_cardinality = {rows})"
 
 
 def is_scoped_to(delete: DataFile, data: DataFile) -> bool:

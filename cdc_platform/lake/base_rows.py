@@ -19,14 +19,12 @@ from pyiceberg.table import Table
 from pyiceberg.types import PrimitiveType
 
 from cdc_platform.events import COMMITTED_AT, CONTROL_PREFIX, GENERATION, OP, POSITION, Position
-from cdc_platform.lake.base_files import BaseFile, bounds, local_path, upper_position
+from cdc_platform.lake.base_files import BaseFile, bounds, local_path, read_sql, upper_position
 from cdc_platform.lake.candidates import files_hit, key_filter
 from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.lake.key_lookup import LEAST_ROWS, IndexFolder, KeyLookup
 from cdc_platform.lake.workspace import alias, source_column
 from cdc_platform.naming import quoted, sql_text
-
-_FILE_LIST = "file", "path", "iceberg_path"
 
 
 class BaseRows:
@@ -47,7 +45,6 @@ class BaseRows:
         self._keys = ", ".join(map(quoted, key))
         self._table = table if table is not None and table.current_snapshot() is not None else None
         self.files: dict[int, BaseFile] = {}
-        con.execute("CREATE TABLE base_files (file INTEGER, path VARCHAR, iceberg_path VARCHAR)")
         con.execute("CREATE TABLE base_deleted (file INTEGER, pos BIGINT)")
 
     @property
@@ -225,21 +222,17 @@ class BaseRows:
         return upper_position(file, self._table.schema()) < oldest
 
     def _register(self, files: list[BaseFile]) -> None:
-        if not files:
-            return
-        rows = [(f.index, local_path(f.data.file_path), f.data.file_path) for f in files]
-        listing = pa.table(
-            {name: list(values) for name, values in zip(_FILE_LIST, zip(*rows, strict=True), strict=True)}
-        )
-        self._con.register("new_base_files", listing)
-        self._con.execute("INSERT INTO base_files SELECT file, path, iceberg_path FROM new_base_files")
         deletes = sorted({local_path(d.file_path) for f in files for d in f.deletes})
-        if deletes:
-            paths = ", ".join(map(sql_text, deletes))
-            self._con.execute(
-                f"INSERT INTO base_deleted SELECT DISTINCT b.file, d.pos FROM read_parquet([{paths}]) d "
-                "JOIN new_base_files b ON b.iceberg_path = d.file_path"
-            )
+        if not deletes:
+            return
+        numbers = pa.array([file.index for file in files], pa.int32())
+        listing = pa.table({"file": numbers, "iceberg_path": [file.data.file_path for file in files]})
+        self._con.register("new_base_files", listing)
+        paths = ", ".join(map(sql_text, deletes))
+        self._con.execute(
+            f"INSERT INTO base_deleted SELECT DISTINCT b.file, d.pos FROM read_parquet([{paths}]) d "
+            "JOIN new_base_files b ON b.iceberg_path = d.file_path"
+        )
         self._con.unregister("new_base_files")
 
 
@@ -249,18 +242,6 @@ def number_sql(files: Sequence[BaseFile]) -> str:
 
 
 def files_sql(schema: Schema, files: Sequence[DataFile], columns: Sequence[str]) -> str:
-    """Return SQL that reads columns, by their names in the workspace, of data files by field id.
-
-    The virtual columns ``file_index`` and ``file_row_number`` say where a row is.
-    """
-    wanted = []
-    for field in schema.fields:
-        name = field.name if field.name.startswith(CONTROL_PREFIX) else alias(field.name)
-        if name in columns:
-            kind = sql_text(duckdb_type(field.field_type) or "VARCHAR")
-            wanted.append(f"{field.field_id}: {{name: {sql_text(name)}, type: {kind}, default_value: NULL}}")
-    paths = ", ".join(sql_text(local_path(file.file_path)) for file in files)
-    # With a schema given, DuckDB does not look at the files, takes them for tiny and would build its hash
-    # tables of them.
-    rows = sum(file.record_count for file in files)
-    return f"read_parquet([{paths}], schema = MAP {{{', '.join(wanted)}}}, explicit_cardinality = {rows})"
+    """Return SQL that reads columns, by their names in the workspace, of data files; see :func:`read_sql`."""
+    names = {f.name: f.name if f.name.startswith(CONTROL_PREFIX) else alias(f.name) for f in schema.fields}
+    return read_sql(schema, files, {field: name for field, name in names.items() if name in columns})

@@ -15,7 +15,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
 from cdc_platform.errors import MergeError
-from cdc_platform.lake.base_files import BaseFile, local_path
+from cdc_platform.lake.base_files import BaseFile, local_path, read_sql
 from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.naming import quoted, sql_text
 
@@ -75,17 +75,9 @@ class LiveFiles:
         return f"({' UNION ALL '.join(parts) or self._nothing(names, located)})"
 
     def _read(self, files: Sequence[BaseFile], names: Sequence[str]) -> str:
-        """Return SQL that reads columns of data files by field id, under names no file can have."""
-        wanted = []
-        for name in names:
-            field = self.schema.find_field(name)
-            kind = sql_text(duckdb_type(field.field_type) or "VARCHAR")
-            alias = sql_text(_read_name(self.schema, name))
-            wanted.append(f"{field.field_id}: {{name: {alias}, type: {kind}, default_value: NULL}}")
-        paths = ", ".join(sql_text(local_path(file.data.file_path)) for file in files)
-        # With a schema given, DuckDB does not look at the files and takes them for tiny: joins turn round.
-        rows = sum(file.data.record_count for file in files)
-        return f"read_parquet([{paths}], schema = MAP {{{', '.join(wanted)}}}, explicit_cardinality = {rows})"
+        """Return SQL that reads columns of data files, under names no file can have."""
+        aliases = {name: _read_name(self.schema, name) for name in names}
+        return read_sql(self.schema, [file.data for file in files], aliases)
 
     def _nothing(self, names: Sequence[str], located: bool) -> str:
         kinds = {field.name: duckdb_type(field.field_type) or "VARCHAR" for field in self.schema.fields}
