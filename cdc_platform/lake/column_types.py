@@ -30,6 +30,9 @@ from pyiceberg.types import (
     UUIDType,
 )
 
+#: Iceberg types that several Arrow types become.
+_SEVERAL = (IntegerType, StringType, BinaryType)
+
 _ICEBERG: dict[pa.DataType, PrimitiveType] = {
     pa.bool_(): BooleanType(),
     pa.int8(): IntegerType(),
@@ -46,6 +49,13 @@ _ICEBERG: dict[pa.DataType, PrimitiveType] = {
     pa.time64("us"): TimeType(),
     pa.timestamp("us"): TimestampType(),
     pa.timestamp("us", tz="UTC"): TimestamptzType(),
+}
+
+_ARROW: dict[IcebergType, pa.DataType] = {
+    IntegerType(): pa.int32(),
+    StringType(): pa.string(),
+    BinaryType(): pa.binary(),
+    **{kind: arrow for arrow, kind in _ICEBERG.items() if not isinstance(kind, _SEVERAL)},
 }
 
 _DUCKDB: dict[type[IcebergType], str] = {
@@ -73,6 +83,13 @@ def iceberg_type(arrow: pa.DataType) -> PrimitiveType | None:
     if pa.types.is_decimal128(arrow):
         return DecimalType(arrow.precision, arrow.scale)
     return _ICEBERG.get(arrow)
+
+
+def arrow_type(iceberg: IcebergType) -> pa.DataType | None:
+    """Return the canonical Arrow type of an Iceberg type, None for those no base table of ours has."""
+    if isinstance(iceberg, DecimalType):
+        return pa.decimal128(iceberg.precision, iceberg.scale)
+    return _ARROW.get(iceberg)
 
 
 def duckdb_type(iceberg: IcebergType) -> str | None:

@@ -1,4 +1,6 @@
-"""Reading base tables through DuckDB, in bounded memory; see :mod:`cdc_platform.lake.live_rows`.
+"""Reading base tables in bounded memory: by pyarrow alone, and through DuckDB where a condition is asked.
+
+See :mod:`cdc_platform.lake.live_batches` and :mod:`cdc_platform.lake.live_rows`.
 
 The extensions come from their wheels into a folder of ours: nothing is downloaded.
 """
@@ -13,11 +15,13 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+from pyiceberg.table import Table
 
 from cdc_platform.config.model import PlatformConfig, bytes_of
 from cdc_platform.errors import MergeError
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.lake.live_rows import live_sql
+from cdc_platform.lake.live_batches import live_batches, live_schema
+from cdc_platform.lake.live_rows import LiveFiles, live_files
 from cdc_platform.lake.spill import workspace_folder
 from cdc_platform.naming import quoted, sql_text
 
@@ -151,8 +155,28 @@ def scan(
         raise MergeError(
             "there is no base table yet", where=f"{source}/{table_id}", mend="merge its files first"
         )
-    selected = ", ".join(quoted(name) for name in columns) if columns else "*"
-    query = f"SELECT {selected} FROM {live_sql(table, snapshot_id)}"
+    return read_live(lake, table, live_files(table, snapshot_id), columns=columns, where=where)
+
+
+def read_live(
+    lake: Lake,
+    table: Table,
+    live: LiveFiles,
+    *,
+    columns: Sequence[str] | None = None,
+    where: str | None = None,
+) -> pa.RecordBatchReader:
+    """Return rows of ``table`` as a stream; ``where`` is a DuckDB expression over the columns of ``live``.
+
+    Without a condition the rows come in the order of the files, else in none.
+    """
+    names = list(columns) if columns else None
+    schema = live_schema(live, names)
+    if where is None and schema is not None:
+        batches = live_batches(live, table.io, names, threads=lake.config.engine.threads)
+        return pa.RecordBatchReader.from_batches(schema, batches)
+    selected = ", ".join(quoted(name) for name in names) if names else "*"
+    query = f"SELECT {selected} FROM {live.sql()}"
     if where:
         query += f" WHERE {where}"
     con = open_workspace(lake)

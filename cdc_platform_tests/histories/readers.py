@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 from pyiceberg.table import Table
 
 from cdc_platform.lake.base_files import local_path
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.lake.live_rows import live_sql
+from cdc_platform.lake.live_batches import live_batches, live_row_count, live_schema
+from cdc_platform.lake.live_rows import live_files, live_sql
 from cdc_platform.lake.read import connect
 from cdc_platform.naming import sql_text
 from cdc_platform_tests.histories.afterwards import SOURCE
@@ -37,6 +39,7 @@ def readers(lake: Lake, spark: Any = None) -> Iterator[dict[str, Reader]]:
         "DuckDB": lambda table, snapshot: _duckdb(con, _iceberg_scan(table, snapshot)),
         "ours": lambda table, snapshot: _duckdb(con, live_sql(table, snapshot)),
     }
+    found["ours without SQL"] = _batches
     if spark is not None:
         found["Spark"] = lambda table, snapshot: _spark(spark, table, snapshot)
     try:
@@ -66,6 +69,15 @@ def check_history(run: Run, by_name: dict[str, Reader], *, snapshots: Sequence[i
 def _pyiceberg(table: Table, snapshot: int) -> Found:
     found = table.scan(snapshot_id=snapshot).to_arrow()
     return _types(found.schema), found.to_pylist()
+
+
+def _batches(table: Table, snapshot: int) -> Found:
+    live = live_files(table, snapshot)
+    schema = live_schema(live)
+    assert schema is not None
+    found = pa.Table.from_batches(live_batches(live, table.io), schema)
+    assert live_row_count(live, table.io) == len(found)
+    return _types(schema), found.to_pylist()
 
 
 def _iceberg_scan(table: Table, snapshot: int) -> str:
