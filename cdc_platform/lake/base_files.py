@@ -12,8 +12,9 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.types import PrimitiveType
 
-from cdc_platform.events import GENERATION, POSITION, Position
+from cdc_platform.events import CONTROL_PREFIX, GENERATION, POSITION, Position
 from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.lake.workspace import alias
 from cdc_platform.naming import sql_text
 
 #: Above every position: for files without statistics.
@@ -63,6 +64,17 @@ def read_sql(schema: Schema, files: Sequence[DataFile], names: Mapping[str, str]
     # tables of them.
     rows = sum(file.record_count for file in files)
     return f"read_parquet([{paths}], schema = MAP {{{', '.join(wanted)}}}, explicit_cardinality = {rows})"
+
+
+def number_sql(files: Sequence[BaseFile]) -> str:
+    """Return SQL for the number of the file a row of :func:`files_sql` is in."""
+    return f"[{', '.join(str(file.index) for file in files)}][file_index::BIGINT + 1]"
+
+
+def files_sql(schema: Schema, files: Sequence[DataFile], columns: Sequence[str]) -> str:
+    """Return SQL that reads columns, by their names in the workspace, of data files; see :func:`read_sql`."""
+    names = {f.name: f.name if f.name.startswith(CONTROL_PREFIX) else alias(f.name) for f in schema.fields}
+    return read_sql(schema, files, {field: name for field, name in names.items() if name in columns})
 
 
 def is_scoped_to(delete: DataFile, data: DataFile) -> bool:

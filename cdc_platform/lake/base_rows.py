@@ -13,17 +13,17 @@ from collections.abc import Iterable, Mapping, Sequence
 import duckdb
 import pyarrow as pa
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
-from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.types import PrimitiveType
 
-from cdc_platform.events import COMMITTED_AT, CONTROL_PREFIX, GENERATION, OP, POSITION, Position
-from cdc_platform.lake.base_files import BaseFile, bounds, local_path, read_sql, upper_position
-from cdc_platform.lake.candidates import files_hit, key_filter
+from cdc_platform.events import GENERATION, POSITION, Position
+from cdc_platform.lake.base_files import BaseFile, bounds, files_sql, local_path, number_sql
+from cdc_platform.lake.candidates import key_filter
 from cdc_platform.lake.column_types import duckdb_type
-from cdc_platform.lake.key_lookup import LEAST_ROWS, IndexFolder, KeyLookup
-from cdc_platform.lake.workspace import alias, source_column
+from cdc_platform.lake.key_lookup import IndexFolder
+from cdc_platform.lake.key_search import KeySearch
+from cdc_platform.lake.workspace import alias
 from cdc_platform.naming import quoted, sql_text
 
 
@@ -39,8 +39,7 @@ class BaseRows:
     ) -> None:
         self._con = con
         self._indexes = indexes
-        #: The look-ups made, None when none were.
-        self.lookup: KeyLookup | None = None
+        self.search: KeySearch | None = None
         self._key = tuple(key)
         self._keys = ", ".join(map(quoted, key))
         self._table = table if table is not None and table.current_snapshot() is not None else None
@@ -77,64 +76,17 @@ class BaseRows:
 
         Positions are NULL where they are certainly below ``oldest``.
         """
-        files = list(candidates)
-        chosen = files_hit(self._con, self._table.schema(), self._key, files) if self._table else files
-        newer = [file for file in chosen if not self._is_below(file, oldest)]
-        older = self._look_up([file for file in chosen if self._is_below(file, oldest)])
-        control = {GENERATION: "generation", POSITION: "position", COMMITTED_AT: "committed_at", OP: "op"}
-        types = {GENERATION: "BIGINT", POSITION: "DECIMAL(38,0)", COMMITTED_AT: "TIMESTAMPTZ", OP: "VARCHAR"}
-        keys = ", ".join(f"r.{quoted(column)}" for column in self._key)
-        parts = []
-        if newer:
-            names = ", ".join(f"r.{name} AS {alias}" for name, alias in control.items())
-            parts.append((newer, names, tuple(control)))
-        if older:
-            names = ", ".join(f"NULL::{types[name]} AS {alias}" for name, alias in control.items())
-            parts.append((older, names, ()))
-        selects = [
-            f"SELECT {number_sql(files)} AS file, r.file_row_number AS pos, "
-            f"{keys}{',' if keys else ''} {names} "
-            f"FROM {self.read_sql(files, (*self._key, *extra))} r JOIN touched USING ({self._keys})"
-            for files, names, extra in parts
-        ]
-        nothing = ", ".join(f"NULL::{types[name]} AS {alias}" for name, alias in control.items())
-        if self.lookup is not None:
-            selects.append(
-                f"SELECT file, pos, {self._keys}, {nothing} FROM hits JOIN touched USING ({self._keys})"
-            )
-        empty_keys = f"{', '.join(map(quoted, self._key))}," if self._key else ""
-        selects = selects or [
-            f"SELECT 0 AS file, 0::BIGINT AS pos, {empty_keys} {nothing} FROM touched WHERE false"
-        ]
-        self._con.execute(f"CREATE TABLE found AS {' UNION ALL '.join(selects)}")
-        self._con.execute(
-            "CREATE TABLE known AS SELECT * FROM found ANTI JOIN base_deleted USING (file, pos)"
-        )
-        self._con.execute("DROP TABLE found")
+        self.search = KeySearch(self._con, self._table, self._key, self._indexes)
+        self.search.find(list(candidates), oldest)
 
-    def _look_up(self, files: list[BaseFile]) -> list[BaseFile]:
-        """Find what key indexes can; return the files to read."""
-        if (
-            self._table is None
-            or self._indexes is None
-            or sum(file.data.record_count for file in files) < LEAST_ROWS
-        ):
-            return files
-        schema = self._table.schema()
-        lookup = KeyLookup(
-            self._con,
-            self._indexes,
-            self._key,
-            lambda file, column: bounds(file, schema, source_column(column) or column),
-        )
-        if not lookup.is_possible:
-            return files
-        self.lookup = lookup
-        return lookup.find(files)
+    @property
+    def has_positions(self) -> bool:
+        """Whether any row of ``known`` has its position; if not, all are below the batch's oldest event."""
+        return self.search is not None and self.search.has_positions
 
     def build_indexes(self) -> int:
         """Build the key indexes this batch would have been faster with; return how many."""
-        return self.lookup.build(self.read_sql) if self.lookup is not None else 0
+        return self.search.build_indexes() if self.search is not None else 0
 
     def keys_sql(self) -> list[str]:
         """Return SQL queries for the keys of the table's rows, deleted ones too; none without rows."""
@@ -217,10 +169,6 @@ class BaseRows:
         assert self._table is not None
         return {alias(field.name) for field in self._table.schema().fields}
 
-    def _is_below(self, file: BaseFile, oldest: Position) -> bool:
-        assert self._table is not None
-        return upper_position(file, self._table.schema()) < oldest
-
     def _register(self, files: list[BaseFile]) -> None:
         deletes = sorted({local_path(d.file_path) for f in files for d in f.deletes})
         if not deletes:
@@ -234,14 +182,3 @@ class BaseRows:
             "JOIN new_base_files b ON b.iceberg_path = d.file_path"
         )
         self._con.unregister("new_base_files")
-
-
-def number_sql(files: Sequence[BaseFile]) -> str:
-    """Return SQL for the number of the file a row of :meth:`BaseRows.read_sql` is in."""
-    return f"[{', '.join(str(file.index) for file in files)}][file_index::BIGINT + 1]"
-
-
-def files_sql(schema: Schema, files: Sequence[DataFile], columns: Sequence[str]) -> str:
-    """Return SQL that reads columns, by their names in the workspace, of data files; see :func:`read_sql`."""
-    names = {f.name: f.name if f.name.startswith(CONTROL_PREFIX) else alias(f.name) for f in schema.fields}
-    return read_sql(schema, files, {field: name for field, name in names.items() if name in columns})

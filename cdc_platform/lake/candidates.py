@@ -19,6 +19,7 @@ from pyiceberg.expressions import (
 from pyiceberg.schema import Schema
 
 from cdc_platform.lake.base_files import BaseFile, bounds
+from cdc_platform.lake.touched_keys import TouchedKeys
 from cdc_platform.lake.workspace import source_column
 from cdc_platform.naming import quoted
 
@@ -61,14 +62,16 @@ def _may_wrap(schema: Schema, column: str, low: object) -> bool:
 
 
 def files_hit(
-    con: duckdb.DuckDBPyConnection, schema: Schema, key: Sequence[str], files: list[BaseFile]
+    con: duckdb.DuckDBPyConnection, schema: Schema, touched: TouchedKeys, files: list[BaseFile]
 ) -> list[BaseFile]:
     """Return the files some key of ``touched`` lies in the key range of."""
-    if len(files) <= 1 or not key:
+    if len(files) <= 1 or not touched.key:
         return files
+    if touched.ascending is not None:
+        return [file for file in files if touched.in_range(file)]
     columns: dict[str, pa.Array[Any]] = {"file": pa.array([file.index for file in files], pa.int32())}
     terms = []
-    for number, name_there in enumerate(key):
+    for number, name_there in enumerate(touched.key):
         name, column = quoted(name_there), source_column(name_there) or name_there
         limits = [bounds(file, schema, column) for file in files]
         kind = schema.as_arrow().field(column).type
@@ -76,7 +79,7 @@ def files_hit(
         columns[f"high{number}"] = pa.array([high for _, high in limits], kind)
         terms.append(f"t.{name} >= b.low{number} AND t.{name} <= b.high{number}")
     con.register("file_bounds", pa.table(columns))
-    unbounded = " OR ".join(f"low{n} IS NULL OR high{n} IS NULL" for n in range(len(key)))
+    unbounded = " OR ".join(f"low{n} IS NULL OR high{n} IS NULL" for n in range(len(touched.key)))
     hits = con.execute(
         "SELECT file FROM file_bounds b "
         f"WHERE EXISTS (SELECT 1 FROM touched t WHERE {' AND '.join(terms)}) "

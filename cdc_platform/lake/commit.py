@@ -13,11 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import duckdb
-import pyarrow as pa
-import pyarrow.compute as pc
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
@@ -33,6 +30,7 @@ from cdc_platform.lake.applied import (
     write_manifest_object,
 )
 from cdc_platform.lake.data_files import DataFileWriter, write_position_deletes
+from cdc_platform.lake.gone_rows import gone_positions
 from cdc_platform.lake.inputs import MergeInput
 from cdc_platform.lake.merge_plan import MergePlan
 from cdc_platform.lake.quarantine import mark_replayed
@@ -171,7 +169,7 @@ class _Commit:
         deletes: list[DataFile] = []
         removed: set[str] = set()
         with self._connection() as con:
-            for index, positions in self._positions(con):
+            for index, positions in gone_positions(con):
                 file = self._plan.rows.files[index]
                 removed.update(file.scoped_deletes)
                 if len(positions) == file.data.record_count:
@@ -181,24 +179,6 @@ class _Commit:
                 self._written.files.append(delete.file_path)
                 deletes.append(delete)
         return tuple(deletes), frozenset(removed)
-
-    def _positions(self, con: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, pa.Array[Any]]]:
-        """Yield each touched data file's number with all its deleted positions, ascending."""
-        query = """SELECT file, pos FROM gone UNION
-            SELECT file, pos FROM base_deleted WHERE file IN (SELECT file FROM gone) ORDER BY file, pos"""
-        current: int | None = None
-        parts: list[pa.Array[Any]] = []
-        for batch in con.execute(query).to_arrow_reader(_BATCH_ROWS):
-            runs: list[Any] = pc.unique(batch.column("file")).to_pylist()
-            for run in sorted(runs):
-                mine = batch.filter(pc.equal(batch.column("file"), pa.scalar(run, pa.int32()))).column("pos")
-                if current is not None and run != current:
-                    yield current, pa.concat_arrays(parts)
-                    parts = []
-                current = run
-                parts.append(mine)
-        if current is not None:
-            yield current, pa.concat_arrays(parts)
 
     def _horizon(self) -> Horizon:
         plan = self._plan

@@ -232,9 +232,17 @@ def write_position_deletes(data_file: DataFile, positions: pa.Array[Any], io: Fi
     file_paths = pa.DictionaryArray.from_arrays(
         pa.repeat(pa.scalar(0, pa.int32()), rows), [data_file.file_path]
     )
-    table = pa.Table.from_arrays([file_paths.cast(pa.string()), positions], schema=pa.schema(_DELETE_FIELDS))
+    # Written as the dictionary it is: text of each row would be most of the work. Readers see plain text.
+    fields = [pa.field("file_path", file_paths.type, nullable=False, metadata=_DELETE_FIELDS[0].metadata)]
+    table = pa.Table.from_arrays([file_paths, positions], schema=pa.schema([*fields, _DELETE_FIELDS[1]]))
     with io.new_output(path).create(overwrite=True) as stream:
-        pq.write_table(table, cast(IO[Any], stream), compression="zstd")
+        pq.write_table(
+            table,
+            cast(IO[Any], stream),
+            compression="zstd",
+            store_schema=False,
+            use_dictionary=cast(Any, ["file_path"]),
+        )
     bound = to_bytes(StringType(), data_file.file_path)
     first, last = positions[0].as_py(), positions[-1].as_py()
     delete_file = DataFile.from_args(

@@ -26,7 +26,7 @@ from pyiceberg.table import Table
 
 from cdc_platform.config.model import DeleteMode, Images, TableConfig
 from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, ROW, Op, Position
-from cdc_platform.lake.base_rows import files_sql
+from cdc_platform.lake.base_files import files_sql
 from cdc_platform.lake.data_files import DataFileWriter, write_position_deletes
 from cdc_platform.lake.inputs import EventFile, MergeInput
 from cdc_platform.lake.staged_file import StagedFile

@@ -23,12 +23,13 @@ import pyarrow as pa
 
 from cdc_platform.lake.base_files import BaseFile
 from cdc_platform.lake.key_index import DamagedIndex, KeyIndex, Words, remove_index, touch, write_index
+from cdc_platform.lake.touched_keys import TouchedKeys
 from cdc_platform.naming import quoted
 
 #: Files of fewer rows are read as quickly as their index would be.
 LEAST_ROWS = 100_000
 #: An index is asked when the file has at least this many rows for each key, and built when it has more.
-ROWS_PER_KEY = 10
+ROWS_PER_KEY = 20
 ROWS_PER_KEY_TO_BUILD = 20
 
 #: Types whose equal values have equal hashes whatever wrote them. Floating point is not among them.
@@ -37,8 +38,6 @@ _HASHED = ("INTEGER", "BIGINT", "VARCHAR", "DATE", "DECIMAL", "TIMESTAMP", "BLOB
 _UNFINISHED_SECONDS = 3600
 
 
-#: The lowest and highest value a file has of a column, None where unknown.
-Limits = Callable[[BaseFile, str], tuple[Any, Any]]
 ReadSql = Callable[[Sequence[BaseFile], Sequence[str]], str]
 
 
@@ -51,29 +50,16 @@ class IndexFolder:
     threads: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Touched:
-    """The keys asked for: their hashes, ascending, and those of their columns that are whole numbers."""
-
-    hashes: Words
-    numbers: dict[str, Any]
-
-
 class KeyLookup:
     """Looks the keys of one batch, in table ``touched`` of its workspace, up in data files."""
 
-    def __init__(
-        self, con: duckdb.DuckDBPyConnection, folder: IndexFolder, key: Sequence[str], limits: Limits
-    ) -> None:
+    def __init__(self, con: duckdb.DuckDBPyConnection, folder: IndexFolder, touched: TouchedKeys) -> None:
         self._con = con
         self._folder = folder
-        self._limits = limits
-        self._key = tuple(key)
-        self._keys = ", ".join(map(quoted, key))
-        described = con.execute("DESCRIBE touched").fetchall()
-        types = {name: kind for name, kind, *_ in described}
-        self._types = {column: str(types[column]) for column in key}
-        self._count = _count(con, "touched")
+        self._touched = touched
+        self._key = touched.key
+        self._keys = ", ".join(map(quoted, touched.key))
+        self._types = touched.types
         #: Files that had to be read for want of an index that would have paid.
         self.missed: list[BaseFile] = []
 
@@ -81,20 +67,24 @@ class KeyLookup:
     def is_possible(self) -> bool:
         """Whether keys of these types can be looked up at all."""
         typed = all(kind.startswith(_HASHED) for kind in self._types.values())
-        return bool(self._key and typed and self._folder.limit and self._count)
+        return bool(self._key and typed and self._folder.limit and self._touched.count)
 
     def find(self, files: Sequence[BaseFile]) -> list[BaseFile]:
         """Make table ``hits`` (file, pos, key…) of rows whose key is in ``touched``.
 
         Return the files it could not do this for, which have to be read.
         """
-        self._touched = self._read_touched()
+        asked = {file.index: self._touched.in_range(file) for file in files}
+        paying = [file for file in files if file.data.record_count >= ROWS_PER_KEY * asked[file.index]]
+        if paying:
+            self._read_hashes()
         with ThreadPoolExecutor(self._folder.threads) as pool:
-            answers = list(pool.map(self._answer, files))
-        tables = [hits for _, hits in answers if hits is not None]
-        left = [file for file, (_, hits) in zip(files, answers, strict=True) if hits is None]
-        for file, (asked, hits) in zip(files, answers, strict=True):
-            if hits is None and file.data.record_count >= max(LEAST_ROWS, ROWS_PER_KEY_TO_BUILD * asked):
+            answers = list(pool.map(lambda file: self._hits(file, self._asked(file)), paying))
+        tables = [hits for hits in answers if hits is not None]
+        found = {file.index for file, hits in zip(paying, answers, strict=True) if hits is not None}
+        left = [file for file in files if file.index not in found]
+        for file in left:
+            if file.data.record_count >= max(LEAST_ROWS, ROWS_PER_KEY_TO_BUILD * asked[file.index]):
                 self.missed.append(file)
         columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in self._types.items())
         self._con.execute(f"CREATE TABLE hits (file INTEGER, pos BIGINT, hash UBIGINT, {columns})")
@@ -105,30 +95,18 @@ class KeyLookup:
             left += self._set_aside_damaged({file.index: file for file in files})
         return left
 
-    def _answer(self, file: BaseFile) -> tuple[int, pa.Table | None]:
-        """Return how many keys the file is asked for, and its hits, None when it has to be read."""
-        asked = self._asked(file)
-        pays = file.data.record_count >= ROWS_PER_KEY * len(asked)
-        return len(asked), self._hits(file, asked) if pays else None
+    def _read_hashes(self) -> None:
+        """Read the keys' hashes, ascending, with those of their columns that are whole numbers."""
+        values = {"hash": self._hash_sql()} | {name: quoted(name) for name in self._touched.whole}
+        columns = self._touched.arrays(values)
+        order = np.argsort(columns["hash"])
+        self._hashes, *numbers = (values[order] for values in columns.values())
+        self._numbers = dict(zip(self._touched.whole, numbers, strict=True))
 
     def _asked(self, file: BaseFile) -> Words:
         """Return the hashes, ascending, of the keys that can be in the file by its bounds."""
-        hashes, numbers = self._touched.hashes, self._touched.numbers
-        kept = np.ones(len(hashes), dtype=bool)
-        for column, values in numbers.items():
-            low, high = self._limits(file, column)
-            if low is not None and high is not None:
-                kept &= (values >= low) & (values <= high)
-        chosen: Words = hashes[kept]
+        chosen: Words = self._hashes[self._touched.mask(file, self._numbers)]
         return chosen[np.append(True, chosen[1:] != chosen[:-1])] if len(chosen) else chosen
-
-    def _read_touched(self) -> _Touched:
-        found = self._con.execute(
-            f"SELECT {self._hash_sql()} AS hash, {self._keys} FROM touched ORDER BY hash"
-        ).to_arrow_table()
-        columns: dict[str, Any] = {name: found.column(name) for name in found.column_names}
-        whole = [name for name, kind in self._types.items() if kind in ("INTEGER", "BIGINT")]
-        return _Touched(columns["hash"].to_numpy(), {name: columns[name].to_numpy() for name in whole})
 
     def _hits(self, file: BaseFile, asked: Words) -> pa.Table | None:
         identity = self._identity(file)
@@ -216,8 +194,3 @@ def evict(folder: IndexFolder) -> None:
         if kept > folder.limit or unfinished:
             remove_index(path)
             kept -= size
-
-
-def _count(con: duckdb.DuckDBPyConnection, table: str) -> int:
-    row = con.execute(f"SELECT count(*) FROM {table}").fetchone()
-    return int(row[0]) if row else 0

@@ -15,21 +15,23 @@ from cdc_platform.lake.staging import AT, EVENT, FILE
 from cdc_platform.naming import quoted
 
 
+def is_move(key: Sequence[str]) -> str:
+    """Return the condition that an event is an update that changes its row's key; NULL where it is not."""
+    changed = " OR ".join(f"{quoted(before_name(c))} <> {quoted(c)}" for c in key)
+    return f"({OP} = 'U' AND ({changed}))"
+
+
 def make_moves(con: duckdb.DuckDBPyConnection, key: Sequence[str], columns: Sequence[str]) -> None:
     """Make ``moves``, the key-changing updates, and ``swaps``, the first updates of two rows' swap."""
     keys, others = ", ".join(map(quoted, key)), [column for column in columns if column not in key]
     before = {c: f"coalesce({quoted(before_name(c))}, {quoted(c)})" for c in key}
-    changed = " OR ".join(f"{value} <> {quoted(c)}" for c, value in before.items())
     old = ", ".join(f"{value} AS {quoted(before_name(c))}" for c, value in before.items())
     con.execute(
         f"""CREATE TABLE moves AS
         SELECT {EVENT} AS event, {keys}, {old}, {GENERATION} AS generation, {POSITION} AS position,
                {COMMITTED_AT} AS committed_at, {AT} AS happened_at, {FILE} AS file, {ROW} AS "row"
-        FROM events WHERE {OP} = 'U' AND ({changed})"""
+        FROM events WHERE {is_move(key)}"""
     )
-    if con.execute("SELECT 1 FROM moves LIMIT 1").fetchone() is None:
-        con.execute("CREATE TABLE swaps (event BIGINT, second BIGINT, position DECIMAL(38, 0))")
-        return
     con.execute(f"CREATE TABLE swaps AS {_swaps_sql(key, others)}")
 
 

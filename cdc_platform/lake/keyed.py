@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import duckdb
 
 from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, ROW, Position, before_name
-from cdc_platform.lake.key_moves import make_moves
+from cdc_platform.lake.key_moves import is_move, make_moves
 from cdc_platform.lake.staging import AT, EVENT, FILE, place
 from cdc_platform.naming import quoted
 
@@ -69,27 +69,41 @@ class KeyedRule:
 
     def make_actions(self) -> None:
         """Make ``actions`` and ``touched`` from ``events``."""
+        heads = f"""SELECT {EVENT} AS event, {self._keys}, {GENERATION} AS generation, {POSITION} AS position,
+                   {OP} = 'D' AS deletes, {OP} AS kind, {COMMITTED_AT} AS committed_at, {AT} AS happened_at,
+                   {FILE} AS file, {ROW} AS "row" FROM events"""
+        self._con.execute(
+            f"""CREATE TABLE touched AS SELECT {self._keys}, count(*) AS _cdc_actions,
+                   coalesce(bool_or({is_move(self._key)}), false) AS _cdc_moves FROM events GROUP BY ALL"""
+        )
+        if self._count("touched", "_cdc_moves"):
+            self._make_actions_of_moves(heads)
+        else:
+            # Most batches have one event a key, and are read once more only.
+            kind = "TABLE" if self._count("touched", "_cdc_actions > 1") else "VIEW"
+            self._con.execute(f"CREATE {kind} actions AS {heads}")
+
+    def _make_actions_of_moves(self, heads: str) -> None:
         make_moves(self._con, self._key, self._columns)
-        position = f"e.{GENERATION} AS generation, coalesce(f.position, e.{POSITION}) AS position"
-        keys = ", ".join(f"e.{quoted(c)}" for c in self._key)
-        old = ", ".join(f"m.{quoted(before_name(c))}" for c in self._key)
+        old = ", ".join(f"m.{quoted(before_name(c))} AS {quoted(c)}" for c in self._key)
         self._con.execute(
             f"""CREATE TABLE actions AS
-            SELECT e.{EVENT} AS event, {keys}, {position},
-                   e.{OP} = 'D' AS deletes, e.{OP} AS kind,
-                   e.{COMMITTED_AT} AS committed_at, e.{AT} AS happened_at, e.{FILE} AS file, e.{ROW} AS "row"
-            FROM events e LEFT JOIN swaps f ON f.event = e.{EVENT}
-            UNION ALL
-            SELECT m.event, {old}, m.generation, m.position, true, 'D',
+            SELECT h.* REPLACE (coalesce(f.position, h.position) AS position)
+            FROM ({heads}) h LEFT JOIN swaps f ON f.event = h.event
+            UNION ALL BY NAME
+            SELECT m.event, {old}, m.generation, m.position, true AS deletes, 'D' AS kind,
                    m.committed_at, m.happened_at, m.file, m."row"
             FROM moves m WHERE m.event NOT IN (SELECT second FROM swaps)"""
         )
         self._con.execute(
-            f"CREATE TABLE touched AS SELECT {self._keys}, count(*) AS _cdc_actions FROM actions GROUP BY ALL"
+            "CREATE OR REPLACE TABLE touched AS "
+            f"SELECT {self._keys}, count(*) AS _cdc_actions FROM actions GROUP BY ALL"
         )
 
-    def decide(self, floor: Position | None) -> None:
+    def decide(self, floor: Position | None, *, has_positions: bool = True) -> None:
         """Make ``fates`` from ``actions``, ``known`` and ``tombs``.
+
+        Without ``has_positions`` every row in ``known`` is certainly older than every event.
 
         ``fate`` is stale, lost (below the tombstone floor, so in doubt), upsert, delete, or shadow (a
         soft-deleted row). ``event`` is the event whose image the row shows, NULL where ``image_file`` says
@@ -98,12 +112,14 @@ class KeyedRule:
         kind = "TABLE" if self._count("touched", "_cdc_actions > 1") else "VIEW"
         rows = self._newest("true") if kind == "TABLE" else "FROM actions"
         self._con.execute(f"CREATE {kind} latest AS {rows}")
-        self._judge("known", floor)
+        # A join of a million keys costs by the width of what is joined.
+        placed = f"(SELECT {self._keys}, file, pos, -1 AS generation, -1 AS position FROM known)"
+        self._judge("known" if has_positions or self._soft else placed, floor)
         if self._count("fates") > self._count("touched"):
             # A key with several rows, which no merge of ours leaves: the newest of them speaks for it.
             columns = ["generation", "position", "op", "file", "pos", "committed_at"]
             order = "generation DESC NULLS LAST, position DESC NULLS LAST, file, pos"
-            self._con.execute("DROP TABLE fates")
+            self._con.execute("DROP TABLE fates" if self._soft else "DROP VIEW fates; DROP TABLE judged")
             self._judge(f"({self._first('FROM known', columns, order)})", floor)
             self._con.execute(
                 f"""CREATE TABLE gone AS SELECT k.file, k.pos FROM known k
@@ -159,16 +175,19 @@ class KeyedRule:
         lost = f"WHEN {self._doubt(floor)} THEN 'lost'" if floor is not None else ""
         beats_row = _is_above("l", "coalesce(k.generation, -1)", "coalesce(k.position, -1)")
         beats_tomb = _is_above("l", "coalesce(t.generation, -1)", "coalesce(t.position, -1)")
-        return f"""CREATE TABLE fates AS
+        # What only tables that keep deleted rows need stays out of the table, which has a row for each key.
+        return f"""CREATE TABLE judged AS
             SELECT {self._keys}, l.event, l.generation, l.position, l.committed_at, l.happened_at,
                    l.file, l."row", l.kind, k.file AS base_file, k.pos AS base_pos,
-                   NULL::VARCHAR AS op, k.file IS NOT NULL AS has_row,
-                   NULL::INTEGER AS image_file, NULL::BIGINT AS image_pos,
-                   NULL::BIGINT AS image_generation, NULL::DECIMAL(38, 0) AS image_position,
                    CASE WHEN NOT {beats_row} OR NOT {beats_tomb} THEN 'stale'
                         {lost}
                         WHEN l.deletes THEN 'delete' ELSE 'upsert' END AS fate
-            FROM latest l {join}"""
+            FROM latest l {join};
+            CREATE VIEW fates AS
+            SELECT *, NULL::VARCHAR AS op, base_file IS NOT NULL AS has_row,
+                   NULL::INTEGER AS image_file, NULL::BIGINT AS image_pos,
+                   NULL::BIGINT AS image_generation, NULL::DECIMAL(38, 0) AS image_position
+            FROM judged"""
 
     def _doubt(self, floor: Position) -> str:
         """Return the condition that a forgotten delete may be newer than an upsert of a key without a row.

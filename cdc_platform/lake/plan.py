@@ -207,16 +207,13 @@ class _Planner:
 
     def _reach(self, record: AppliedRecord) -> Reach:
         """Return the lowest and highest position staged, and the watermark the table has with them."""
-        row = self.con.execute(
-            f"""SELECT low, (SELECT min({POSITION}) FROM events WHERE {GENERATION} = low),
-                       high, (SELECT max({POSITION}) FROM events WHERE {GENERATION} = high), latest
-            FROM (SELECT min({GENERATION}) AS low, max({GENERATION}) AS high, max({AT}) AS latest
-                  FROM events)"""
-        ).fetchone()
+        generations = self.con.execute(
+            f"SELECT {GENERATION}, min({POSITION}), max({POSITION}), max({AT}) FROM events GROUP BY ALL"
+        ).fetchall()
         reached, moments = [], [record.watermark]
-        if row is not None and row[0] is not None:
-            reached += [Position(int(row[0]), int(row[1])), Position(int(row[2]), int(row[3]))]
-            moments.append(row[4].astimezone(UTC))
+        for generation, low, high, latest in generations:
+            reached += [Position(int(generation), int(low)), Position(int(generation), int(high))]
+            moments.append(latest.astimezone(UTC))
         direct = self._reader.direct if self._reader is not None else None
         if direct is not None and direct.indexes:
             reached.append(direct.position)

@@ -18,6 +18,8 @@ from cdc_platform.lake.workspace import alias
 from cdc_platform.naming import quoted
 
 _BATCH_ROWS = 65_536
+#: Rows gathered at a time: fewer are gathered more slowly.
+_GATHERED_ROWS = 131_072
 
 
 def rows_to_write(plan: MergePlan, metadata: TableMetadata) -> Iterator[pa.RecordBatch]:
@@ -52,5 +54,5 @@ def _gathered(plan: MergePlan, metadata: TableMetadata) -> Iterator[pa.RecordBat
     control = ", ".join([*CONTROL_COLUMNS.names, FILE, ROW])
     order = ", ".join(map(quoted, key))
     query = f"SELECT {control}, {renamed} FROM ({plan.decision.outline_sql}) ORDER BY {order}"
-    for outline in plan.con.execute(query).to_arrow_reader(_BATCH_ROWS):
+    for outline in plan.con.execute(query).to_arrow_reader(_GATHERED_ROWS):
         yield images.fill(outline)

@@ -99,7 +99,7 @@ def _decide_keyed(
     else:
         rule.make_actions()
         _look_up(con, rows, tombstones, oldest)
-    rule.decide(tombstones.floor)
+    rule.decide(tombstones.floor, has_positions=rows.has_positions)
     if tombstones.floor is not None:
         rule.set_aside_lost()
     if soft:

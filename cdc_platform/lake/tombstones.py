@@ -16,6 +16,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, cast
 
 import duckdb
 import pyarrow.parquet as pq
@@ -163,7 +164,10 @@ class Tombstones:
         names = ", ".join([keys, *_FIELDS])
         reader = con.execute(f"SELECT {names} FROM ({query}) ORDER BY {keys}").to_arrow_reader(65_536)
         sink = io.BytesIO()
-        with pq.ParquetWriter(sink, reader.schema, compression="zstd") as writer:
+        repetitive = cast(Any, ["generation", "image_generation"])
+        with pq.ParquetWriter(
+            sink, reader.schema, compression="zstd", use_dictionary=repetitive, store_decimal_as_integer=True
+        ) as writer:
             for batch in reader:
                 writer.write_batch(batch)
         self._objects.put(key, sink.getvalue())

@@ -26,11 +26,12 @@ TUNINGS: dict[str, tuple[tuple[str, str, int], ...]] = {
     "key ranges": (("candidates", "_IN_FILTER_KEYS", 0),),
     "open twice": (("intake", "_KEEP_OPEN", 0),),
     "index keys": (
-        ("base_rows", "LEAST_ROWS", 0),
+        ("key_search", "LEAST_ROWS", 0),
         ("key_lookup", "LEAST_ROWS", 0),
         ("key_lookup", "ROWS_PER_KEY", 0),
         ("key_lookup", "ROWS_PER_KEY_TO_BUILD", 0),
     ),
+    "search in order": (("key_search", "LEAST_ROWS", 0),),
     #: Takes effect with indexes only: every two keys have one hash.
     "let hashes collide": (),
 }

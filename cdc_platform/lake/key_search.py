@@ -1,0 +1,134 @@
+"""The rows of data files whose key a batch touches, found in the cheapest way that each file allows.
+
+By key index where a large file is asked for few keys, by binary search where its rows ascend by the key, by
+the engine reading its key columns otherwise. Where rows are found does not depend on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import duckdb
+import pyarrow as pa
+from pyiceberg.table import Table
+
+from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, Position
+from cdc_platform.lake.base_files import BaseFile, bounds, files_sql, number_sql, upper_position
+from cdc_platform.lake.candidates import files_hit
+from cdc_platform.lake.key_lookup import LEAST_ROWS, IndexFolder, KeyLookup
+from cdc_platform.lake.ordered_files import OrderedFiles
+from cdc_platform.lake.touched_keys import TouchedKeys
+from cdc_platform.lake.workspace import source_column
+from cdc_platform.naming import quoted
+
+#: What is told of a row found beside its place and key: column → (name, type).
+_TOLD = {
+    GENERATION: ("generation", "BIGINT"),
+    POSITION: ("position", "DECIMAL(38, 0)"),
+    COMMITTED_AT: ("committed_at", "TIMESTAMPTZ"),
+    OP: ("op", "VARCHAR"),
+}
+_NOTHING_TOLD = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _TOLD.values())
+
+
+class KeySearch:
+    """Searches files of one snapshot of ``table``, None without rows, for the keys in ``touched``."""
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        table: Table | None,
+        key: Sequence[str],
+        indexes: IndexFolder | None,
+    ) -> None:
+        self._con = con
+        self._table = table
+        self._key = tuple(key)
+        self._keys = ", ".join(map(quoted, key))
+        self._indexes = indexes
+        self._lookup: KeyLookup | None = None
+        #: Whether any of ``known`` has its position: else all are below the batch's.
+        self.has_positions = False
+
+    def find(self, files: list[BaseFile], oldest: Position) -> None:
+        """Make ``known`` (file, pos, key…, generation, position, committed_at, op) of the rows not deleted.
+
+        Positions are NULL where they are certainly below ``oldest``.
+        """
+        selects = self._selects(files, oldest) if self._table is not None and files else []
+        if not selects:
+            empty_keys = f"{self._keys}," if self._key else ""
+            selects = [
+                f"SELECT 0 AS file, 0::BIGINT AS pos, {empty_keys} {_NOTHING_TOLD} FROM touched WHERE false"
+            ]
+        found = " UNION ALL ".join(selects)
+        self._con.execute(f"CREATE TABLE known AS FROM ({found}) ANTI JOIN base_deleted USING (file, pos)")
+
+    def _selects(self, files: list[BaseFile], oldest: Position) -> list[str]:
+        """Return the queries that find the rows."""
+        assert self._table is not None
+        schema = self._table.schema()
+        touched = TouchedKeys(
+            self._con, self._key, lambda file, column: bounds(file, schema, source_column(column) or column)
+        )
+        chosen = files_hit(self._con, schema, touched, files)
+        newer = [file for file in chosen if not upper_position(file, schema) < oldest]
+        older = [file for file in chosen if upper_position(file, schema) < oldest]
+        large = [file for file in older if file.data.record_count >= LEAST_ROWS]
+        small = [file for file in older if file.data.record_count < LEAST_ROWS]
+        selects: list[str] = []
+        if large:
+            large = self._by_index(touched, large, selects)
+            large = self._by_order(touched, large, selects)
+        self.has_positions = bool(newer)
+        if newer:
+            told = ", ".join(f"r.{column} AS {name}" for column, (name, _) in _TOLD.items())
+            selects.append(self._select(newer, told, tuple(_TOLD)))
+        if large or small:
+            selects.append(self._select([*small, *large], _NOTHING_TOLD, ()))
+        return selects
+
+    def _select(self, files: Sequence[BaseFile], told: str, extra: Sequence[str]) -> str:
+        keys = "".join(f"r.{quoted(column)}, " for column in self._key)
+        return (
+            f"SELECT {number_sql(files)} AS file, r.file_row_number AS pos, {keys}{told} "
+            f"FROM {self.read_sql(files, (*self._key, *extra))} r JOIN touched USING ({self._keys})"
+        )
+
+    def _by_index(self, touched: TouchedKeys, files: list[BaseFile], selects: list[str]) -> list[BaseFile]:
+        """Add the query of what key indexes find; return the files without one that pays."""
+        if self._indexes is None:
+            return files
+        lookup = KeyLookup(self._con, self._indexes, touched)
+        if not lookup.is_possible:
+            return files
+        self._lookup = lookup
+        left = lookup.find(files)
+        selects.append(
+            f"SELECT file, pos, {self._keys}, {_NOTHING_TOLD} FROM hits JOIN touched USING ({self._keys})"
+        )
+        return left
+
+    def _by_order(self, touched: TouchedKeys, files: list[BaseFile], selects: list[str]) -> list[BaseFile]:
+        """Add the query of what is found in files that ascend by their key; return the others."""
+        if touched.ascending is None or not files:
+            return files
+        assert self._table is not None
+        name = self._key[0]
+        field = self._table.schema().find_field(source_column(name) or name)
+        threads = self._indexes.threads if self._indexes is not None else 1
+        ordered = OrderedFiles(self._table.io, field.field_id, touched.ascending, threads)
+        tables, left = ordered.find(files)
+        if tables:
+            self._con.register("ordered_hits", pa.concat_tables(tables))
+            selects.append(f"SELECT file, pos, key AS {quoted(name)}, {_NOTHING_TOLD} FROM ordered_hits")
+        return left
+
+    def read_sql(self, files: Sequence[BaseFile], columns: Sequence[str]) -> str:
+        """Return SQL that reads columns of data files; see :func:`files_sql`."""
+        assert self._table is not None
+        return files_sql(self._table.schema(), [file.data for file in files], columns)
+
+    def build_indexes(self) -> int:
+        """Build the key indexes the search would have been faster with; return how many."""
+        return self._lookup.build(self.read_sql) if self._lookup is not None else 0

@@ -1,0 +1,77 @@
+"""The keys a batch touches, as arrays, to be compared with what data files are known to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from cdc_platform.lake.base_files import BaseFile
+from cdc_platform.naming import quoted
+
+Numbers = npt.NDArray[Any]
+
+#: The lowest and highest value a file has of a column, None where unknown.
+Limits = Callable[[BaseFile, str], tuple[Any, Any]]
+
+_WHOLE = ("INTEGER", "BIGINT")
+
+
+class TouchedKeys:
+    """The keys in table ``touched`` of one workspace; their columns are read when first asked for."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, key: Sequence[str], limits: Limits) -> None:
+        self._con = con
+        self._limits = limits
+        self.key = tuple(key)
+        described = con.execute("DESCRIBE touched").fetchall()
+        types = {name: str(kind) for name, kind, *_ in described}
+        #: The key's columns, with the engine's names of their types.
+        self.types = {name: types[name] for name in self.key}
+        row = con.execute("SELECT count(*) FROM touched").fetchone()
+        self.count = int(row[0]) if row else 0
+        #: The columns that are whole numbers.
+        self.whole = tuple(name for name, kind in self.types.items() if kind in _WHOLE)
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, Numbers]:
+        return self.arrays({name: quoted(name) for name in self.whole})
+
+    @cached_property
+    def ascending(self) -> Numbers | None:
+        """The keys ascending, where the key is one whole number; else None."""
+        return np.sort(self._numbers[self.key[0]]) if self.whole == self.key and len(self.key) == 1 else None
+
+    def arrays(self, columns: Mapping[str, str]) -> dict[str, Numbers]:
+        """Return SQL expressions over ``touched``, in one order of its rows; they must not be NULL."""
+        if not columns:
+            return {}
+        selected = ", ".join(f"{value} AS {quoted(name)}" for name, value in columns.items())
+        table: Any = self._con.execute(f"SELECT {selected} FROM touched").to_arrow_table()
+        return {name: table.column(name).to_numpy() for name in columns}
+
+    def in_range(self, file: BaseFile) -> int:
+        """Return how many keys can be in a file by its bounds of their whole-number columns, at most."""
+        if self.ascending is not None:
+            low, high = self._limits(file, self.key[0])
+            if low is None or high is None:
+                return self.count
+            first, after = (
+                np.searchsorted(self.ascending, low),
+                np.searchsorted(self.ascending, high, "right"),
+            )
+            return int(after - first)
+        return int(np.count_nonzero(self.mask(file, self._numbers))) if self.whole else self.count
+
+    def mask(self, file: BaseFile, numbers: Mapping[str, Numbers]) -> npt.NDArray[np.bool_]:
+        """Return which keys, of which ``numbers`` are columns, can be in a file by its bounds of them."""
+        kept = np.ones(self.count, dtype=bool)
+        for column, values in numbers.items():
+            low, high = self._limits(file, column)
+            if low is not None and high is not None:
+                kept &= (values >= low) & (values <= high)
+        return kept
