@@ -124,8 +124,9 @@ def open_lake(config: PlatformConfig) -> Lake:
 
 
 def _sql(options: SqlCatalog, warehouse: str) -> Catalog:
-    from pyiceberg.catalog.sql import SqlCatalog as PyIcebergSqlCatalog
     from sqlalchemy.exc import SQLAlchemyError
+
+    from cdc_platform.lake.sql_catalog import QuickSqlCatalog
 
     uri = options.uri
     if uri is None:
@@ -135,7 +136,7 @@ def _sql(options: SqlCatalog, warehouse: str) -> Catalog:
         uri = f"sqlite:///{warehouse}/catalog.sqlite?timeout={_SQLITE_BUSY_SECONDS}"
     for attempt in range(_OPENINGS):
         try:
-            return PyIcebergSqlCatalog(options.name, uri=uri, warehouse=warehouse, **options.properties)
+            return QuickSqlCatalog(options.name, uri=uri, warehouse=warehouse, **options.properties)
         except SQLAlchemyError as e:
             # several that open a new catalog at once all find its tables missing, and one makes them
             if "already exists" not in str(e) or attempt == _OPENINGS - 1:

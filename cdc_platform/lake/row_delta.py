@@ -1,8 +1,8 @@
 """One Iceberg snapshot that appends data files and adds position deletes, which pyiceberg 0.12 cannot.
 
-This is the only module that leans on how pyiceberg 0.12 works inside: :meth:`Transaction._apply`, and a
-manifest writer whose content is DELETES. The conformance tests read its result back through pyiceberg,
-DuckDB and Spark and so hold these names in place; pyiceberg is pinned to the minor version.
+This module leans on how pyiceberg 0.12 works inside, as :mod:`cdc_platform.lake.sql_catalog` does: what a
+transaction has staged, :meth:`Table._do_commit`, a manifest writer whose content is DELETES. The conformance
+tests read its result through pyiceberg, DuckDB and Spark and so hold these names; its version is pinned.
 
 The commit is optimistic: it asserts that the branch still ends at the snapshot the delta was planned on.
 Another writer's commit makes it :class:`StaleCommit` (nothing happened, the delta's own metadata files are
@@ -40,8 +40,11 @@ from pyiceberg.table.snapshots import Operation, Snapshot, Summary, update_snaps
 from pyiceberg.table.update import (
     AddSnapshotUpdate,
     AssertRefSnapshotId,
+    AssertTableUUID,
     SetPropertiesUpdate,
     SetSnapshotRefUpdate,
+    TableRequirement,
+    TableUpdate,
 )
 
 from cdc_platform.errors import CommitOutcomeUnknown, MergeError, StaleCommit
@@ -106,10 +109,14 @@ def commit_row_delta(
     except BaseException:
         producer.discard()
         raise
-    _stage(transaction, snapshot, delta.table_properties)
+    updates, requirements = _moving(snapshot, delta.table_properties)
+    uuid_there = AssertTableUUID(uuid=table.metadata.table_uuid)
     offering()
     try:
-        transaction.commit_transaction()
+        # As the transaction's own commit would, which works the metadata out again for each requirement.
+        table._do_commit(
+            (*transaction._updates, *updates), (*transaction._requirements, *requirements, uuid_there)
+        )
     except Exception as e:
         outcome = outcome_of(table, snapshot)
         if outcome is Outcome.COMMITTED:
@@ -138,24 +145,21 @@ def _check_format(table: Table, where: str) -> None:
         )
 
 
-def _stage(transaction: Transaction, snapshot: Snapshot, properties: Mapping[str, str]) -> None:
-    """Add the snapshot and move the branch, asserting where the branch stood."""
-    transaction._apply(
-        (
-            *([SetPropertiesUpdate(updates=dict(properties))] if properties else []),
-            AddSnapshotUpdate(snapshot=snapshot),
-            SetSnapshotRefUpdate(
-                snapshot_id=snapshot.snapshot_id,
-                parent_snapshot_id=snapshot.parent_snapshot_id,
-                ref_name=MAIN_BRANCH,
-                type=SnapshotRefType.BRANCH,
-                max_ref_age_ms=None,
-                max_snapshot_age_ms=None,
-                min_snapshots_to_keep=None,
-            ),
-        ),
-        (AssertRefSnapshotId(snapshot_id=snapshot.parent_snapshot_id, ref=MAIN_BRANCH),),
+def _moving(
+    snapshot: Snapshot, properties: Mapping[str, str]
+) -> tuple[tuple[TableUpdate, ...], tuple[TableRequirement, ...]]:
+    """Return what adds the snapshot and moves the branch, with the assertion where that stood."""
+    moved = SetSnapshotRefUpdate(
+        snapshot_id=snapshot.snapshot_id,
+        ref_name=MAIN_BRANCH,
+        type=SnapshotRefType.BRANCH,
+        max_ref_age_ms=None,
+        max_snapshot_age_ms=None,
+        min_snapshots_to_keep=None,
     )
+    there = AssertRefSnapshotId(snapshot_id=snapshot.parent_snapshot_id, ref=MAIN_BRANCH)
+    first = (SetPropertiesUpdate(updates=dict(properties)),) if properties else ()
+    return (*first, AddSnapshotUpdate(snapshot=snapshot), moved), (there,)
 
 
 class _Snapshot:
