@@ -69,9 +69,13 @@ def apply_tables(
     left = iter(tables)
     if workers is None:
         started = time.monotonic()
-        for done, table in enumerate(left, start=1):
+        for done, table in enumerate(left):
             yield table, _merged(platform, table, windows)
-            remaining = len(tables) - done
+            if done == 0:
+                # the first one loads libraries and opens the catalog, which each worker would do again
+                started = time.monotonic()
+                continue
+            remaining = len(tables) - done - 1
             if remaining * (time.monotonic() - started) / done > _WORTH_WORKERS_SECONDS:
                 break
         workers = platform.config.engine.threads

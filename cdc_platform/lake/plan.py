@@ -113,7 +113,7 @@ class _Planner:
         intake = reader.read(selection)
         read = self._lap("read", self._started)
         completed = self._honoured(selection, intake, record)
-        superseded = self._drop_superseded(max(completed or 0, record.generation_complete), selection)
+        superseded = self._drop_superseded(max(completed or 0, record.generation_complete), intake, selection)
         rows = BaseRows(self.con, base, identity(self._config), self._lake.index_folder())
         tombstones = Tombstones(self.con, objects, record, identity_types(target))
         decision = decide(self.con, self._config, target, reader, intake, rows, tombstones)
@@ -186,9 +186,10 @@ class _Planner:
         blocked = any(i.accepted.kind == FileKind.LOAD and i.accepted.generation == wish for i in missing)
         return None if blocked else wish
 
-    def _drop_superseded(self, generation: int, selection: Selection) -> int:
-        dropped = self._count("events", f"{GENERATION} < {generation}")
-        if dropped:
+    def _drop_superseded(self, generation: int, intake: Intake, selection: Selection) -> int:
+        dropped = 0
+        if any(staged.input.accepted.generation < generation for staged in intake.staged):
+            dropped = self._count("events", f"{GENERATION} < {generation}")
             self.con.execute(f"DELETE FROM events WHERE {GENERATION} < {generation}")
         return dropped + sum(source.accepted.rows or 0 for source in selection.superseded)
 

@@ -6,8 +6,7 @@ tests read its result through pyiceberg, DuckDB and Spark and so hold these name
 
 The commit is optimistic: it asserts that the branch still ends at the snapshot the delta was planned on.
 Another writer's commit makes it :class:`StaleCommit` (nothing happened, the delta's own metadata files are
-removed); any other failure of the catalog is :class:`CommitOutcomeUnknown` (no file is removed: the
-snapshot may exist).
+removed); any other failure is :class:`CommitOutcomeUnknown` (no file is removed: the snapshot may exist).
 """
 
 from __future__ import annotations
@@ -148,7 +147,7 @@ def _check_format(table: Table, where: str) -> None:
 def _moving(
     snapshot: Snapshot, properties: Mapping[str, str]
 ) -> tuple[tuple[TableUpdate, ...], tuple[TableRequirement, ...]]:
-    """Return what adds the snapshot and moves the branch, with the assertion where that stood."""
+    """Return what adds the snapshot and moves the branch, asserting where that stood, and which table."""
     moved = SetSnapshotRefUpdate(
         snapshot_id=snapshot.snapshot_id,
         ref_name=MAIN_BRANCH,

@@ -138,14 +138,9 @@ def _look_up(
 
 
 def _oldest(con: duckdb.DuckDBPyConnection) -> Position:
-    query = f"SELECT min({GENERATION}), max({GENERATION}), min({POSITION}) FROM events"
-    low, high, position = con.execute(query).fetchone() or (None, None, None)
-    if low is None:
-        return _LOWEST
-    if low != high:
-        query = f"SELECT min({POSITION}) FROM events WHERE {GENERATION} = {low}"
-        (position,) = con.execute(query).fetchone() or (0,)
-    return Position(int(low), int(position))
+    query = f"SELECT {GENERATION}, min({POSITION}) FROM events GROUP BY ALL ORDER BY 1 LIMIT 1"
+    found = con.execute(query).fetchone()
+    return Position(int(found[0]), int(found[1])) if found else _LOWEST
 
 
 def _keyed_counts(con: duckdb.DuckDBPyConnection) -> MergeCounts:

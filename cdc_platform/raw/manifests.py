@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 
 from cdc_platform.raw.files import AcceptedFile, FileKind, RawFile
 from cdc_platform.raw.load_sets import LoadFile, LoadSets, assign_generations
@@ -19,6 +20,9 @@ from cdc_platform.raw.objects import ObjectStore
 
 WINDOWS = "windows/"
 LOADS = "loads.json"
+
+#: Manifests up to this size are parsed once: most windows do not change any more. Larger ones take memory.
+_REMEMBERED_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,7 @@ def window_key(window: str) -> str:
 
 def read_load_sets(objects: ObjectStore) -> LoadSets:
     """Return the load sets of a table; none before its first LOAD file."""
-    data = objects.get(LOADS)
-    return LoadSets.from_json(data) if data else LoadSets()
+    return _load_sets(objects.get(LOADS))
 
 
 def add_load_files(objects: ObjectStore, files: Iterable[LoadFile]) -> LoadSets:
@@ -84,7 +87,7 @@ def confirm_load(objects: ObjectStore, generation: int) -> LoadSets:
 def _change_load_sets(objects: ObjectStore, change: Callable[[LoadSets], LoadSets]) -> LoadSets:
     while True:
         stored = objects.read(LOADS)
-        before = LoadSets.from_json(stored.data) if stored else LoadSets()
+        before = _load_sets(stored.data if stored else None)
         after = change(before)
         if after == before:
             return after
@@ -110,10 +113,16 @@ def read_manifest(
 
 def read_accepted(objects: ObjectStore) -> Accepted:
     """Return everything accepted of the table that ``objects`` belongs to."""
-    sets = read_load_sets(objects)
+    stored = objects.get(LOADS)
+    sets = _load_sets(stored)
     loads = sets.generations()
     found = (objects.get(window_key(window)) for window in windows_of(objects))
-    return Accepted(sets, tuple(_parse(data, sets, loads) for data in found if data is not None))
+    manifests = (
+        _parse(data, sets, loads) if len(data) > _REMEMBERED_BYTES else _parsed(data, stored)
+        for data in found
+        if data is not None
+    )
+    return Accepted(sets, tuple(manifests))
 
 
 def accept(
@@ -163,6 +172,17 @@ def mark_replaced(
         after = replace(before, replaced=before.replaced | versions)
         if after == before or objects.replace(window_key(window), _bytes(after), stored.version):
             return
+
+
+@lru_cache(maxsize=16)
+def _load_sets(stored: bytes | None) -> LoadSets:
+    return LoadSets.from_json(stored) if stored else LoadSets()
+
+
+@lru_cache(maxsize=128)
+def _parsed(data: bytes, load_sets: bytes | None) -> WindowManifest:
+    """Return a manifest as it reads with these load sets: a function of what is stored, so remembered."""
+    return _parse(data, _load_sets(load_sets))
 
 
 def _bytes(manifest: WindowManifest) -> bytes:

@@ -96,17 +96,16 @@ class FolderObjects:
         return f"FolderObjects({str(self._root)!r})"
 
     def get(self, key: str) -> bytes | None:
-        found = self.read(key)
-        return None if found is None else found.data
-
-    def read(self, key: str) -> StoredObject | None:
         path = self._path(key)
         with _storage_errors(path):
             try:
-                data = path.read_bytes()
+                return path.read_bytes()
             except (FileNotFoundError, NotADirectoryError):
                 return None
-        return StoredObject(data, _version(data))
+
+    def read(self, key: str) -> StoredObject | None:
+        data = self.get(key)
+        return None if data is None else StoredObject(data, _version(data))
 
     def put(self, key: str, data: bytes) -> None:
         path = self._path(key)

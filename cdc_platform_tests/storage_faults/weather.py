@@ -119,7 +119,8 @@ def _files(weather: Storm, patch: pytest.MonkeyPatch) -> None:
 
 
 def _objects(weather: Storm, patch: pytest.MonkeyPatch) -> None:
-    for name in ("read", "put", "delete"):
+    # what is read with its version goes through get
+    for name in ("get", "put", "delete"):
         _fail(weather, patch, FolderObjects, name, (_unavailable,))
     replace, listed = FolderObjects.replace, FolderObjects.list
 

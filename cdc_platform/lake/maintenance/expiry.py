@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
-from pyiceberg.table.update import AssertRefSnapshotId
+from pyiceberg.table.update import AssertRefSnapshotId, AssertTableUUID, RemoveSnapshotsUpdate
 
 from cdc_platform.config.maintenance import SnapshotOptions
 from cdc_platform.errors import StaleCommit
@@ -67,7 +67,8 @@ def plan_expiry(
 ) -> ExpiryPlan:
     """Choose the snapshots that expire, and find what goes with them."""
     expired = expired_snapshots(table, options, now or datetime.now(UTC))
-    kept = [each for each in table.metadata.snapshots if each not in expired]
+    going = {each.snapshot_id for each in expired}
+    kept = [each for each in table.metadata.snapshots if each.snapshot_id not in going]
     if not expired:
         return ExpiryPlan(table, objects, (), len(kept))
     files, keys = _only_of(expired, kept, table, objects)
@@ -122,14 +123,17 @@ def _without(plan: ExpiryPlan) -> Table:
         ids = [each.snapshot_id for each in plan.expired if each.snapshot_id in there - held]
         if not ids:
             return table
-        expiring = table.maintenance.expire_snapshots().by_ids(ids)
-        # Without these a roll-back that comes in between would leave a branch without its snapshot.
-        expiring._requirements += tuple(
+        # Without the assertions a roll-back that comes in between would leave a branch without its snapshot.
+        standing = (
             AssertRefSnapshotId(ref=name, snapshot_id=reference.snapshot_id)
             for name, reference in table.metadata.refs.items()
         )
         with suppress(CommitFailedException):
-            expiring.commit()
+            # pyiceberg's own way copies the metadata twice for each snapshot that goes
+            table._do_commit(
+                (RemoveSnapshotsUpdate(snapshot_ids=ids),),
+                (AssertTableUUID(uuid=table.metadata.table_uuid), *standing),
+            )
             return table.catalog.load_table(table.name())
     raise StaleCommit(
         f"other writers committed first, {_ATTEMPTS} times",
