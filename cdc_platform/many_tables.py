@@ -74,9 +74,7 @@ def apply_tables(
             if done == 0:
                 # the first one loads libraries and opens the catalog, which each worker would do again
                 started = time.monotonic()
-                continue
-            remaining = len(tables) - done - 1
-            if remaining * (time.monotonic() - started) / done > _WORTH_WORKERS_SECONDS:
+            elif (len(tables) - done) * (time.monotonic() - started) / done > _WORTH_WORKERS_SECONDS:
                 break
         workers = platform.config.engine.threads
     rest = list(left)

@@ -108,14 +108,11 @@ def commit_row_delta(
     except BaseException:
         producer.discard()
         raise
-    updates, requirements = _moving(snapshot, delta.table_properties)
-    uuid_there = AssertTableUUID(uuid=table.metadata.table_uuid)
+    updates, requirements = _moving(table, snapshot, delta.table_properties)
     offering()
     try:
         # As the transaction's own commit would, which works the metadata out again for each requirement.
-        table._do_commit(
-            (*transaction._updates, *updates), (*transaction._requirements, *requirements, uuid_there)
-        )
+        table._do_commit((*transaction._updates, *updates), (*transaction._requirements, *requirements))
     except Exception as e:
         outcome = outcome_of(table, snapshot)
         if outcome is Outcome.COMMITTED:
@@ -145,7 +142,7 @@ def _check_format(table: Table, where: str) -> None:
 
 
 def _moving(
-    snapshot: Snapshot, properties: Mapping[str, str]
+    table: Table, snapshot: Snapshot, properties: Mapping[str, str]
 ) -> tuple[tuple[TableUpdate, ...], tuple[TableRequirement, ...]]:
     """Return what adds the snapshot and moves the branch, asserting where that stood, and which table."""
     moved = SetSnapshotRefUpdate(
@@ -157,8 +154,9 @@ def _moving(
         min_snapshots_to_keep=None,
     )
     there = AssertRefSnapshotId(snapshot_id=snapshot.parent_snapshot_id, ref=MAIN_BRANCH)
+    same = AssertTableUUID(uuid=table.metadata.table_uuid)
     first = (SetPropertiesUpdate(updates=dict(properties)),) if properties else ()
-    return (*first, AddSnapshotUpdate(snapshot=snapshot), moved), (there,)
+    return (*first, AddSnapshotUpdate(snapshot=snapshot), moved), (there, same)
 
 
 class _Snapshot:
