@@ -20,6 +20,7 @@ from cdc_platform.cli import (
     services,
     showing,
     sources,
+    table_rows,
 )
 from cdc_platform.cli.exits import report_fault
 
@@ -63,6 +64,7 @@ applying.register(app)
 maintaining.register(app)
 reconciling.register(app)
 showing.register(app)
+table_rows.register(app)
 inspecting.register(app)
 rolling_back.register(app)
 sources.register(app)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,7 +17,7 @@ from cdc_platform.cli.output import (
     print_table,
     stdout,
 )
-from cdc_platform.cli.selection import one_table, open_platform
+from cdc_platform.cli.selection import moment, one_table, open_platform
 from cdc_platform.errors import ConfigError, MergeError
 
 if TYPE_CHECKING:
@@ -108,21 +107,11 @@ def _target(
         what = "it must be said where to, once"
         raise ConfigError(where, [("rollback", what, "give one of --to-snapshot, --to-batch, --before")])
     return find_snapshot(
-        base, snapshot_id=snapshot_id, batch_id=batch_id, before=_moment(where, before) if before else None
+        base,
+        snapshot_id=snapshot_id,
+        batch_id=batch_id,
+        before=moment(where, "--before", before) if before else None,
     )
-
-
-def _moment(where: str, text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        mistake = (
-            "--before",
-            f"{text!r} is no time",
-            "write it as 2026-01-31T13:00 or 2026-01-31T13:00+01:00",
-        )
-        raise ConfigError(where, [mistake]) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _is_confirmed(where: str, yes: bool, as_json: bool) -> bool:

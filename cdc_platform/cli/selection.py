@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,16 @@ def one_table(platform: Platform, name: str) -> tuple[str, TableConfig]:
         names = " or ".join(f"{one}/{table.id}" for one, table in found)
         raise ConfigError("cdc", [("TABLE", f"{name!r} is a table of several sources", f"write {names}")])
     return found[0]
+
+
+def moment(where: str, option: str, text: str) -> datetime:
+    """Return the time an option gives, UTC where it names no zone. Raises ConfigError naming the form."""
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError as error:
+        form = "write it as 2026-01-31T13:00 or 2026-01-31T13:00+01:00"
+        raise ConfigError(where, [(option, f"{text!r} is no time", form)]) from error
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
 
 
 def check_windows(platform: Platform, source: str, windows: Iterable[str] | None) -> list[str] | None:

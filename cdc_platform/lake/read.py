@@ -165,10 +165,12 @@ def read_live(
     *,
     columns: Sequence[str] | None = None,
     where: str | None = None,
+    limit: int | None = None,
 ) -> pa.RecordBatchReader:
     """Return rows of ``table`` as a stream; ``where`` is a DuckDB expression over the columns of ``live``.
 
-    Without a condition the rows come in the order of the files, else in none.
+    Without a condition the rows come in the order of the files, else in none. ``limit`` lets the engine stop
+    early; a reader without a condition stops by itself, and may give more.
     """
     names = list(columns) if columns else None
     schema = live_schema(live, names)
@@ -179,6 +181,8 @@ def read_live(
     query = f"SELECT {selected} FROM {live.sql()}"
     if where:
         query += f" WHERE {where}"
+    if limit is not None:
+        query += f" LIMIT {limit}"
     con = open_workspace(lake)
     # The reader keeps the result alive, and the result its connection.
     return con.execute(query).to_arrow_reader(_BATCH_ROWS)
