@@ -54,6 +54,8 @@ def kind_of(path: str) -> str:
         return "manifest list"
     if re.search(r"-m\d+\.avro$", name):
         return "manifest"
+    if ".keys" in name:
+        return "key index"
     if name.endswith("-deletes.parquet"):
         return "delete file"
     return "data file" if name.endswith(".parquet") else "other file"
@@ -146,5 +148,18 @@ def _wrap_system_calls(points: Points) -> None:
         flush(descriptor)
 
     os.fsync = wrapped  # type: ignore[assignment]
+    _wrap_unflushed(points)
     for name in ("replace", "rename", "unlink"):
         _around(points, os, name, lambda at, *a, name=name: f"{name} of a {kind_of(str(at))}")
+
+
+def _wrap_unflushed(points: Points) -> None:
+    """Let key indexes, which are written without a flush, be half written as well."""
+    replace = os.replace
+
+    def wrapped(path: Any, *args: Any, **kwargs: Any) -> None:
+        if kind_of(str(path)) == "key index":
+            points.reach("half of key index", lambda: os.truncate(path, os.path.getsize(path) // 2))
+        replace(path, *args, **kwargs)
+
+    os.replace = wrapped  # type: ignore[assignment]

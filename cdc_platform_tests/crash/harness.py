@@ -1,4 +1,4 @@
-"""Kill merges and see what is left: one process that forks, for every merge, a child that is killed.
+"""Kill merges and maintenance and see what is left: one process that forks a child for each, which is killed.
 
 The children are forked from a process that has everything imported and no thread of an engine running.
 Run as a module it writes one JSON line when it is done.
@@ -7,38 +7,38 @@ Run as a module it writes one JSON line when it is done.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
 import json
-import os
-import select
 import signal
 import sys
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from cdc_platform.config.maintenance import CompactionOptions
-from cdc_platform.config.model import EngineConfig, TableConfig
-from cdc_platform.lake import direct_load, quarantine
-from cdc_platform.lake.catalog import Lake, open_lake
-from cdc_platform.lake.maintenance.compaction import commit_compaction
-from cdc_platform.lake.maintenance.compaction_plan import plan_compaction
+from cdc_platform.config.model import TableConfig
+from cdc_platform.lake import quarantine
+from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.merge import merge
 from cdc_platform_tests.crash.boundaries import Points, wrap
+from cdc_platform_tests.crash.child import Child
 from cdc_platform_tests.crash.inspection import SOURCE, orphans, rows_of, state_of
+from cdc_platform_tests.crash.upkeep import (
+    DEEDS,
+    Past,
+    check_cleaned,
+    check_expired,
+    check_indexes,
+    check_past,
+    clean_up,
+    grow_old,
+)
 from cdc_platform_tests.crash.workload import SHAPES, Life, Round, Shape, State
-from cdc_platform_tests.lake.conftest import lake_config
-
-_SET_DEATH_SIGNAL = 1
-LEAST_ROWS = direct_load.LEAST_ROWS
-DEADLINE_SECONDS = 180.0  # a child that takes longer hangs
+from cdc_platform_tests.histories.afterwards import tuned
 
 
 @dataclass
@@ -49,6 +49,8 @@ class Report:
     random_kills: int = 0
     rounds: int = 0
     points: Counter[str] = field(default_factory=Counter)
+    #: Kills by kind of maintenance.
+    maintenance: Counter[str] = field(default_factory=Counter)
     orphans_removed: int = 0
     snapshots_read: int = 0
 
@@ -58,74 +60,31 @@ class Report:
             self.random_kills + other.random_kills,
             self.rounds + other.rounds,
             self.points | other.points,
+            self.maintenance + other.maintenance,
             self.orphans_removed + other.orphans_removed,
             self.snapshots_read + other.snapshots_read,
         )
 
 
-class Child:
-    """A forked process that does one thing with a lake it opens itself."""
-
-    def __init__(self, folder: Path, deed: Callable[[Lake, int], Any]) -> None:
-        self._read, told = os.pipe()
-        self.started = time.monotonic()
-        sys.stdout.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(self._read)
-            self._do(folder, deed, told)
-        os.close(told)
-
-    def _do(self, folder: Path, deed: Callable[[Lake, int], Any], told: int) -> None:
-        # should the parent fail, nobody is left to stop this one
-        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
-        try:
-            engine = EngineConfig(threads=1, memory_limit="500MB")
-            with open_lake(lake_config(folder).model_copy(update={"engine": engine})) as lake:
-                answer = deed(lake, told)
-            os.write(told, json.dumps(answer).encode())
-            os._exit(0)
-        except BaseException:
-            os.write(told, traceback.format_exc().encode())
-            os._exit(1)
-
-    def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-
-    def wait(self, *, kill_after: float | None = None) -> tuple[int, str]:
-        """Return (exit code or minus the signal, what it said); kill it after so many seconds."""
-        said = b""
-        limit = DEADLINE_SECONDS if kill_after is None else kill_after
-        while True:
-            left = self.started + limit - time.monotonic()
-            ready, _, _ = select.select([self._read], [], [], max(left, 0))
-            if not ready:
-                self.kill()
-                limit = DEADLINE_SECONDS
-                continue
-            part = os.read(self._read, 65_536)
-            if not part:
-                break
-            said += part
-        os.close(self._read)
-        _, status = os.waitpid(self.pid, 0)
-        return os.waitstatus_to_exitcode(status), said.decode()
-
-
 class CrashTest:
     """Kills the merges of one shape of table."""
 
-    def __init__(self, shape: Shape, folder: Path, seed: int, points: Counter[str]) -> None:
+    def __init__(
+        self, shape: Shape, folder: Path, seed: int, points: Counter[str], passed: dict[str, list[str]]
+    ) -> None:
         self._folder = folder
         self._life = Life(shape, seed)
         self._random = Random(seed)
         self._usual_seconds = 0.5
-        #: The points the last whole merge passed, and how often a merge was killed at each.
-        self._passed = ["the first"]
+        #: The points the last whole merge, or maintenance of a kind, passed; kills at each.
+        self._passed = passed
         self._points = points
+        self._tried: Counter[str] = Counter()
         self.report = Report(points=points)
         #: Every table that was, with the rows it may ever have shown.
         self._seen: dict[str, tuple[TableConfig, set[tuple[Any, ...]]]] = {}
+        #: What the snapshots of each showed when they were last looked at.
+        self._past: dict[str, Past] = {}
 
     def run(self, kills: int) -> Report:
         """Kill so many merges, with a restart and a look at everything after each or a few."""
@@ -134,11 +93,11 @@ class CrashTest:
             self._remember(step)
             if step.releases:
                 self._do(partial(_release, step))
-            for _ in range(self._random.choice((1, 2, 3))):
+            for _ in range(self._random.choice((2, 3, 4))):
                 self._kill(step)
             self._restart(step)
-            if self._life.shape.name == "hard" and self._random.random() < 0.3:
-                self._compact(step)
+            if self._random.random() < 0.4:
+                self._maintain(step)
             self.report.rounds += 1
         self._look_back()
         return self.report
@@ -161,7 +120,7 @@ class CrashTest:
             self.report.random_kills += code == -signal.SIGKILL
             said = "a random moment"
         else:
-            point = self._rarest_point()
+            point = self._rarest("merge")
             child = Child(self._folder, lambda lake, told: _merged_until(lake, step, point, told))
             code, said = child.wait()
         if code == 0:
@@ -170,35 +129,45 @@ class CrashTest:
         self.report.kills += 1
         self._points[said] += 1
 
-    def _rarest_point(self) -> int:
-        """Return the number of a point at which fewest merges were killed, as the last merge passed it."""
-        numbers = range(1, len(self._passed) + 1)
+    def _rarest(self, what: str, prefix: str = "") -> int:
+        """Return the number of a point, as ``what`` passed it last, at which there were fewest kills."""
+        passed = self._passed[what]
         return min(
-            numbers, key=lambda number: (self._points[self._passed[number - 1]], self._random.random())
+            range(1, len(passed) + 1),
+            key=lambda number: (self._points[prefix + passed[number - 1]], self._random.random()),
         )
 
     def _restart(self, step: Round) -> None:
         """Look at the table as the kill left it, merge the same again in a new process, look again."""
         where = f"{self._life.shape.name}, round {self.report.rounds}, after {dict(self.report.points)}"
-        self._usual_seconds, self._passed = self._do(lambda lake, _: _restarted(lake, step, where))
+        self._usual_seconds, passed = self._do(lambda lake, _: _restarted(lake, step, where))
+        self._passed["merge"] = passed or self._passed["merge"]
 
-    def _compact(self, step: Round) -> None:
-        """Kill a compaction at a point of its own, then let one go through: no row may change."""
-        point = self._random.randint(1, 20)
-        code, said = Child(self._folder, lambda lake, told: _compacted(lake, step, point, told)).wait()
+    def _maintain(self, step: Round) -> None:
+        """Kill one kind of maintenance, look at everything, let it go through, look again."""
+        deed = min(DEEDS, key=lambda name: (self._tried[name], self._random.random()))
+        self._tried[deed] += 1
+        ages = deed == "clean-up"
+        if ages:
+            self._do(lambda lake, _: grow_old(lake, step.config) and None)
+        point = self._rarest(deed, f"{deed}: ")
+        code, said = Child(self._folder, lambda lake, told: _done_until(lake, step, deed, point, told)).wait()
         if code != 0:
-            assert code == -signal.SIGKILL, f"{self._life.shape.name}: a compaction failed: {said}"
+            assert code == -signal.SIGKILL, f"{self._life.shape.name}: a maintenance failed: {said}"
             self.report.kills += 1
-            self._points[f"compaction: {said}"] += 1
-        where = f"{self._life.shape.name}, compaction of round {self.report.rounds} killed at {said}"
-        self._do(lambda lake, _: _check_after(state_of(lake, step.config), step, where))
-        self._do(lambda lake, told: _compacted(lake, step, None, told))
-        self._do(lambda lake, _: _check_after(state_of(lake, step.config), step, where))
+            self.report.maintenance[deed] += 1
+            self._points[f"{deed}: {said}"] += 1
+        where = f"{self._life.shape.name}, {deed} of round {self.report.rounds} killed at {said}"
+        past = self._past.setdefault(step.config.id, {})
+        passed, after = self._do(lambda lake, _: _done_after(lake, step, deed, past, where))
+        self._passed[deed] = passed or self._passed[deed]
+        self._past[step.config.id] = _by_id(after)
 
     def _look_back(self) -> None:
-        """Every snapshot there ever was shows a state of the oracle's; without orphans nothing is missing."""
+        """Every snapshot that is left shows a state of the oracle's; without orphans nothing is missing."""
         for config, states in self._seen.values():
-            removed, read = self._do(partial(_cleaned, config, states))
+            past = self._past.get(config.id, {})
+            removed, read = self._do(partial(_cleaned, config, states, past))
             self.report.orphans_removed += removed
             self.report.snapshots_read += read
 
@@ -216,7 +185,7 @@ def _restarted(lake: Lake, step: Round, where: str) -> tuple[float, list[str]]:
     _merged(lake, step)
     seconds = time.monotonic() - started
     _check_after(state_of(lake, step.config), step, where)
-    return seconds, points.passed or ["the first"]
+    return seconds, points.passed
 
 
 def _merged_until(lake: Lake, step: Round, point: int, told: int) -> None:
@@ -224,13 +193,31 @@ def _merged_until(lake: Lake, step: Round, point: int, told: int) -> None:
     _merged(lake, step)
 
 
-def _compacted(lake: Lake, step: Round, point: int | None, told: int) -> None:
-    table = lake.load(SOURCE, step.config.id)
-    if table is None or table.current_snapshot() is None:
-        return
+def _done_until(lake: Lake, step: Round, deed: str, point: int, told: int) -> None:
     wrap(Points(point, told))
-    options = CompactionOptions(min_files=2, min_deleted_rows=1, delete_debt=0.01, small_file_share=0.9)
-    commit_compaction(lake, plan_compaction(table, options), attempts=2)
+    DEEDS[deed](lake, step.config)
+
+
+def _done_after(lake: Lake, step: Round, deed: str, past: Past, where: str) -> tuple[list[str], Past]:
+    """Look, do it, look again; return the points it passed and what the snapshots show."""
+    _check_after(state_of(lake, step.config), step, where)
+    before = check_past(lake, step.config, past, where)
+    young = grow_old(lake, step.config) if deed == "clean-up" else None
+    points = Points(None, sys.stderr.fileno())
+    wrap(points)
+    DEEDS[deed](lake, step.config)
+    _check_after(state_of(lake, step.config), step, where)
+    after = check_past(lake, step.config, before, where)
+    if deed == "expiry":
+        check_expired(lake, step.config, where)
+    if deed == "clean-up":
+        check_cleaned(lake, step.config, young, where)
+    return points.passed, after
+
+
+def _by_id(past: Mapping[Any, str]) -> Past:
+    """Return what came through JSON, whose keys are text."""
+    return {int(snapshot_id): digest for snapshot_id, digest in past.items()}
 
 
 def _release(step: Round, lake: Lake, _: int) -> None:
@@ -254,28 +241,34 @@ def _check_after(found: State, step: Round, where: str) -> None:
     assert step.after.quarantine == found.quarantine, f"{where}: {step.after.quarantine}, {found.quarantine}"
 
 
-def _cleaned(config: TableConfig, states: set[tuple[Any, ...]], lake: Lake, _: int) -> tuple[int, int]:
-    """Remove what nothing names and read every snapshot; return how many of each."""
-    removed = orphans(lake, config)
-    for path in removed:
-        path.unlink()
+def _cleaned(
+    config: TableConfig, states: set[tuple[Any, ...]], past: Past, lake: Lake, _: int
+) -> tuple[int, int]:
+    """Clean up when everything is old, and read every snapshot; return how many orphans and snapshots."""
+    removed = len(orphans(lake, config))
+    young = grow_old(lake, config)
+    clean_up(lake, config)
+    check_cleaned(lake, config, young, config.id)
+    check_past(lake, config, past, config.id)
+    check_indexes(lake)
     table = lake.load(SOURCE, config.id)
     if table is None:
-        return len(removed), 0
+        return removed, 0
     for snapshot in table.metadata.snapshots:
         rows = rows_of(table, snapshot.snapshot_id)
         assert rows in states, f"{config.id}: snapshot {snapshot.snapshot_id} shows rows that never were"
-    assert [] == orphans(lake, config)
-    return len(removed), len(table.metadata.snapshots)
+    return removed, len(table.metadata.snapshots)
 
 
 def run(folder: Path, shapes: Sequence[Shape], kills: int, seed: int) -> Iterator[tuple[Shape, Report]]:
     """Kill ``kills`` merges, divided among the shapes; yield what each gave."""
     points: Counter[str] = Counter()
+    passed = {what: ["the first"] for what in ("merge", *DEEDS)}
     for number, shape in enumerate(shapes):
-        direct_load.LEAST_ROWS = 4 if shape.name == "direct" else LEAST_ROWS
         mine = kills // len(shapes) + (number < kills % len(shapes))
-        yield shape, CrashTest(shape, folder / shape.name, seed, points).run(mine)
+        with tuned(shape.tuned):
+            report = CrashTest(shape, folder / shape.name, seed, points, passed).run(mine)
+        yield shape, report
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,19 @@ def rows_of(table: Table, snapshot_id: int | None = None) -> tuple[tuple[Any, ..
     return tuple(sorted(shown, key=repr))
 
 
+def digest_of(table: Table, snapshot_id: int) -> str:
+    """Return a digest of the rows of a snapshot."""
+    return hashlib.sha256(repr(rows_of(table, snapshot_id)).encode()).hexdigest()
+
+
+def folders(lake: Lake, config: TableConfig) -> list[Path]:
+    """Return the folders of a table: of its files, and of its objects."""
+    table = lake.load(SOURCE, config.id)
+    if table is None:
+        return []
+    return [Path(table.location().removeprefix("file://")), _folder(lake, config)]
+
+
 def _folder(lake: Lake, config: TableConfig) -> Path:
     return Path(lake.warehouse) / OBJECTS_FOLDER / SOURCE / config.id
 
@@ -55,6 +69,11 @@ def _applied(lake: Lake, config: TableConfig, table: Table) -> frozenset[str]:
         again |= {key for key in files if manifest["replayed"]}
         found += files
         path = manifest["previous"]
+        if manifest["consolidated"] is not None:
+            whole = json.loads((_folder(lake, config) / manifest["consolidated"]).read_bytes())
+            earlier = {key for key, _, _ in whole["files"]}
+            assert set(files) <= earlier, "a consolidated list without the files of its own batch"
+            return frozenset({*found, *earlier})
     twice = {key for key in found if found.count(key) > 1} - again
     assert not twice, f"applied twice: {twice}"
     return frozenset(found)
@@ -70,15 +89,23 @@ def _quarantine(lake: Lake, config: TableConfig) -> dict[tuple[str, int | None],
 
 def orphans(lake: Lake, config: TableConfig) -> list[Path]:
     """Return the files below the table that no snapshot, metadata file or batch manifest names."""
+    named, objects = _all_named(lake, config), _folder(lake, config)
+    there = [path for place in folders(lake, config) for path in place.rglob("*") if path.is_file()]
+    return [path for path in there if path not in named and not _is_kept(path, objects)]
+
+
+def missing(lake: Lake, config: TableConfig) -> list[Path]:
+    """Return the files that a snapshot or a batch manifest names and that are gone."""
+    return [path for path in sorted(_all_named(lake, config)) if not path.exists()]
+
+
+def _all_named(lake: Lake, config: TableConfig) -> set[Path]:
     table = lake.load(SOURCE, config.id)
     if table is None:
-        return []
-    root = Path(table.location().removeprefix("file://"))
-    named = {Path(path.removeprefix("file://")) for path in _named(table)}
+        return set()
     objects = _folder(lake, config)
-    named |= {objects / path for path in _named_objects(objects, table)}
-    there = [path for place in (root, objects) for path in place.rglob("*") if path.is_file()]
-    return [path for path in there if path not in named and not _is_kept(path, objects)]
+    named = {Path(path.removeprefix("file://")) for path in _named(table)}
+    return named | {objects / path for path in _named_objects(objects, table)}
 
 
 def _is_kept(path: Path, objects: Path) -> bool:
@@ -108,4 +135,5 @@ def _named_objects(objects: Path, table: Table) -> Iterator[str]:
             yield path
             manifest = json.loads((objects / path).read_bytes())
             yield from filter(None, [manifest["consolidated"], *manifest["tombstones"]])
-            path = manifest["previous"]
+            # the whole list up to here: nothing needs the batches before it
+            path = None if manifest["consolidated"] else manifest["previous"]

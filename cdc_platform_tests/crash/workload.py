@@ -34,6 +34,8 @@ class Shape:
     loads: int = 0
     columns: int = 0
     faults: int = 0
+    #: Names of limits that are lowered, see ``histories.afterwards.TUNINGS``.
+    tuned: tuple[str, ...] = ()
     #: Every round starts a table of its own.
     is_new_each_round: bool = False
 
@@ -48,13 +50,14 @@ class Shape:
 
 KEY = {"merge_key": ("id",)}
 SHAPES = (
-    Shape("hard", KEY),
+    Shape("hard", KEY, tuned=("gather tombstones",)),
     Shape("soft", {**KEY, "delete_mode": "soft"}),
-    Shape("partitioned", {**KEY, "partition_by": ("region", "bucket(3, id)")}),
+    Shape("partitioned", {**KEY, "partition_by": ("region", "bucket(3, id)")}, tuned=("rewrite manifests",)),
     Shape("loaded", KEY, loads=2),
-    #: As the last, its load files written as they are read: the harness lowers the size that takes.
-    Shape("direct", KEY, loads=2),
-    Shape("evolving", KEY, columns=2),
+    #: As the last, its load files written as they are read.
+    Shape("direct", KEY, loads=2, tuned=("load directly",)),
+    Shape("evolving", KEY, columns=2, tuned=("consolidate",)),
+    Shape("indexed", KEY, tuned=("index keys",)),
     Shape("faulty", KEY, faults=2),
     Shape("appended", {"merge_key": (), "no_key": "append"}),
     Shape("new", KEY, is_new_each_round=True),
