@@ -1,18 +1,19 @@
-"""Reading a base table with position deletes: our own reader beside pyiceberg's, in one run.
+"""Reading a base table with position deletes: our own readers beside pyiceberg's and DuckDB's, in one run.
 
     python -m bench.read_speed                 10 million rows of 10 columns, 0.9 million of them deleted
 
-Both give the whole table as one Arrow table; then one column; then the count. Seconds of the clock and of the
-processors (which other work on the machine does not stretch) of the best of some reads, taken in turns.
+Each gives the whole table as one Arrow table; then one column; then the count; then the first rows. Seconds
+of the clock and of the processors (which other work on the machine stretches less) of the best of some reads,
+taken in turns, after one that does not count.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -33,10 +34,14 @@ from pyiceberg.types import (
 from bench.data import arguments, say
 from bench.results import Results
 from cdc_platform.config.model import LakeConfig, PlatformConfig
+from cdc_platform.lake.base_files import local_path
 from cdc_platform.lake.catalog import Lake, open_lake
 from cdc_platform.lake.data_files import DataFileWriter, write_position_deletes
-from cdc_platform.lake.read import scan
+from cdc_platform.lake.live_batches import live_row_count
+from cdc_platform.lake.live_rows import live_files
+from cdc_platform.lake.read import open_workspace, scan
 from cdc_platform.lake.row_delta import RowDelta, commit_row_delta
+from cdc_platform.naming import sql_text
 
 _COLUMNS: dict[str, tuple[PrimitiveType, str]] = {
     "id": (LongType(), "i"),
@@ -51,10 +56,12 @@ _COLUMNS: dict[str, tuple[PrimitiveType, str]] = {
     "code": (StringType(), "md5((i % 1000)::VARCHAR)"),
 }
 _SOURCE, _TABLE = "bench", "booking"
+_FIRST = 20
+_Readers = Mapping[str, Mapping[str, Callable[[], int]]]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the command line, make the table, read it in turns, and print the ratios."""
+    """Parse the command line, make the table and read it in turns."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--deleted", type=int, default=900_000, help="rows deleted by position")
     parser.add_argument("--repeat", type=int, default=3, help="reads of each kind")
@@ -66,10 +73,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         with open_lake(PlatformConfig(base_folder=folder, lake=LakeConfig(warehouse="warehouse"))) as lake:
             table = _make(lake, options.rows, options.deleted)
             say(f"{options.rows:,} rows, {options.deleted:,} of them deleted")
-            figures = _measure(lake, table, options.repeat)
+            what = {"rows": options.rows, "deleted": options.deleted}
+            _measure(Results("read_speed"), what, _readers(lake, table), options.repeat)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    Results("read_speed").add({"rows": options.rows, "deleted": options.deleted}, figures)
 
 
 def _make(lake: Lake, rows: int, deleted: int) -> Table:
@@ -98,35 +105,85 @@ def _make(lake: Lake, rows: int, deleted: int) -> Table:
     return lake.catalog.load_table(table.name())
 
 
-def _measure(lake: Lake, table: Table, repeat: int) -> dict[str, Any]:
-    readers: dict[str, tuple[Callable[[], pa.Table], Callable[[], pa.Table]]] = {
-        "all columns": (
-            lambda: scan(lake, _SOURCE, _TABLE).read_all(),
-            lambda: table.scan().to_arrow(),
-        ),
-        "one column": (
-            lambda: scan(lake, _SOURCE, _TABLE, columns=["id"]).read_all(),
-            lambda: table.scan(selected_fields=("id",)).to_arrow(),
-        ),
+def _readers(lake: Lake, table: Table) -> _Readers:
+    """Return what is read, and by whom: each gives the rows it read or counted."""
+    con = open_workspace(lake, iceberg=True)
+    there = f"iceberg_scan({sql_text(local_path(table.metadata_location))})"
+
+    def ours(*columns: str) -> int:
+        return len(scan(lake, _SOURCE, _TABLE, columns=columns or None).read_all())
+
+    def by_sql(columns: str) -> int:
+        live = live_files(table).sql()
+        return len(con.execute(f"SELECT {columns} FROM {live}").to_arrow_table())
+
+    def first() -> int:
+        stream = scan(lake, _SOURCE, _TABLE)
+        return len(next(stream).slice(0, _FIRST))
+
+    def duckdb_rows(what: str, limit: str = "") -> int:
+        return len(con.execute(f"SELECT {what} FROM {there}{limit}").to_arrow_table())
+
+    return {
+        "all columns": {
+            "ours": ours,
+            "ours by SQL": lambda: by_sql("*"),
+            "pyiceberg": lambda: len(table.scan().to_arrow()),
+            "iceberg_scan": lambda: duckdb_rows("*"),
+        },
+        "one column": {
+            "ours": lambda: ours("id"),
+            "ours by SQL": lambda: by_sql("id"),
+            "pyiceberg": lambda: len(table.scan(selected_fields=("id",)).to_arrow()),
+            "iceberg_scan": lambda: duckdb_rows("id"),
+        },
+        "count": {
+            "ours": lambda: live_row_count(live_files(table), table.io),
+            "pyiceberg": lambda: table.scan().count(),
+            "iceberg_scan": lambda: int((con.execute(f"SELECT count(*) FROM {there}").fetchone() or [0])[0]),
+        },
+        "first rows": {
+            "ours": first,
+            "pyiceberg": lambda: len(table.scan(limit=_FIRST).to_arrow()),
+            "iceberg_scan": lambda: duckdb_rows("*", f" LIMIT {_FIRST}"),
+        },
     }
-    figures: dict[str, Any] = {}
-    for name, (ours, theirs) in readers.items():
-        mine, others = [], []
+
+
+def _measure(results: Results, table: dict[str, int], readers: _Readers, repeat: int) -> None:
+    for read, by_whom in readers.items():
+        for whole in by_whom.values():
+            whole()  # what is loaded and opened once is no one's read
+        taken: dict[str, list[_Taken]] = {name: [] for name in by_whom}
         for _ in range(repeat):
-            mine.append(_timed(ours))
-            others.append(_timed(theirs))
-        assert mine[0][2] == others[0][2], "the readers do not agree"
-        for at, kind in enumerate(("clock", "processor")):
-            fast, slow = min(one[at] for one in mine), min(one[at] for one in others)
-            figures[f"{name}, {kind}"] = {"ours": fast, "pyiceberg": slow, "ratio": round(slow / fast, 1)}
-            say(f"{name}, {kind} seconds: ours {fast:.2f}, pyiceberg {slow:.2f}, ratio {slow / fast:.1f}")
-    return figures
+            for name, one in by_whom.items():
+                taken[name].append(_timed(one))
+        counts = {each.rows for mine in taken.values() for each in mine}
+        assert len(counts) == 1, f"the readers do not agree: {read} {counts}"
+        for name, mine in taken.items():
+            best = min(each.seconds for each in mine)
+            processor = min(each.processor_seconds for each in mine)
+            worst = max(each.seconds for each in mine)
+            results.add(
+                {**table, "read": read, "competitor": name},
+                {"seconds": best, "worst_seconds": worst, "processor_seconds": processor, "reads": repeat},
+            )
+            say(f"{read}, {name}: {best:.3f} s (at worst {worst:.3f}), processor {processor:.3f} s")
 
 
-def _timed(read: Callable[[], pa.Table]) -> tuple[float, float, int]:
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What one read took."""
+
+    seconds: float
+    processor_seconds: float
+    rows: int
+
+
+def _timed(read: Callable[[], int]) -> _Taken:
     started, used = time.perf_counter(), time.process_time()
-    rows = len(read())
-    return round(time.perf_counter() - started, 3), round(time.process_time() - used, 3), rows
+    rows = read()
+    return _Taken(round(time.perf_counter() - started, 4), round(time.process_time() - used, 4), rows)
 
 
 if __name__ == "__main__":

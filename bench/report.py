@@ -136,6 +136,44 @@ def _memory(entries: Sequence[Entry]) -> str:
     return "\n".join(lines)
 
 
+def _read_speed(entries: Sequence[Entry]) -> str:
+    others = {
+        "ours by SQL": "our own by SQL",
+        "pyiceberg": "pyiceberg (goal 3×)",
+        "iceberg_scan": "DuckDB iceberg_scan",
+    }
+    heads = ["rows", "deleted", "read", "our own", *others.values()]
+    lines = [_row(heads), _row(["---"] * len(heads))]
+    order = sorted({(e["rows"], e["deleted"]) for e in entries})
+    for rows, deleted in order:
+        table = [e for e in entries if (e["rows"], e["deleted"]) == (rows, deleted)]
+        for read in dict.fromkeys(e["read"] for e in table):
+            by_name = {e["competitor"]: e for e in table if e["read"] == read}
+            mine = by_name.get("ours")
+            told = [_both_ways(mine, by_name.get(name)) for name in others]
+            lines.append(_row([f"{rows:,}", f"{deleted:,}", read, _both_ways(None, mine), *told]))
+    return "\n".join(lines)
+
+
+def _both_ways(mine: Entry | None, other: Entry | None) -> str:
+    """Return a read's seconds of the clock and of the processors, and how often mine fits into each."""
+    if other is None:
+        return ""
+    seconds = [other[name] for name in ("seconds", "processor_seconds")]
+    text = f"{_short(seconds[0])} ({_short(seconds[1])})"
+    if mine is None:
+        return text
+    ratios = [
+        value / mine[name] for value, name in zip(seconds, ("seconds", "processor_seconds"), strict=True)
+    ]
+    mark = "" if mine["run"] == other["run"] else " (another run)"
+    return f"{text} · **{ratios[0]:.1f}×** ({ratios[1]:.1f}×){mark}"
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else _seconds(seconds)
+
+
 def _ratio(entry: Entry | None, base: Entry | None) -> str:
     if entry is None or base is None or not {"seconds"} <= entry.keys() & base.keys():
         return ""
@@ -162,6 +200,7 @@ TABLES: Mapping[str, Callable[[Sequence[Entry]], str]] = {
     "full_load": _full_load,
     "growth": _growth,
     "memory": _memory,
+    "read_speed": _read_speed,
 }
 
 
