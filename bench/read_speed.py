@@ -2,9 +2,9 @@
 
     python -m bench.read_speed                 10 million rows of 10 columns, 0.9 million of them deleted
 
-Each gives the whole table as one Arrow table; then one column; then the count; then the first rows. Seconds
-of the clock and of the processors (which other work on the machine stretches less) of the best of some reads,
-taken in turns, after one that does not count.
+Each gives the whole table as one Arrow table; then passes it by as a stream; then one column; then the count;
+then the first rows. Seconds of the clock and of the processors (which other work on the machine stretches
+less) of the best of some reads, taken in turns, after one that does not count.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ _COLUMNS: dict[str, tuple[PrimitiveType, str]] = {
 }
 _SOURCE, _TABLE = "bench", "booking"
 _FIRST = 20
+_BATCH = 65_536
 _Readers = Mapping[str, Mapping[str, Callable[[], int]]]
 
 
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--deleted", type=int, default=900_000, help="rows deleted by position")
     parser.add_argument("--repeat", type=int, default=3, help="reads of each kind")
+    parser.add_argument("--read", action="append", help="only this, e.g. 'all columns'; several times")
     options = parser.parse_args(argv)
     folder = options.workdir.resolve() / "read-speed"
     shutil.rmtree(folder, ignore_errors=True)
@@ -74,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             table = _make(lake, options.rows, options.deleted)
             say(f"{options.rows:,} rows, {options.deleted:,} of them deleted")
             what = {"rows": options.rows, "deleted": options.deleted}
-            _measure(Results("read_speed"), what, _readers(lake, table), options.repeat)
+            readers = _readers(lake, table)
+            wanted = {name: readers[name] for name in options.read or readers}
+            _measure(Results("read_speed"), what, wanted, options.repeat)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -113,9 +117,10 @@ def _readers(lake: Lake, table: Table) -> _Readers:
     def ours(*columns: str) -> int:
         return len(scan(lake, _SOURCE, _TABLE, columns=columns or None).read_all())
 
+    by_field_id = live_files(table).sql()
+
     def by_sql(columns: str) -> int:
-        live = live_files(table).sql()
-        return len(con.execute(f"SELECT {columns} FROM {live}").to_arrow_table())
+        return len(con.execute(f"SELECT {columns} FROM {by_field_id}").to_arrow_table())
 
     def first() -> int:
         stream = scan(lake, _SOURCE, _TABLE)
@@ -130,6 +135,14 @@ def _readers(lake: Lake, table: Table) -> _Readers:
             "ours by SQL": lambda: by_sql("*"),
             "pyiceberg": lambda: len(table.scan().to_arrow()),
             "iceberg_scan": lambda: duckdb_rows("*"),
+        },
+        "all columns, streamed": {
+            "ours": lambda: _passed(scan(lake, _SOURCE, _TABLE)),
+            "ours by SQL": lambda: _passed(
+                con.execute(f"SELECT * FROM {by_field_id}").to_arrow_reader(_BATCH)
+            ),
+            "pyiceberg": lambda: _passed(table.scan().to_arrow_batch_reader()),
+            "iceberg_scan": lambda: _passed(con.execute(f"SELECT * FROM {there}").to_arrow_reader(_BATCH)),
         },
         "one column": {
             "ours": lambda: ours("id"),
@@ -148,6 +161,11 @@ def _readers(lake: Lake, table: Table) -> _Readers:
             "iceberg_scan": lambda: duckdb_rows("*", f" LIMIT {_FIRST}"),
         },
     }
+
+
+def _passed(batches: pa.RecordBatchReader) -> int:
+    """Return the rows of a stream of which nothing is kept."""
+    return sum(batch.num_rows for batch in batches)
 
 
 def _measure(results: Results, table: dict[str, int], readers: _Readers, repeat: int) -> None:
