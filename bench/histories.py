@@ -1,22 +1,27 @@
 """Thousands of random histories of a table against an oracle in plain Python, in several processes.
 
-    .venv/bin/python bench/histories.py [--histories 10000] [--processes 2] [--first-seed 0] [--minutes 25]
+    .venv/bin/python -m bench.histories [--histories 10000] [--processes 2] [--minutes 60] [--resume]
 
-Ends with the number of histories that were run and every failure, shrunk to a case to read.
+Ends with the number of histories that were run and every failure, shrunk to a case to read; both are in
+``bench/results/histories.json`` after every hundred histories, and ``--resume`` goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from queue import Empty
+from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bench.results import Results
 from cdc_platform_tests.histories.case import (
     Case,
     random_case,
@@ -33,29 +38,70 @@ Message = str | int | None
 def main() -> int:
     """Run the histories; return 1 when one failed."""
     options = _options()
+    results, what = Results("histories"), {"histories_wanted": options.histories}
+    there = [one for one in results.entries if one.get("histories_wanted") == options.histories]
+    tally = Tally(0, options.first_seed, [])
+    if options.resume and there:
+        tally = Tally(there[0]["histories"], there[0]["next_seed"], there[0]["failures"], there[0]["seconds"])
     context = multiprocessing.get_context("spawn")
     queue: Queue[Message] = context.Queue()
+    left = options.histories - tally.histories
+    seeds = Seeds(context.Value("q", tally.next_seed), tally.next_seed + left)
     stop_at = time.time() + options.minutes * 60
     workers = [
-        context.Process(target=work, args=(number, options.processes, _seeds(options), stop_at, queue))
+        context.Process(target=work, args=(number, seeds, stop_at, queue))
         for number in range(options.processes)
     ]
-    started = time.perf_counter()
     for worker in workers:
         worker.start()
-    done, told = _follow(queue, workers, options.histories)
+
+    def save() -> None:
+        results.add(what, {"processes": options.processes, **vars(tally)})
+
+    _follow(queue, workers, options.histories, tally, save)
     for worker in workers:
         worker.join()
-    took = time.perf_counter() - started
-    print(f"{done} histories in {took:.0f} s with {options.processes} processes, {len(told)} failed")
-    return 1 if told or any(worker.exitcode for worker in workers) else 0
+    tally.next_seed = seeds.counter.value
+    save()
+    print(f"{tally.histories} histories in {tally.seconds:.0f} s, {len(tally.failures)} failed")
+    return 1 if tally.failures or any(worker.exitcode for worker in workers) else 0
 
 
-def work(number: int, processes: int, seeds: range, stop_at: float, queue: Queue[Message]) -> None:
-    """Run every ``processes``-th seed until the time is over."""
-    mine = (seed for seed in seeds[number::processes] if time.time() < stop_at)
+@dataclass
+class Tally:
+    """What was run so far; every seed below the next was, or is under way."""
+
+    histories: int
+    next_seed: int
+    failures: list[str]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Seeds that several processes share, each taken by one of them."""
+
+    counter: Any
+    stop: int
+
+    def take(self, stop_at: float) -> Iterator[int]:
+        """Yield seeds until there are no more, or time is over."""
+        while time.time() < stop_at:
+            with self.counter.get_lock():
+                seed = int(self.counter.value)
+                if seed >= self.stop:
+                    return
+                self.counter.value = seed + 1
+            yield seed
+
+
+def work(number: int, seeds: Seeds, stop_at: float, queue: Queue[Message]) -> None:
+    """Run one seed after the other until the time is over."""
+    # what is imported never becomes garbage
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     try:
-        for failure in failures(mine, make=_case, done=lambda: queue.put(None)):
+        for failure in failures(seeds.take(stop_at), make=_case, done=lambda: queue.put(None)):
             queue.put(failure)
     finally:
         queue.put(number)
@@ -73,21 +119,23 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=120)
+    parser.add_argument("--resume", action="store_true", help="go on from the results that are there")
     return parser.parse_args()
 
 
-def _seeds(options: argparse.Namespace) -> range:
-    return range(options.first_seed, options.first_seed + options.histories)
-
-
 def _follow(
-    queue: Queue[Message], workers: Sequence[multiprocessing.context.SpawnProcess], histories: int
-) -> tuple[int, list[str]]:
-    """Show progress until every worker is through; return how many histories ran, and the failures."""
-    done, told, running = 0, list[str](), len(workers)
+    queue: Queue[Message],
+    workers: Sequence[multiprocessing.context.SpawnProcess],
+    histories: int,
+    tally: Tally,
+    save: Callable[[], None],
+) -> None:
+    """Show progress until every worker is through; count the histories, and keep the failures."""
+    running, before, started, first = len(workers), tally.seconds, time.perf_counter(), tally.next_seed
+    already = tally.histories
     columns = (TextColumn("histories"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
-        bar = progress.add_task("histories", total=histories)
+        bar = progress.add_task("histories", total=histories, completed=tally.histories)
         while running:
             try:
                 message = queue.get(timeout=5)
@@ -95,15 +143,20 @@ def _follow(
                 # A worker that was killed says nothing any more.
                 running = sum(worker.is_alive() for worker in workers)
                 continue
+            tally.seconds = round(before + time.perf_counter() - started, 1)
             if message is None:
-                done += 1
-                progress.update(bar, completed=done)
+                tally.histories += 1
+                progress.update(bar, completed=tally.histories)
+                if tally.histories % 100 == 0:
+                    tally.next_seed = first + tally.histories - already
+                    save()
+                    progress.console.print(f"{tally.histories} in {tally.seconds:.0f} s")
             elif isinstance(message, str):
-                told.append(message)
+                tally.failures.append(message)
                 progress.console.print(message, markup=False, highlight=False)
+                save()
             else:
                 running -= 1
-    return done, told
 
 
 if __name__ == "__main__":
