@@ -23,6 +23,7 @@ from cdc_platform.lake.rules import Decision
 from cdc_platform.lake.schema import TargetSchema
 from cdc_platform.lake.selection import Selection
 from cdc_platform.lake.tombstones import Tombstones
+from cdc_platform.lake.workspaces import take_back
 from cdc_platform.raw.objects import ObjectStore
 
 
@@ -81,4 +82,4 @@ class MergePlan:
         """Free the workspace, and remove what was written ahead and not committed."""
         if self.direct is not None:
             self.direct.discard()
-        self.con.close()
+        take_back(self.con, self.lake)

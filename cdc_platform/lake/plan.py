@@ -24,7 +24,6 @@ from cdc_platform.lake.inputs import MergeInput
 from cdc_platform.lake.intake import Intake, Reader
 from cdc_platform.lake.merge_plan import MergePlan, Reach
 from cdc_platform.lake.quarantine import QuarantineItem
-from cdc_platform.lake.read import open_workspace
 from cdc_platform.lake.result import MergeCounts
 from cdc_platform.lake.rules import (
     Decision,
@@ -39,6 +38,7 @@ from cdc_platform.lake.setting_aside import HopelessFile, items_set_aside
 from cdc_platform.lake.staging import AT
 from cdc_platform.lake.standing import Standing, read_standing
 from cdc_platform.lake.tombstones import Tombstones
+from cdc_platform.lake.workspaces import lend_workspace, take_back
 from cdc_platform.raw.files import FileKind
 
 #: What part of the engine's memory events may take up as they came, beside the engine's own.
@@ -101,7 +101,7 @@ class _Planner:
         self._started = time.perf_counter()
         self._reader: Reader | None = None
         self._created: Table | None = None
-        self.con = open_workspace(lake)
+        self.con = lend_workspace(lake)
 
     def plan(self) -> MergePlan:
         """Return the plan."""
@@ -149,7 +149,7 @@ class _Planner:
         """Free what the attempt holds, and remove what it wrote."""
         if self._reader is not None and self._reader.direct is not None:
             self._reader.direct.discard()
-        self.con.close()
+        take_back(self.con, self._lake)
 
     def _new_reader(self, target: TargetSchema, record: AppliedRecord) -> Reader:
         return Reader(
