@@ -104,8 +104,6 @@ def _growth(merges: Sequence[Merge]) -> dict[str, Any]:
         "processor seconds at the end": round(cpu[1], 3),
         "growth of processor seconds": round(cpu[1] / cpu[0], 2),
         "maintenance seconds in all": round(sum(kept), 1),
-        "maintenance seconds per merge": round(sum(kept) / len(kept), 3),
-        "share of maintenance": round(sum(kept) / sum(one.seconds + one.maintenance for one in merges), 3),
         "merge seconds in all": round(sum(one.seconds for one in merges), 1),
         "intake seconds in all": round(sum(one.intake for one in merges), 1),
         "longest maintenance": round(max(kept), 2),

@@ -174,6 +174,32 @@ def _short(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else _seconds(seconds)
 
 
+def _many_merges(entries: Sequence[Entry]) -> str:
+    heads = ["rows", "merges", "a merge at the start", "at the end", "growth (goal 1.2×)"]
+    heads += ["processor seconds", "maintenance per merge", "share", "scan, to freshly compacted (goal 1.2×)"]
+    lines = [_row(heads), _row(["---"] * len(heads))]
+    for one in sorted(entries, key=lambda one: (one["merges"], one["rows"])):
+        used = [one[f"processor seconds at the {end}"] for end in ("start", "end")]
+        kept = one["maintenance seconds in all"]
+        row = [f"{one['rows']:,}", f"{one['merges']:,}"]
+        row += [f"{one[f'merge seconds at the {end}']:.3f} s" for end in ("start", "end")]
+        row += [f"**{one['growth']:.2f}×**"]
+        row += [f"{used[0]:.3f} → {used[1]:.3f} s · **{one['growth of processor seconds']:.2f}×**"]
+        row += [f"{kept / one['merges']:.3f} s", f"{kept / (kept + one['merge seconds in all']):.0%}"]
+        lines.append(_row([*row, f"**{one['scan ratio']:.2f}×**"]))
+    return "\n".join(lines)
+
+
+def _thousand_tables(entries: Sequence[Entry]) -> str:
+    parts = ["first load", "one new file each", "nothing new"]
+    heads = ["tables", *(f"{part}{' (goal 60 s)' if part == parts[1] else ''}" for part in parts)]
+    lines = [_row(heads), _row(["---"] * len(heads))]
+    for one in sorted(entries, key=lambda one: int(one["tables"])):
+        told = [f"{one[part]['wall_s']:.1f} s ({one[part]['cpu_s']:.1f} s of processors)" for part in parts]
+        lines.append(_row([f"{one['tables']:,}", *told]))
+    return "\n".join(lines)
+
+
 def _ratio(entry: Entry | None, base: Entry | None) -> str:
     if entry is None or base is None or not {"seconds"} <= entry.keys() & base.keys():
         return ""
@@ -201,6 +227,8 @@ TABLES: Mapping[str, Callable[[Sequence[Entry]], str]] = {
     "growth": _growth,
     "memory": _memory,
     "read_speed": _read_speed,
+    "many_merges": _many_merges,
+    "thousand_tables": _thousand_tables,
 }
 
 

@@ -1,6 +1,6 @@
 """A thousand tables with one new file each, applied in one go by ``cdc apply``.
 
-    .venv/bin/python bench/thousand_tables.py
+    .venv/bin/python -m bench.thousand_tables
 
 Each table already has a base table of 100 rows with some changes merged; its new file has three changes, as
 DMS leaves it. Only the command is timed, from its start to its exit. Reach: 60 s on two cores.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from bench.results import Results
 from cdc_platform.testing import write_change_file, write_load_file
 
 LOADED = datetime(2024, 5, 1, 8, tzinfo=UTC)
@@ -29,7 +29,6 @@ CHANGED = LOADED + timedelta(hours=3)
 AGAIN = CHANGED + timedelta(hours=3)
 ROWS = 100
 TYPES = {"id": pa.int64(), "name": pa.string(), "quantity": pa.int32(), "price": pa.decimal128(10, 2)}
-REACH_SECONDS = 60
 
 
 def row(number: int) -> dict[str, object]:
@@ -100,12 +99,9 @@ def measure(folder: Path, tables: int, options: str) -> dict[str, object]:
     assert all(count[kind] == 1 for count in counts for kind in kinds)  # type: ignore[index]
     idle_wall, idle_cpu, _ = apply(config)
     return {
-        "tables": tables,
         "first load": {"wall_s": round(load_wall, 1), "cpu_s": round(load_cpu, 1)},
         "one new file each": {"wall_s": round(wall, 1), "cpu_s": round(cpu, 1)},
         "nothing new": {"wall_s": round(idle_wall, 1), "cpu_s": round(idle_cpu, 1)},
-        "load average": round(os.getloadavg()[0], 1),
-        "reach_s": REACH_SECONDS,
     }
 
 
@@ -120,7 +116,9 @@ def main() -> None:
     folder = given.folder or Path(tempfile.mkdtemp(prefix="cdc-thousand-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        print(json.dumps(measure(folder, given.tables, given.options and given.options + "\n"), indent=2))
+        measured = measure(folder, given.tables, given.options and given.options + "\n")
+        print(json.dumps(measured, indent=2))
+        Results("thousand_tables").add({"tables": given.tables, "options": given.options}, measured)
     finally:
         if given.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
