@@ -49,6 +49,7 @@ class KeySearch:
         self._lookup: KeyLookup | None = None
         #: Whether any of ``known`` has its position: else all are below the batch's.
         self.has_positions = False
+        self._reads_files = False
 
     def find(self, files: list[BaseFile], oldest: Position) -> None:
         """Make ``known`` (file, pos, key…, generation, position, committed_at, op) of the rows not deleted.
@@ -62,7 +63,8 @@ class KeySearch:
                 f"SELECT 0 AS file, 0::BIGINT AS pos, {empty_keys} {_NOTHING_TOLD} FROM touched WHERE false"
             ]
         found = " UNION ALL ".join(selects)
-        self._con.execute(f"CREATE TABLE known AS FROM ({found}) ANTI JOIN base_deleted USING (file, pos)")
+        kind = "TABLE" if self._reads_files else "TEMP VIEW"
+        self._con.execute(f"CREATE {kind} known AS FROM ({found}) ANTI JOIN base_deleted USING (file, pos)")
 
     def _selects(self, files: list[BaseFile], oldest: Position) -> list[str]:
         """Return the queries that find the rows."""
@@ -89,6 +91,7 @@ class KeySearch:
         return selects
 
     def _select(self, files: Sequence[BaseFile], told: str, extra: Sequence[str]) -> str:
+        self._reads_files = True
         keys = "".join(f"r.{quoted(column)}, " for column in self._key)
         return (
             f"SELECT {number_sql(files)} AS file, r.file_row_number AS pos, {keys}{told} "

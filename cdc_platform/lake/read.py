@@ -19,6 +19,7 @@ from pyiceberg.table import Table
 
 from cdc_platform.config.model import PlatformConfig, bytes_of
 from cdc_platform.errors import MergeError
+from cdc_platform.lake.allocator import choose_allocator
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.live_batches import live_batches, live_schema
 from cdc_platform.lake.live_rows import LiveFiles, live_files
@@ -43,6 +44,7 @@ def connect(
 
     It reads Iceberg tables unless told not to, S3 when the warehouse is there, and spills into ``spill``.
     """
+    choose_allocator()
     remote = "://" in config.lake.warehouse
     names = (*(_LOCAL if iceberg else ()), *(_REMOTE if remote else ()))
     files = install_extensions(config, names) if names else []
