@@ -18,9 +18,6 @@ print(pa.default_memory_pool().backend_name)
 
 @pytest.mark.parametrize(("chosen", "expected"), [("", "jemalloc"), ("system", "system")])
 def test_jemalloc_is_used_unless_another_was_chosen(chosen: str, expected: str) -> None:
-    pa = pytest.importorskip("pyarrow")
-    if expected not in pa.supported_memory_backends():
-        pytest.skip(f"this build of Arrow has no {expected}")
     environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": chosen}
     run = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True)
     assert expected == run.stdout.strip(), run.stderr
