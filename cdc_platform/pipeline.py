@@ -33,7 +33,13 @@ from cdc_platform.raw.manifests import (
 )
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.store import RawStore, open_raw_store
-from cdc_platform.refused_names import close_overwritten, close_taken_away, not_given_up, quarantine_name
+from cdc_platform.refused_names import (
+    close_overwritten,
+    close_taken_away,
+    not_given_up,
+    quarantine_name,
+    release_found_again,
+)
 from cdc_platform.table_status import TableStatus, status
 from cdc_platform.window_checks import CheckOutcome
 
@@ -193,11 +199,14 @@ def take_in(
         quarantine_name(platform, source, refused)
     for table_id in {one.table_id for one in result.accepted}:
         close_overwritten(platform, source, table_id)
+    again: list[tuple[str, str]] = []
     if full and windows is None:
         for _, table in platform.tables([source]):
             if tables is None or table.id in tables:
                 close_taken_away(platform, source, table.id, result.refused)
-    return replace(result, refused=tuple(not_given_up(platform, source, result.refused)))
+                again += release_found_again(platform, source, table.id)
+    told = tuple(not_given_up(platform, source, result.refused))
+    return replace(result, refused=told, reassigned=(*result.reassigned, *again))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cdc_platform.lake import quarantine
 from cdc_platform.raw.files import AcceptedFile, FileKind
 from cdc_platform.raw.intake import RefusedFile
+from cdc_platform.raw.store import GONE
 
 if TYPE_CHECKING:
     from cdc_platform.pipeline import Platform
@@ -29,6 +30,19 @@ def close_overwritten(platform: Platform, source: str, table_id: str) -> None:
         replaced = platform.manifest(source, table_id, window).replaced
         mine = [item for item in waiting if item.window == window and (item.key, item.etag) in replaced]
         quarantine.mark_replaced(objects, mine)
+
+
+def release_found_again(platform: Platform, source: str, table_id: str) -> Iterator[tuple[str, str]]:
+    """Release the files that were set aside for being gone and are back; yield (table id, window)."""
+    objects = platform.objects(source, table_id)
+    for item in quarantine.items_in(objects, quarantine.QuarantineState.OPEN):
+        if item.row is not None or item.reason != GONE:
+            continue
+        files = platform.manifest(source, table_id, item.window).readable
+        mine = [one.file for one in files if (one.file.key, one.file.etag) == (item.key, item.etag)]
+        if mine and platform.raw_store(source, table_id).is_there(mine[0]):
+            quarantine.release(platform.lake, source, table_id, item.id)
+            yield table_id, item.window
 
 
 def close_taken_away(

@@ -146,8 +146,7 @@ def _opened(
 
 
 _RELOAD = (
-    "compare the object with what DMS wrote and restore it: written anew (in a folder, touched: a copy that "
-    "kept its old modification time is taken for an older version) it comes in by itself; "
+    "compare the object with what DMS wrote and restore it: the restored file comes in by itself; "
     "or reload the table"
 )
 

@@ -113,7 +113,7 @@ def item_of(
 
 
 def record(objects: ObjectStore, items: Iterable[QuarantineItem]) -> None:
-    """Store items. One that is already open or discarded stays as it is; a released one opens again."""
+    """Store items. One that is open or discarded stays as it is; a released or closed one opens again."""
     for item in items:
         while not _recorded(objects, item):
             # another process wrote or removed the item in between
@@ -125,9 +125,9 @@ def _recorded(objects: ObjectStore, item: QuarantineItem) -> bool:
     stored = objects.read(_name(item.id))
     if stored is None:
         return objects.put_if_absent(_name(item.id), _bytes(item))
-    if _item(stored.data).state in (QuarantineState.RELEASED, QuarantineState.REPLAYED):
-        return objects.replace(_name(item.id), _bytes(item), stored.version)
-    return True
+    if _item(stored.data).state in (QuarantineState.OPEN, QuarantineState.DISCARDED):
+        return True
+    return objects.replace(_name(item.id), _bytes(item), stored.version)
 
 
 def find(objects: ObjectStore, key: str, etag: str, row: int | None = None) -> QuarantineItem | None:

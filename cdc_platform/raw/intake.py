@@ -15,7 +15,8 @@ from datetime import UTC, datetime, time, timedelta
 from cdc_platform.config.model import RawOptions, SourceConfig, TableConfig
 from cdc_platform.errors import RawFileError, UnknownRawFileName
 from cdc_platform.formats.dms_names import parse_raw_file_name
-from cdc_platform.raw.files import AcceptedFile, FileKind, RawFile, RawFileName
+from cdc_platform.raw.files import AcceptedFile, FileKind, RawFile
+from cdc_platform.raw.listed import Listed, by_known_versions, with_written_again
 from cdc_platform.raw.load_sets import LoadFile, LoadSets
 from cdc_platform.raw.manifests import accept, add_load_files, mark_replaced, read_load_sets, windows_of
 from cdc_platform.raw.objects import ObjectStore
@@ -46,7 +47,10 @@ class RefusedFile:
 
 @dataclass(frozen=True, slots=True)
 class IntakeResult:
-    """What one intake found. ``reassigned`` are (table id, window) whose files changed their generation."""
+    """What one intake found.
+
+    ``reassigned`` are (table id, window) whose files changed their generation or came back.
+    """
 
     accepted: tuple[AcceptedFiles, ...] = ()
     refused: tuple[RefusedFile, ...] = ()
@@ -120,33 +124,29 @@ class _Table:
         return f"{self.config.schema_name}/{self.config.table_name}/"
 
 
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    file: RawFile
-    name: RawFileName
-
-    @property
-    def file_time(self) -> datetime:
-        return self.name.file_time or self.file.last_modified
-
-
 def _take_in_table(
     table: _Table, store: RawStore, windows: Collection[str] | None, full: bool
 ) -> IntakeResult:
     start = None if full else _start_of_quick_listing(table)
     listed = list(store.list(table.prefix, start_after=start))
     named, refused = _named(table, listed)
-    wanted = [one for one in named if windows is None or table.source.window.key_of(one.file_time) in windows]
     before = read_load_sets(table.objects)
+    named = list(by_known_versions(named, before))
     after = add_load_files(table.objects, _load_files(table, store, named, before))
+    named, has_more = with_written_again(named, listed, after)
+    if has_more:
+        after = add_load_files(table.objects, _load_files(table, store, named, after))
     loads = after.generations()
+    wanted = [one for one in named if windows is None or table.source.window.key_of(one.file_time) in windows]
     accepted: list[AcceptedFiles] = []
     for window, files in _by_window(table, wanted):
-        offered = (_accepted(one, window, after, loads) for one in files)
-        new = accept(table.objects, table.source_name, table.config.id, window, offered, after)
+        offered = [_accepted(one, window, after, loads) for one in files]
+        new = accept(
+            table.objects, table.source_name, table.config.id, window, offered, after, store.is_there
+        )
         if new:
             accepted.append(AcceptedFiles(table.config.id, window, new))
-            _mark_overwritten(table, new, before, window)
+            _mark_overwritten(table, store, new, after, window)
     reassigned = tuple(_reassigned(table, before, after))
     return IntakeResult(tuple(accepted), tuple(refused), reassigned, len(listed))
 
@@ -165,12 +165,12 @@ def _start_of_quick_listing(table: _Table) -> str | None:
     return f"{table.prefix}{since:%Y%m%d}-"
 
 
-def _named(table: _Table, files: Iterable[RawFile]) -> tuple[list[_Listed], list[RefusedFile]]:
-    named: list[_Listed] = []
+def _named(table: _Table, files: Iterable[RawFile]) -> tuple[list[Listed], list[RefusedFile]]:
+    named: list[Listed] = []
     refused: list[RefusedFile] = []
     for file in files:
         try:
-            listed = _Listed(file, parse_raw_file_name(file.key, table.raw))
+            listed = Listed(file, parse_raw_file_name(file.key, table.raw))
             _check_not_before_start(table, listed)
         except RawFileError as error:
             refused.append(RefusedFile(table.config.id, file, error))
@@ -179,7 +179,7 @@ def _named(table: _Table, files: Iterable[RawFile]) -> tuple[list[_Listed], list
     return named, refused
 
 
-def _check_not_before_start(table: _Table, listed: _Listed) -> None:
+def _check_not_before_start(table: _Table, listed: Listed) -> None:
     start = table.source.window.start
     if listed.file_time < datetime.combine(start, time(), tzinfo=UTC):
         raise UnknownRawFileName(
@@ -191,7 +191,7 @@ def _check_not_before_start(table: _Table, listed: _Listed) -> None:
 
 
 def _load_files(
-    table: _Table, store: RawStore, named: Iterable[_Listed], before: LoadSets
+    table: _Table, store: RawStore, named: Iterable[Listed], before: LoadSets
 ) -> Iterator[LoadFile]:
     for one in named:
         if one.name.kind is FileKind.LOAD:
@@ -202,15 +202,15 @@ def _load_files(
             yield LoadFile(file.last_modified, counter, file.key, one.name.segment, file.etag, told)
 
 
-def _by_window(table: _Table, named: Iterable[_Listed]) -> Iterator[tuple[str, list[_Listed]]]:
-    groups: dict[str, list[_Listed]] = {}
+def _by_window(table: _Table, named: Iterable[Listed]) -> Iterator[tuple[str, list[Listed]]]:
+    groups: dict[str, list[Listed]] = {}
     for one in named:
         groups.setdefault(table.source.window.key_of(one.file_time), []).append(one)
     yield from sorted(groups.items())
 
 
 def _accepted(
-    one: _Listed, window: str, load_sets: LoadSets, loads: Mapping[tuple[str, str], int]
+    one: Listed, window: str, load_sets: LoadSets, loads: Mapping[tuple[str, str], int]
 ) -> AcceptedFile:
     generation = loads.get((one.file.key, one.file.etag))
     if generation is None:
@@ -218,19 +218,22 @@ def _accepted(
     return AcceptedFile(one.file, one.name.kind, one.file_time, window, generation)
 
 
-def _mark_overwritten(table: _Table, new: Iterable[AcceptedFile], before: LoadSets, window: str) -> None:
+def _mark_overwritten(
+    table: _Table, store: RawStore, new: Iterable[AcceptedFile], sets: LoadSets, window: str
+) -> None:
     """Mark older versions of LOAD files across windows: a later load writes the same names again.
 
-    The older by writing, which is the new one when a slow lister comes with a version read before.
+    The older by writing, which is the new one when a slow lister comes with a version read before; but a
+    version that was put back is there.
     """
     mine = {one.file.key: one.file for one in new if one.kind is FileKind.LOAD}
-    for load_set in before.sets:
+    for load_set in sets.sets:
         for file in load_set.files:
             here = mine.get(file.key)
             other = table.source.window.key_of(file.written_at)
             if here is None or here.etag == file.etag or other == window:
                 continue
-            is_older = file.written_at <= here.last_modified
+            is_older = file.written_at <= here.last_modified or store.is_there(here)
             where, version = (other, file.version) if is_older else (window, (here.key, here.etag))
             mark_replaced(table.objects, table.source_name, table.config.id, where, {version})
 

@@ -199,6 +199,26 @@ def assign_generations(files: Iterable[LoadFile], known: LoadSets = LoadSets()) 
     return LoadSets(tuple(sorted(sets, key=lambda one: one.generation)))
 
 
+def belongs_to_newest(sets: LoadSets, known: LoadFile, again_at: datetime) -> bool:
+    """Return whether a later load wrote ``known`` again, at ``again_at``, with the very same content.
+
+    ``sets`` hold what is new in the listing. That load is told by its other files: the newest set must be
+    certain, of after ``known``, without a file of this counter, and have one of a higher counter (which is
+    written later) or have been written at about that time. A copied folder has no file of other content.
+    """
+    newest = sets.newest()
+    if newest is None or newest.inferred or any(file.version == known.version for file in newest.files):
+        return False
+    others = [file for file in newest.files if file.segment == known.segment]
+    if not others or any(file.counter == known.counter for file in others):
+        return False
+    first, last = min(file.written_at for file in others), newest.last_written_at
+    if known.written_at >= first:
+        return False
+    leads = known.counter < max(file.counter for file in others) and again_at <= last
+    return leads or first - REORDERING <= again_at <= last + REORDERING
+
+
 def _cut(ordered: list[LoadFile]) -> list[tuple[list[LoadFile], bool]]:
     """Cut files in the order of writing into sets, each with whether its boundary is a guess."""
     cut: list[tuple[list[LoadFile], bool]] = []

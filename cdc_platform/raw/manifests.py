@@ -17,6 +17,7 @@ from functools import lru_cache
 from cdc_platform.raw.files import AcceptedFile, FileKind, RawFile
 from cdc_platform.raw.load_sets import LoadFile, LoadSets, assign_generations
 from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.raw.versions import is_version
 
 WINDOWS = "windows/"
 LOADS = "loads.json"
@@ -132,32 +133,56 @@ def accept(
     window: str,
     files: Iterable[AcceptedFile],
     load_sets: LoadSets,
+    is_there: Callable[[RawFile], bool] = lambda _: False,
 ) -> tuple[AcceptedFile, ...]:
-    """Add ``files`` to the window's manifest and return those it did not hold yet."""
+    """Add listed ``files`` to the window's manifest; return those it did not hold, or held as overwritten.
+
+    A version that was written after those known overwrites them. An older one, or one known as overwritten,
+    was listed by someone slow or put back: ``is_there`` tells, asked after the manifest was read.
+    """
     offered = tuple(files)
     while True:
         stored = objects.read(window_key(window))
         empty = WindowManifest(source, table_id, window)
         before = _parse(stored.data, load_sets) if stored else empty
-        known = {(f.file.key, f.file.etag) for f in before.files}
-        new = tuple(f for f in offered if (f.file.key, f.file.etag) not in known)
-        if not new:
+        after, new = _with(before, offered, is_there)
+        if after == before:
             return ()
-        newest: dict[str, RawFile] = {}
-        for one in (*before.files, *new):
-            held = newest.setdefault(one.file.key, one.file)
-            if (one.file.last_modified, one.file.etag) > (held.last_modified, held.etag):
-                newest[one.file.key] = one.file
-        # by the time of writing, not of arrival: a slow lister may come with an older version
-        versions = {(f.file.key, f.file.etag) for f in (*before.files, *new)}
-        replaced = {(key, etag) for key, etag in versions if newest[key].etag != etag}
-        after = replace(
-            before,
-            files=tuple(sorted((*before.files, *new), key=lambda f: (f.file.key, f.file.last_modified))),
-            replaced=before.replaced | replaced,
-        )
         if objects.replace(window_key(window), _bytes(after), stored.version if stored else None):
             return new
+
+
+def _with(
+    before: WindowManifest, offered: Iterable[AcceptedFile], is_there: Callable[[RawFile], bool]
+) -> tuple[WindowManifest, tuple[AcceptedFile, ...]]:
+    """Return the manifest with ``offered`` in it, and those that are new or come back."""
+    versions: dict[str, list[AcceptedFile]] = {}
+    for one in before.files:
+        versions.setdefault(one.file.key, []).append(one)
+    replaced, new = set(before.replaced), []
+    for listed in offered:
+        mine = versions.setdefault(listed.file.key, [])
+        known = [f for f in mine if is_version(f.file.etag, f.file.last_modified, listed.file)]
+        exact = [f for f in known if f.file.etag == listed.file.etag]
+        one = (exact or known or [listed])[-1]
+        version = (one.file.key, one.file.etag)
+        current = [f.file for f in mine if f is not one and (f.file.key, f.file.etag) not in before.replaced]
+        if known and version not in before.replaced:
+            continue
+        if not known:
+            mine.append(one)
+        is_newest = not known and all(listed.file.last_modified > file.last_modified for file in current)
+        if is_newest or is_there(listed.file):
+            replaced.discard(version)
+            replaced.update((file.key, file.etag) for file in current)
+            new.append(one)
+        else:
+            replaced.add(version)
+            new += [] if known else [one]
+    files = sorted(
+        (one for same in versions.values() for one in same), key=lambda f: (f.file.key, f.file.last_modified)
+    )
+    return replace(before, files=tuple(files), replaced=frozenset(replaced)), tuple(new)
 
 
 def mark_replaced(

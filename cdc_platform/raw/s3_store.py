@@ -13,6 +13,7 @@ from cdc_platform.errors import StorageUnavailable
 from cdc_platform.raw.files import RawFile
 from cdc_platform.raw.s3 import ABSENT, PRECONDITION, error_code, s3_client, s3_errors, split_location
 from cdc_platform.raw.store import Children, is_raw_object, refused, vanished
+from cdc_platform.raw.versions import content_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -57,6 +58,18 @@ class S3RawStore:
             return pa.BufferReader(reader.fetch(0, file.size) if file.size else b"")
         return pa.PythonFile(reader, mode="r")
 
+    def is_there(self, file: RawFile) -> bool:
+        from botocore.exceptions import ClientError
+
+        with s3_errors(self.location + file.key):
+            try:
+                found = self._client.head_object(Bucket=self._bucket, Key=self._prefix + file.key)
+            except ClientError as error:
+                if error_code(error) in ABSENT:
+                    return False
+                raise
+        return found["ETag"].strip('"') == content_of(file.etag)
+
     def _pages(self, prefix: str, **more: Any) -> Iterator[Any]:
         with s3_errors(self.location):
             yield from self._client.get_paginator("list_objects_v2").paginate(
@@ -89,7 +102,7 @@ class _ObjectReader(io.RawIOBase):
                 answer = self._client.get_object(
                     Bucket=self._bucket,
                     Key=self._prefix + self._file.key,
-                    IfMatch=f'"{self._file.etag}"',
+                    IfMatch=f'"{content_of(self._file.etag)}"',
                     Range=f"bytes={begin}-{begin + length - 1}",
                 )
                 data = answer["Body"].read()

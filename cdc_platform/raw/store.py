@@ -4,6 +4,7 @@ A listing is in ascending order of keys, recursive, all pages, and leaves out wh
 and temporary names (``.…``, ``_tmp…``, also of folders), folder markers, and DMS's own control folders
 (``awsdms_…``, ``s3_validation_failures``). A file is opened as the version that was listed: when it has gone
 or was replaced since, RawFileVanished is raised and nothing is read. Files are never written here.
+What a version is, :mod:`cdc_platform.raw.versions` says.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +22,15 @@ from cdc_platform.config.model import PlatformConfig, RawOptions
 from cdc_platform.errors import RawFileVanished, StorageUnavailable, UnreadableRawFile
 from cdc_platform.raw.files import RawFile
 from cdc_platform.raw.folders import sorted_entries, walk_sorted
+from cdc_platform.raw.versions import (
+    Digests,
+    content_of,
+    digests_file,
+    is_by_time,
+    is_version,
+    modified_at,
+    version_by_time,
+)
 
 _CONTROL_FOLDERS = ("awsdms_", "s3_validation_failures")
 
@@ -57,6 +66,10 @@ class RawStore(Protocol):
         """Open ``file`` as it was listed. Raises RawFileVanished, or UnreadableRawFile when refused."""
         ...
 
+    def is_there(self, file: RawFile) -> bool:
+        """Return whether this version of ``file`` is what is there now."""
+        ...
+
 
 def open_raw_store(config: PlatformConfig, raw: RawOptions) -> RawStore:
     """Return the store of ``raw.location``; a relative folder starts at the configuration's folder."""
@@ -65,7 +78,7 @@ def open_raw_store(config: PlatformConfig, raw: RawOptions) -> RawStore:
         from cdc_platform.raw.s3_store import S3RawStore
 
         return S3RawStore(location)
-    return FolderRawStore(location.removeprefix("file://"))
+    return FolderRawStore(location.removeprefix("file://"), digests_file(config))
 
 
 def is_raw_object(key: str) -> bool:
@@ -75,13 +88,17 @@ def is_raw_object(key: str) -> bool:
     return not any(part.startswith((".", "_tmp", *_CONTROL_FOLDERS)) for part in key.split("/"))
 
 
+#: What is said of a version that is not there; such a file may come back.
+GONE = "the file was listed and has gone or was replaced since"
+
+
 def vanished(file: RawFile, location: str) -> RawFileVanished:
     """Return the error for a file that is not there any more as it was listed."""
     return RawFileVanished(
-        "the file was listed and has gone or was replaced since",
+        GONE,
         where=f"{location.rstrip('/')}/{file.key}",
-        mend="take in again; if it was deleted before it was merged (a truncated or reloaded table does "
-        "that), reload the table",
+        mend="take in again, which finds it if it is put back; if it was deleted before it was merged (a "
+        "truncated or reloaded table does that), reload the table",
     )
 
 
@@ -95,10 +112,12 @@ def refused(file: RawFile, location: str, reason: str) -> UnreadableRawFile:
 
 
 class FolderRawStore:
-    """Raw files in a folder. A version is the file's mtime, size and inode."""
+    """Raw files in a folder. A version is the file's content, read once."""
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, digests: Path | None = None) -> None:
+        """``digests`` keeps what was computed of the files; None: as long as this store lives."""
         self._root = Path(folder)
+        self._digests = Digests(digests)
 
     def __repr__(self) -> str:
         return f"FolderRawStore({str(self._root)!r})"
@@ -109,18 +128,22 @@ class FolderRawStore:
 
     def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[RawFile]:
         self._check_root()
+        self._digests.recall(os.path.abspath(self._root / prefix))
         with self._storage_errors():
-            for key, entry in walk_sorted(self._root, prefix, start_after or ""):
-                file = _listed(key, entry) if is_raw_object(key) else None
-                if file is not None:
-                    yield file
+            try:
+                for key, entry in walk_sorted(self._root, prefix, start_after or ""):
+                    file = self._listed(key, entry) if is_raw_object(key) else None
+                    if file is not None:
+                        yield file
+            finally:
+                self._digests.keep()
 
     def children(self, prefix: str = "") -> Children:
         self._check_root()
         with self._storage_errors():
             entries = sorted_entries(self._root / prefix, prefix)
             folders = [key.removesuffix("/") for key, _ in entries if key.endswith("/")]
-            found = [_listed(key, entry) for key, entry in entries if is_raw_object(key)]
+            found = [self._listed(key, entry) for key, entry in entries if is_raw_object(key)]
         return Children(
             tuple(key.removeprefix(prefix) for key in folders if is_raw_object(key)),
             tuple(file for file in found if file is not None),
@@ -130,7 +153,7 @@ class FolderRawStore:
         path = self._root / file.key
         try:
             stream = pa.OSFile(str(path), "rb")
-            if _etag(path.stat()) == file.etag:
+            if self._is(path, file):
                 return stream
             stream.close()
         except (FileNotFoundError, NotADirectoryError):
@@ -144,6 +167,33 @@ class FolderRawStore:
                 mend="see that the disk or share answers and files may be opened, then run again",
             ) from error
         raise vanished(file, self.location)
+
+    def is_there(self, file: RawFile) -> bool:
+        with self._storage_errors():
+            try:
+                return self._is(self._root / file.key, file)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+
+    def _is(self, path: Path, file: RawFile) -> bool:
+        stat = path.stat()
+        if is_by_time(file.etag):
+            now = RawFile(file.key, stat.st_size, version_by_time(stat), modified_at(stat))
+            return is_version(file.etag, file.last_modified, now)
+        return stat.st_size == file.size and self._digests.of(path) == content_of(file.etag)
+
+    def _listed(self, key: str, entry: os.DirEntry[str]) -> RawFile | None:
+        try:
+            stat = entry.stat()
+            try:
+                etag = self._digests.of(Path(entry.path))
+            except OSError as error:
+                if isinstance(error, FileNotFoundError):
+                    raise
+                etag = version_by_time(stat)  # reading it in earnest tells what is wrong with it
+        except FileNotFoundError:
+            return None  # gone between the listing and the look: as if it had not been listed
+        return RawFile(key, stat.st_size, etag, modified_at(stat))
 
     def _check_root(self) -> None:
         if not self._root.is_dir():
@@ -163,16 +213,3 @@ class FolderRawStore:
                 where=str(error.filename or self._root),
                 mend="let this user read the folder and everything below it",
             ) from error
-
-
-def _etag(stat: os.stat_result) -> str:
-    return f"{stat.st_mtime_ns:x}-{stat.st_size:x}-{stat.st_ino:x}"
-
-
-def _listed(key: str, entry: os.DirEntry[str]) -> RawFile | None:
-    try:
-        stat = entry.stat()
-    except FileNotFoundError:
-        return None  # gone between the listing and the look: as if it had not been listed
-    modified = datetime.fromtimestamp(stat.st_mtime_ns // 1000 / 1_000_000, UTC)
-    return RawFile(key, stat.st_size, _etag(stat), modified)

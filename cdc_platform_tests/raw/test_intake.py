@@ -18,6 +18,7 @@ from cdc_platform.raw.intake import OVERLAP, IntakeResult, discover_tables, take
 from cdc_platform.raw.manifests import read_load_sets, read_manifest, windows_of
 from cdc_platform.raw.objects import ObjectStore, open_object_store
 from cdc_platform.raw.store import FolderRawStore, open_raw_store
+from cdc_platform.raw.versions import Digests
 from cdc_platform.testing import write_change_file, write_load_file
 
 AT = datetime(2024, 5, 31, 12, tzinfo=UTC)
@@ -126,6 +127,20 @@ def test_a_rewritten_file_is_accepted_as_another_version(shop: Shop) -> None:
     assert 1 == shop.take_in().files
     assert [key, key] == shop.keys()
     assert 1 == len(read_manifest(shop.objects(), "shop", "orders", "2024-05-31").readable)
+
+
+def test_files_taken_in_by_an_older_release_are_not_new(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.load(AT)
+    shop.change(AT + timedelta(hours=1))
+    with monkeypatch.context() as older:
+        older.setattr(Digests, "of", lambda *_: (_ for _ in ()).throw(OSError("told by time")))
+        before = shop.take_in()
+    known = shop.accepted()
+    after = shop.take_in()
+
+    assert (2, 0) == (before.files, after.files)
+    assert known == shop.accepted()
+    assert 1 == len(read_load_sets(shop.objects()).sets)
 
 
 def test_only_the_windows_asked_for_are_accepted(shop: Shop) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from cdc_platform.config.model import PlatformConfig, RawOptions
 from cdc_platform.errors import RawFileVanished, StorageUnavailable, UnreadableRawFile
+from cdc_platform.raw import versions
 from cdc_platform.raw.store import FolderRawStore, RawStore, open_raw_store
 from cdc_platform.testing import write_change_file
 
@@ -129,8 +131,62 @@ def test_rewritten_content_is_another_version(raw: tuple[RawStore, Put]) -> None
         store.open(before)
 
 
+def test_the_same_content_is_the_same_version_whenever_it_was_written(raw: tuple[RawStore, Put]) -> None:
+    store, put = raw
+    put("a/t/1.csv", b"one")
+    [before] = store.list()
+    put("a/t/1.csv", b"two")
+    list(store.list())
+    put("a/t/1.csv", b"one")
+    [after] = store.list()
+
+    assert before.etag == after.etag
+    assert store.is_there(before)
+    assert b"one" == store.open(before).read()
+
+
+def test_files_are_read_once_for_their_versions_across_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    digest = versions._digest
+    monkeypatch.setattr(versions, "_RACY_NS", 0)
+    monkeypatch.setattr(versions, "_digest", lambda path: read.append(path) or digest(path))
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "1.csv").write_bytes(b"one")
+    before = list(FolderRawStore(tmp_path / "raw", tmp_path / "digests.sqlite").list())
+    later = FolderRawStore(tmp_path / "raw", tmp_path / "digests.sqlite")
+
+    assert before == list(later.list())
+    assert later.is_there(before[0])
+    assert 1 == len(read)
+
+
+def test_a_cache_of_versions_that_is_damaged_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "1.csv").write_bytes(b"one")
+    (tmp_path / "digests.sqlite").write_bytes(b"no database at all" * 100)
+
+    listed = list(FolderRawStore(tmp_path / "raw", tmp_path / "digests.sqlite").list())
+
+    assert listed == list(FolderRawStore(tmp_path / "raw").list())
+
+
+def test_a_version_told_by_its_time_is_that_file_as_long_as_its_time_stays(tmp_path: Path) -> None:
+    """As files were told that an older release took in."""
+    path = tmp_path / "1.csv"
+    path.write_bytes(b"one")
+    store = FolderRawStore(tmp_path)
+    [listed] = store.list()
+    old = replace(listed, etag=versions.version_by_time(path.stat()))
+    same = store.is_there(old) and versions.is_version(old.etag, old.last_modified, listed)
+    os.utime(path, ns=(10**18, 10**18))
+
+    assert (True, False) == (same, store.is_there(old))
+
+
 def test_a_file_moved_over_another_of_its_size_and_time_is_another_version(tmp_path: Path) -> None:
-    """The same mtime and size: only the inode tells."""
+    """The same mtime and size: only the content tells."""
     for name, data in (("new", b"two"), ("1.csv", b"one")):
         (tmp_path / name).write_bytes(data)
         os.utime(tmp_path / name, ns=(10**18, 10**18))
