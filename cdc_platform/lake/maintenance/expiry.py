@@ -1,12 +1,13 @@
 """Snapshot expiry: old snapshots leave the table, then the files and objects only they named.
 
-The current snapshot, those of branches and tags, the newest few, and the snapshot that holds the record of a
-kept one always stay; so a roll-back to any snapshot that is left finds its rows and its applied files.
+The current snapshot, those of branches and tags, the newest few of the table's history, and the snapshot that
+holds the record of a kept one always stay; so a roll-back to any snapshot that is left finds its rows and its
+applied files. Snapshots that were rolled back are no history: they stay until they are old.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -49,17 +50,26 @@ class ExpiryResult:
 
 def expired_snapshots(table: Table, options: SnapshotOptions, now: datetime) -> tuple[Snapshot, ...]:
     """Return the snapshots that may go, by the metadata alone."""
-    newest_first = sorted(table.metadata.snapshots, key=lambda each: each.sequence_number or 0, reverse=True)
+    ranks = {snapshot_id: rank for rank, snapshot_id in enumerate(_history(table))}
     oldest = (now - timedelta(days=options.max_age_days)).timestamp() * 1000
     kept = {reference.snapshot_id for reference in table.metadata.refs.values()}
     if table.metadata.current_snapshot_id is not None:
         kept.add(table.metadata.current_snapshot_id)
-    for rank, snapshot in enumerate(newest_first):
-        is_young = snapshot.timestamp_ms >= oldest and rank < options.max_count
-        if rank < options.min_count or is_young:
+    for snapshot in table.metadata.snapshots:
+        rank = ranks.get(snapshot.snapshot_id)
+        is_young = snapshot.timestamp_ms >= oldest and (rank is None or rank < options.max_count)
+        if is_young or (rank is not None and rank < options.min_count):
             kept.add(snapshot.snapshot_id)
     kept |= _holders_of_records(table, kept)
     return tuple(each for each in table.metadata.snapshots if each.snapshot_id not in kept)
+
+
+def _history(table: Table) -> Iterator[int]:
+    """Yield the current snapshot and its ancestors, as far as they are there."""
+    at = table.current_snapshot()
+    while at is not None:
+        yield at.snapshot_id
+        at = table.snapshot_by_id(at.parent_snapshot_id) if at.parent_snapshot_id is not None else None
 
 
 def plan_expiry(

@@ -123,6 +123,18 @@ def test_a_rollback_to_a_kept_snapshot_finds_its_rows_and_its_record(bench: Benc
     assert rows_at(bench, snapshots[-1]) == sorted(bench.rows())
 
 
+def test_snapshots_that_were_rolled_back_count_by_age_and_not_among_the_newest(bench: Bench) -> None:
+    ids = lived(bench)
+    with loaded(bench).manage_snapshots() as manage:
+        manage.rollback_to_snapshot(ids[3])
+    young = planned(bench, SnapshotOptions(min_count=2, max_count=2, max_age_days=1))
+    late = datetime.now(UTC) + timedelta(days=2)
+    old = planned(bench, SnapshotOptions(min_count=2, max_count=2, max_age_days=1), late)
+
+    assert set(ids[:2]) == {each.snapshot_id for each in young.expired}
+    assert {*ids[:2], *ids[4:]} == {each.snapshot_id for each in old.expired}
+
+
 def test_tags_and_branches_hold_their_snapshot_and_its_files(bench: Bench) -> None:
     snapshots = lived(bench)
     with loaded(bench).manage_snapshots() as manage:
