@@ -63,7 +63,9 @@ class Fates:
         self._files: dict[tuple[str, str, int], int] = {}
         self._replayed: dict[str, int] = {}
         for number, manifest in enumerate(reversed(newest_first)):
-            self._files |= {(file.key, file.etag, file.generation): number for file in manifest.files}
+            for file in manifest.files:
+                # a batch that replays some rows of a file names it again: the others were merged before
+                self._files.setdefault((file.key, file.etag, file.generation), number)
             self._replayed |= dict.fromkeys(map(released_item, manifest.replayed), number)
 
     def of(self, events: Sequence[RawEvent]) -> Iterator[HistoryEvent]:

@@ -232,6 +232,22 @@ def test_every_event_of_a_row_is_told_with_what_became_of_it(shop: Shop) -> None
     assert 5 == history.files_read
 
 
+def test_a_replay_of_other_rows_of_the_file_changes_no_fate(shop: Shop) -> None:
+    good = [{"Op": "I", "id": number, "note": "n"} for number in range(2, 6)]
+    both = [{"Op": "I", "id": 1, "note": "a"}, {"Op": "U", "id": 1, "note": "b"}]
+    shop.change("orders", 1, *both, {"Op": "I", "id": None, "note": "odd"}, *good)
+    shop.apply("orders")
+    shop.change("orders", 2, {"Op": "U", "id": 1, "note": "c"})
+    shop.apply("orders")
+    before = shop.fates("orders", "1")
+    for item in quarantine.list_items(shop.platform.lake, "shop", "orders"):
+        quarantine.release(shop.platform.lake, "shop", "orders", item.id)
+    shop.apply("orders")
+
+    assert ["I overtaken", "U applied", "U current"] == before
+    assert before == shop.fates("orders", "1")
+
+
 def test_a_row_that_changed_its_key_is_followed_by_both_keys(shop: Shop) -> None:
     shop.change("orders", 1, {"Op": "I", "id": 1, "note": "a"})
     moved = {"Op": "U", "id": 5, "note": "a", "BI_id": 1}
