@@ -146,7 +146,7 @@ def read_record(table: Table, objects: ObjectStore, path: str) -> AppliedRecord:
             files.setdefault((file.key, file.etag), file.generation)
         replayed.update(manifest.replayed)
         if manifest.consolidated is not None:
-            whole = json.loads(_required(objects, manifest.consolidated, table))
+            whole = _json(objects, manifest.consolidated, table)
             for key, etag, generation in whole["files"]:
                 files.setdefault((key, etag), generation)
             replayed.update(whole["replayed"])
@@ -157,7 +157,7 @@ def read_record(table: Table, objects: ObjectStore, path: str) -> AppliedRecord:
 
 def read_manifest(objects: ObjectStore, path: str, table: Table) -> BatchManifest:
     """Return the manifest at ``path``."""
-    fields: dict[str, Any] = json.loads(_required(objects, path, table))
+    fields: dict[str, Any] = _json(objects, path, table)
     floor = fields["tombstone_floor"]
     return BatchManifest(
         **{
@@ -203,6 +203,17 @@ def record_path(table: Table, snapshot: Snapshot | None = None) -> str | None:
         parent = snapshot.parent_snapshot_id
         snapshot = table.snapshot_by_id(parent) if parent is not None else None
     return table.properties.get(BATCH_MANIFEST) if table.current_snapshot() is not None else None
+
+
+def _json(objects: ObjectStore, path: str, table: Table) -> Any:
+    try:
+        return json.loads(_required(objects, path, table))
+    except ValueError as e:
+        raise MergeError(
+            f"the table's record of applied files, {objects.url(path)}, is damaged: {e}",
+            where=".".join(table.name()),
+            mend="restore the object, or go back to a snapshot of before it: cdc rollback",
+        ) from e
 
 
 def _required(objects: ObjectStore, path: str, table: Table) -> bytes:

@@ -14,6 +14,7 @@ from pyiceberg.table import Table
 
 from cdc_platform.config.model import GlueCatalog, PlatformConfig, SqlCatalog, bytes_of
 from cdc_platform.errors import ConfigError, redact
+from cdc_platform.lake.damage import damaged_catalog, is_damaged_catalog
 from cdc_platform.lake.key_lookup import IndexFolder
 from cdc_platform.lake.outages import outages
 from cdc_platform.raw.objects import ObjectStore, open_object_store
@@ -110,15 +111,19 @@ class Lake:
 def open_lake(config: PlatformConfig) -> Lake:
     """Open the configured catalog; a laptop's SQLite file and warehouse folder are made when missing.
 
-    Raises ConfigError when the catalog cannot be opened.
+    Raises ConfigError when the catalog cannot be opened, MergeError when its SQLite file is damaged.
     """
     warehouse = config.path_of(config.lake.warehouse)
     options = config.lake.catalog
     try:
         catalog = _sql(options, warehouse) if isinstance(options, SqlCatalog) else _glue(options, warehouse)
     except Exception as e:
+        if is_damaged_catalog(e):
+            default = f"sqlite:///{warehouse}/catalog.sqlite"
+            given = options.uri if isinstance(options, SqlCatalog) and options.uri else default
+            raise damaged_catalog(e, redact(given.removeprefix("sqlite:///").partition("?")[0])) from e
         mend = "correct `lake.catalog`, or make the catalog reachable"
-        what = f"the {options.type} catalog cannot be opened: {redact(str(e))}"
+        what = f"the {options.type} catalog cannot be opened: {redact(str(getattr(e, 'orig', e)))}"
         raise ConfigError("cdc.yaml", [("lake.catalog", what, mend)]) from e
     return Lake(config, catalog, warehouse)
 

@@ -17,6 +17,7 @@ from pyiceberg.table import Table
 from cdc_platform.errors import MergeError
 from cdc_platform.lake.base_files import BaseFile, local_path, read_sql
 from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.lake.damage import damage
 from cdc_platform.naming import quoted, sql_text
 
 #: Bits of a row number in the number that names a row of a file list.
@@ -104,6 +105,8 @@ def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
     try:
         tasks = list(scan.plan_files())
     except ValueError as e:
+        if (damaged := damage(e, where)) is not None:
+            raise damaged from e
         mend = "let the writer that made them compact the table, then read it again"
         raise MergeError(f"the table's delete files cannot be read: {e}", where=where, mend=mend) from e
     files = []

@@ -11,16 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import duckdb
-import pyarrow as pa
 from pyiceberg.exceptions import (
     AuthorizationExpiredError,
     ServerError,
     ServiceUnavailableError,
     UnauthorizedError,
-    ValidationError,
 )
 
-from cdc_platform.errors import MergeError, StorageUnavailable
+from cdc_platform.errors import CdcError, MergeError, StorageUnavailable
+from cdc_platform.lake.damage import damage, mend_of
 
 _RUN_AGAIN = "see that it can be reached and has space, then run again: nothing has changed, nothing is lost"
 
@@ -40,15 +39,15 @@ def outages(where: str) -> Iterator[None]:
             mend="raise `engine.memory_limit` in cdc.yaml",
         ) from e
     except Exception as e:
-        if _is_damage(e):
-            what = f"a file of the table is damaged ({type(e).__name__}: {_told(e)})"
-            raise MergeError(what, where=where, mend=_restore(e)) from e
+        damaged = None if isinstance(e, CdcError) else damage(e, where)
+        if damaged is not None:
+            raise damaged from e
         if not is_outage(e):
             raise
         if _is_missing(e):
             what = f"a file of the table is not there ({_first_line(e)})"
             raise StorageUnavailable(
-                what, where=where, mend=f"run again; if it stays away, {_restore(e)}"
+                what, where=where, mend=f"run again; if it stays away, {mend_of('.metadata.json' in str(e))}"
             ) from e
         what = f"the catalog or the warehouse did not answer ({type(e).__name__}: {_first_line(e)})"
         raise StorageUnavailable(what, where=where, mend=_RUN_AGAIN) from e
@@ -78,25 +77,6 @@ _ALWAYS: tuple[type[Exception], ...] = (
 
 def _is_missing(error: Exception) -> bool:
     return isinstance(error, FileNotFoundError) or "No files found that match" in str(error)
-
-
-def _is_damage(error: Exception) -> bool:
-    """Return whether a file was read that is not what its name says: metadata, Parquet."""
-    if isinstance(error, ValidationError):
-        return "TableMetadata" in str(error)
-    return isinstance(error, (duckdb.Error, pa.ArrowInvalid)) and "magic bytes" in str(error)
-
-
-def _restore(error: Exception) -> str:
-    """Return the mend: snapshots of before are of use only where the metadata can be read."""
-    restore = "restore the file as it was"
-    is_metadata = isinstance(error, ValidationError) or ".metadata.json" in str(error)
-    return restore if is_metadata else f"{restore}, or go back to a snapshot without it: cdc rollback"
-
-
-def _told(error: Exception) -> str:
-    """Return what is wrong in one line."""
-    return "the metadata is not a table's" if isinstance(error, ValidationError) else _first_line(error)
 
 
 def _of_loaded(module: str, *names: str) -> tuple[type[Exception], ...]:

@@ -23,6 +23,7 @@ from cdc_platform.lake.allocator import choose_allocator
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.live_batches import live_batches, live_schema
 from cdc_platform.lake.live_rows import LiveFiles, live_files
+from cdc_platform.lake.outages import outages
 from cdc_platform.lake.spill import workspace_folder
 from cdc_platform.naming import quoted, sql_text
 
@@ -150,14 +151,15 @@ def scan(
 ) -> pa.RecordBatchReader:
     """Return the base table's rows as a stream; ``where`` is a DuckDB expression over its columns.
 
-    Raises MergeError when there is no such table.
+    Raises MergeError when there is no such table or one of its files is damaged.
     """
     table = lake.load(source, table_id)
     if table is None:
         raise MergeError(
             "there is no base table yet", where=f"{source}/{table_id}", mend="merge its files first"
         )
-    return read_live(lake, table, live_files(table, snapshot_id), columns=columns, where=where)
+    with outages(f"{source}/{table_id}"):
+        return read_live(lake, table, live_files(table, snapshot_id), columns=columns, where=where)
 
 
 def read_live(

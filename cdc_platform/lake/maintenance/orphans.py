@@ -2,7 +2,7 @@
 
 Crashed merges leave them. A merge writes its files before the snapshot that names them, so a file's age
 decides whether it may still be on its way; below an hour only on demand. The objects of batches and
-tombstones are cleaned the same way.
+tombstones are cleaned the same way, and what killed writers of any object left half-written.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from cdc_platform.raw.objects import ObjectStore
 
 #: What Iceberg keeps below a table's location.
 _FOLDERS = ("data", "metadata")
+#: What writers of a folder of objects take turns by.
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,15 @@ def remove_orphans(plan: OrphanPlan) -> OrphanResult:
 def _listed(listing: Listing, table: Table, objects: ObjectStore) -> Iterator[ListedFile]:
     for folder in _FOLDERS:
         yield from listing.below(f"{table.location()}/{folder}")
-    for folder in (applied.FOLDER, tombstones.FOLDER):
-        for file in listing.below(objects.url(folder)):
-            if not file.location.rpartition("/")[2].startswith("."):
-                yield file
+    root = objects.url(_LOCK.removeprefix(".")).rpartition("/")[0]
+    ours = tuple(
+        f"{listing.normalised(objects.url(folder))}/" for folder in (applied.FOLDER, tombstones.FOLDER)
+    )
+    for file in listing.below(root):
+        name = file.location.rpartition("/")[2]
+        # a hidden object is what a killed writer left; the lock is held by those that live
+        if name != _LOCK and (name.startswith(".") or file.location.startswith(ours)):
+            yield file
 
 
 def _named(listing: Listing, table: Table, objects: ObjectStore) -> frozenset[str]:

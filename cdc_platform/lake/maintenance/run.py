@@ -22,6 +22,7 @@ from cdc_platform.lake.health import TableHealth, table_health
 from cdc_platform.lake.maintenance.compaction import GroupResult, commit_compaction
 from cdc_platform.lake.maintenance.compaction_plan import plan_compaction
 from cdc_platform.lake.maintenance.expiry import ExpiryResult, commit_expiry, expired_snapshots, plan_expiry
+from cdc_platform.lake.maintenance.intact import check_files
 from cdc_platform.lake.maintenance.orphans import OrphanResult, plan_orphans, remove_orphans
 from cdc_platform.lake.outages import outages
 
@@ -86,12 +87,15 @@ def maintain(
     """Compact, expire and clean one table by its policy; None before its first merge.
 
     ``dry_run`` only plans. ``force`` allows orphans younger than an hour. ``note`` is told what goes on.
-    Raises MergeError when a proof fails, StaleCommit when other writers never let it commit.
+    Raises MergeError when files of the table are missing or cut, or a proof fails, StaleCommit when other
+    writers never let it commit.
     """
     started = time.perf_counter()
     with outages(".".join(lake.identifier(source, table.id))):
-        if lake.load(source, table.id) is None:
+        base = lake.load(source, table.id)
+        if base is None:
             return None
+        check_files(base)
         work = _Work(lake, source, table, dry_run, force, note)
         before = table_health(lake, source, table)
         groups = work.compact() if Step.COMPACT in steps else None

@@ -132,3 +132,18 @@ def test_quarantine_manifests_of_windows_and_other_objects_are_left_alone(bench:
     objects.put("quarantine/item.json", b"{}")
 
     assert () == planned(bench, hours_later=1_000).files
+
+
+def test_what_killed_writers_left_half_written_goes_and_the_locks_stay(bench: Bench) -> None:
+    bench.merge(load_file("l", (1, "a")))
+    objects = Path(bench.lake.objects(SOURCE, bench.config.id).url("loads.json")).parent
+    halves = [objects / part / ".writing-there.tmp" for part in ("batches", "windows", "quarantine", ".")]
+    for half in halves:
+        half.parent.mkdir(parents=True, exist_ok=True)
+        half.write_bytes(b"half")
+    young, old = planned(bench), planned(bench, hours_later=3)
+    before = every_file(bench)
+    remove_orphans(old)
+
+    assert [] == list(young.files)
+    assert {half.resolve() for half in halves} == before - every_file(bench)
