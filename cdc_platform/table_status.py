@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cdc_platform.config.model import TableConfig
+from cdc_platform.errors import CdcError
 from cdc_platform.lake.health import table_health
+from cdc_platform.lake.outages import outages
 from cdc_platform.lake.quarantine import QuarantineState, items_in
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ class TableStatus:
     quarantined_rows: int
     verdict: str | None
     verdict_window: str | None
+    #: Why nothing can be told of the table; then nothing else is.
+    error: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return a form that goes into JSON."""
@@ -42,14 +46,22 @@ class TableStatus:
 
 
 def status(platform: Platform, sources: Collection[str] | None = None) -> Iterator[TableStatus]:
-    """Yield the status of every active table, sources in the order of ``cdc.yaml``."""
+    """Yield the status of every active table, sources in the order of ``cdc.yaml``; or why it has none."""
     from cdc_platform.reconcile.results import latest_verdicts
 
     verdicts = latest_verdicts(platform.lake)
     for source, table in platform.tables(sources):
         windows = verdicts.get((source, table.id), {})
         newest = max(windows, default=None)
-        yield _status(platform, source, table, newest, windows[newest] if newest else None)
+        verdict = windows[newest] if newest else None
+        try:
+            with outages(f"{source}/{table.id}"):
+                found = _status(platform, source, table, newest, verdict)
+        except CdcError as error:
+            found = TableStatus(
+                source, table.id, None, None, None, 0, None, None, 0, 0, verdict, newest, str(error)
+            )
+        yield found
 
 
 def _status(

@@ -15,6 +15,7 @@ from cdc_platform.cli.output import (
     SourceOption,
     print_json,
     print_table,
+    stderr,
 )
 from cdc_platform.cli.selection import open_platform
 
@@ -32,7 +33,8 @@ def status(
 ) -> None:
     """Show where every table stands: last window, lag, rows, verdict, quarantine.
 
-    Reads no data. Exit code 1 when something is quarantined or the last verdict is DIFFERENT.
+    Reads no data. Exit code 1 when something is quarantined or the last verdict is DIFFERENT, 3 when a table
+    cannot be read.
 
     [bold]Examples[/bold]
 
@@ -54,21 +56,28 @@ def status(
                 f"{one.source}/{one.table_id}",
                 one.rows,
                 one.last_window,
-                one.pending_files,
+                None if one.error else one.pending_files,
                 _age(one.lag_seconds),
                 _verdict(one),
-                one.quarantined_files + one.quarantined_rows,
+                None if one.error else one.quarantined_files + one.quarantined_rows,
             )
             for one in statuses
         ]
         columns = ["table", "rows", "last window", "pending", "age", "verdict", "quarantined"]
         print_table("", columns, rows)
+    failed = [one for one in statuses if one.error is not None]
+    for one in failed:
+        stderr().print(f"{one.source}/{one.table_id} failed: {one.error}", style="red", markup=False)
+    if failed:
+        raise typer.Exit(ExitCode.FAILED)
     if any(one.quarantined_files or one.quarantined_rows or one.verdict == "DIFFERENT" for one in statuses):
         raise typer.Exit(ExitCode.FOUND)
 
 
 def _verdict(one: TableStatus) -> str | None:
     """Return the last verdict, with its window when newer ones are not reconciled yet."""
+    if one.error is not None:
+        return "cannot be read"
     if one.verdict is None or one.verdict_window == one.last_window:
         return one.verdict
     return f"{one.verdict} ({one.verdict_window})"

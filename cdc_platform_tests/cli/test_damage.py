@@ -1,0 +1,91 @@
+"""Damaged files of the catalog and of a table, as each command tells them: what, which file, the mend."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cdc_platform.testing import write_change_file
+from cdc_platform_tests.cli.conftest import CONFIG, Cdc
+
+READERS = [("apply",), ("status",), ("maintain",), ("inspect", "orders")]
+
+
+@pytest.fixture
+def two(cdc: Cdc, project: Path) -> Cdc:
+    """The command in a project with two merged tables and more to merge."""
+    text = CONFIG.rstrip() + "\n      - name: public.items\n        merge_key: [id]\n"
+    (project / "cdc.yaml").write_text(text)
+    for table, day in (("items", 30), ("orders", 1)):
+        month = 5 if day == 30 else 6
+        at = datetime(2024, month, day, tzinfo=UTC)
+        write_change_file(project / "raw", "public", table, at=at, events=[{"id": 7, "note": "x"}])
+    cdc("apply")
+    at = datetime(2024, 6, 2, tzinfo=UTC)
+    write_change_file(project / "raw", "public", "orders", at=at, events=[{"id": 8, "note": "y"}])
+    return cdc
+
+
+def metadata(project: Path, pattern: str) -> list[Path]:
+    return sorted((project / "warehouse" / "shop" / "orders" / "metadata").glob(pattern))
+
+
+DAMAGE = {
+    "cut": lambda data: data[: len(data) // 2],
+    "garbage": lambda _: b"\xff\x00 garbage" * 9,
+    "empty": lambda _: b"",
+}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "damage"),
+    [
+        ("snap-*.avro", "cut"),
+        ("[!s]*.avro", "garbage"),
+        ("[!s]*.avro", "empty"),
+        ("*.metadata.json", "garbage"),
+    ],
+)
+def test_a_damaged_file_of_the_metadata_is_named_with_the_mend(
+    two: Cdc, project: Path, pattern: str, damage: str
+) -> None:
+    files = metadata(project, pattern)
+    assert files
+    for file in files:
+        file.write_bytes(DAMAGE[damage](file.read_bytes()))
+    for arguments in READERS:
+        done = two(*arguments)
+
+        assert 3 == done.code, done.err
+        assert "a file of the table is damaged" in done.err
+        assert any(file.name in done.err for file in files), done.err
+        assert "restore the file" in done.err
+        assert "fault of cdc" not in done.err
+
+
+def test_a_table_that_cannot_be_read_has_its_row_and_the_others_theirs(two: Cdc, project: Path) -> None:
+    for file in metadata(project, "*.metadata.json"):
+        file.write_text("{")
+    told, parts = two("status"), two("status", "--json")
+
+    assert (3, 3) == (told.code, parts.code)
+    assert "cannot be read" in told.out
+    assert [("orders", None, True), ("items", 1, False)] == [
+        (one["table_id"], one["rows"], one["error"] is not None) for one in parts.json
+    ]
+
+
+@pytest.mark.parametrize("keep", [0, 3000], ids=["garbage", "cut"])
+def test_a_damaged_catalog_file_is_told_as_such(two: Cdc, project: Path, keep: int) -> None:
+    catalog = project / "warehouse" / "catalog.sqlite"
+    catalog.write_bytes(catalog.read_bytes()[:keep] + b"garbage" * 1000)
+    for arguments in READERS:
+        done = two(*arguments)
+
+        assert 3 == done.code, done.err
+        assert "SQLite file is damaged" in done.err
+        assert "catalog.sqlite" in done.err
+        assert "restore it from a backup" in done.err
+        assert "SELECT" not in done.err
