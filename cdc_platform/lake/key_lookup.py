@@ -29,7 +29,9 @@ from cdc_platform.naming import quoted
 #: Files of fewer rows are read as quickly as their index would be.
 LEAST_ROWS = 100_000
 #: An index is asked when the file has at least this many rows for each key, and built when it has more.
-ROWS_PER_KEY = 20
+ROWS_PER_KEY = 10
+#: The same for keys that are one whole number: those are found as quickly in a file that ascends by them.
+ROWS_PER_WHOLE_NUMBER = 20
 ROWS_PER_KEY_TO_BUILD = 20
 
 #: Types whose equal values have equal hashes whatever wrote them. Floating point is not among them.
@@ -75,7 +77,8 @@ class KeyLookup:
         Return the files it could not do this for, which have to be read.
         """
         asked = {file.index: self._touched.in_range(file) for file in files}
-        paying = [file for file in files if file.data.record_count >= ROWS_PER_KEY * asked[file.index]]
+        least = ROWS_PER_KEY if self._touched.ascending is None else ROWS_PER_WHOLE_NUMBER
+        paying = [file for file in files if file.data.record_count >= least * asked[file.index]]
         if paying:
             self._read_hashes()
         with ThreadPoolExecutor(self._folder.threads) as pool:

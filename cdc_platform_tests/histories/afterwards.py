@@ -29,6 +29,7 @@ TUNINGS: dict[str, tuple[tuple[str, str, int], ...]] = {
         ("key_search", "LEAST_ROWS", 0),
         ("key_lookup", "LEAST_ROWS", 0),
         ("key_lookup", "ROWS_PER_KEY", 0),
+        ("key_lookup", "ROWS_PER_WHOLE_NUMBER", 0),
         ("key_lookup", "ROWS_PER_KEY_TO_BUILD", 0),
     ),
     "search in order": (("key_search", "LEAST_ROWS", 0),),

@@ -19,6 +19,7 @@ def _shortcuts(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (key_search, key_lookup):
         monkeypatch.setattr(module, "LEAST_ROWS", 0)
     monkeypatch.setattr(key_lookup, "ROWS_PER_KEY", 0)
+    monkeypatch.setattr(key_lookup, "ROWS_PER_WHOLE_NUMBER", 0)
     monkeypatch.setattr(key_lookup, "ROWS_PER_KEY_TO_BUILD", 0)
 
 
