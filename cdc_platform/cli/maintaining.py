@@ -13,10 +13,12 @@ from cdc_platform.cli.output import (
     DryRunOption,
     JsonOption,
     SourceOption,
+    counted,
     plain,
     print_json,
     print_table,
     progress,
+    stdout,
 )
 from cdc_platform.cli.selection import chosen_tables, one_table, open_platform
 from cdc_platform.errors import CdcError
@@ -83,12 +85,14 @@ def maintain(
     done, failures = _maintained(platform, chosen, steps, dry_run=dry_run, force=force)
     if as_json:
         print_json({"dry_run": dry_run, "tables": [_json(one) for one in done], "failures": texts(failures)})
-    else:
+    elif done:
         print_table("would be done" if dry_run else "", _COLUMNS, [_row(one) for one in done])
+    elif not failures:
+        stdout().print("no base table yet: nothing to maintain before the first `cdc apply`")
     exit_with_failures(failures)
     skipped = [reason for one in done for reason in one.skipped]
     exit_if_found(
-        bool(skipped), f"{len(skipped)} groups were left to the next run: {next(iter(skipped), '')}"
+        bool(skipped), f"{counted(len(skipped), 'group')} left to the next run: {next(iter(skipped), '')}"
     )
 
 

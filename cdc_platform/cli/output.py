@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -23,6 +24,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -46,6 +48,8 @@ WindowOption = Annotated[
 
 DEFAULT_CONFIG = Path("cdc.yaml")
 _PIPE_WIDTH = 240
+#: How often a log that is no terminal is told of progress.
+TELL_EVERY_SECONDS = 10.0
 COLOURS = {
     "MATCH": "green",
     "DIFFERENT": "bold red",
@@ -109,6 +113,15 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     stdout().print(table)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "window"), counted(1200, "window")
+    ('1 window', '1,200 windows')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def cell(value: object) -> Text:
     """Return a table cell: thousands separated, nothing for None, a verdict in its colour."""
     if value is None:
@@ -123,7 +136,7 @@ def cell(value: object) -> Text:
 
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[_Steps]:
-    """Show a bar on stderr while the ``with`` runs; only on a terminal."""
+    """Show a bar on stderr while the ``with`` runs; where that is no terminal, a line now and then."""
     console = stderr()
     columns = (
         SpinnerColumn(),
@@ -133,19 +146,31 @@ def progress(description: str, total: int | None) -> Iterator[_Steps]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield _Steps(bar, bar.add_task(description, total=total))
+        yield _Steps(bar, bar.add_task(description, total=total), console)
 
 
 class _Steps:
     """The steps of one progress bar."""
 
-    def __init__(self, bar: Progress, task: Any) -> None:
-        self._bar, self._task = bar, task
+    def __init__(self, bar: Progress, task: TaskID, console: Console) -> None:
+        self._bar, self._task, self._console = bar, task, console
+        self._told_at = time.monotonic()
 
     def begin(self, what: str) -> None:
         """Say what is being worked on."""
         self._bar.update(self._task, description=what)
+        self._tell()
 
     def done(self, steps: int = 1) -> None:
         """Move the bar on."""
         self._bar.advance(self._task, steps)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Write a line into a log, so that whoever follows it sees that work goes on."""
+        if self._console.is_terminal or time.monotonic() - self._told_at < TELL_EVERY_SECONDS:
+            return
+        self._told_at = time.monotonic()
+        task = self._bar.tasks[0]
+        of = f" ({task.completed:.0f} of {task.total:.0f})" if task.total is not None else ""
+        self._console.print(f"{task.description}{of}", highlight=False, markup=False)

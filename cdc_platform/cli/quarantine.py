@@ -16,6 +16,7 @@ from cdc_platform.cli.output import (
     TableOption,
     print_json,
     print_table,
+    stderr,
     stdout,
 )
 from cdc_platform.cli.selection import chosen_tables, open_platform
@@ -113,12 +114,17 @@ def _decide(platform: Platform, ids: list[str], verb: str, dry_run: bool) -> Non
     everything = list(_items(platform, None, None))
     chosen = [_matching(everything, wanted) for wanted in dict.fromkeys(ids)]
     decide = quarantine.release if verb == "release" else quarantine.discard
+    done = {"release": "released", "discard": "discarded"}[verb]
+    for _, _, item in chosen:
+        if item.state.value == done:
+            stderr().print(f"{item.id[:12]} was {done} before: it stays as it is", highlight=False)
+    chosen = [entry for entry in chosen if entry[2].state.value != done]
     for source, table_id, item in chosen:
         if not dry_run:
             decide(platform.lake, source, table_id, item.id)
     rows = [(item.id[:12], f"{source}/{table_id}", item.key, item.row) for source, table_id, item in chosen]
-    done = {"release": "released", "discard": "discarded"}[verb]
-    print_table(f"would {verb}" if dry_run else done, ["id", "table", "file", "row"], rows)
+    if rows:
+        print_table(f"would {verb}" if dry_run else done, ["id", "table", "file", "row"], rows)
 
 
 def _matching(

@@ -12,6 +12,7 @@ from cdc_platform.cli.output import (
     ConfigOption,
     DryRunOption,
     JsonOption,
+    counted,
     plain,
     print_json,
     print_table,
@@ -143,7 +144,10 @@ def _print_plan(where: str, plan: RollbackPlan) -> None:
     columns = ["undone", "committed", "batch", "windows", "files", "inserted", "updated", "deleted"]
     print_table("", columns, rows)
     files = sum(one.files for one in plan.undone)
-    stdout().print(f"{files} files of {len(plan.windows)} windows will count as not applied", highlight=False)
+    stdout().print(
+        f"{counted(files, 'file')} of {counted(len(plan.windows), 'window')} will count as not applied",
+        highlight=False,
+    )
     if plan.replays:
         stdout().print(f"{len(plan.replays)} quarantine items will be released again", highlight=False)
 

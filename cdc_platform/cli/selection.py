@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,9 +74,13 @@ def check_windows(platform: Platform, source: str, windows: Iterable[str] | None
     options = platform.source(source).window
     for window in windows:
         try:
-            options.bounds(window)
+            ends = options.bounds(window)[1]
         except ValueError as error:
             form = "2026-01-31" if options.every == "daily" else "2026-01-31-13:00"
             what = f"{window!r} is not a window of {source}"
             raise ConfigError("cdc", [("--window", what, f"write it as {form}")]) from error
+        if ends.date() < options.start or (ends.date() == options.start and ends.time() == time()):
+            what = f"{window!r} is before the first window of {source}, {options.start}"
+            mend = f"choose a later one, or set sources.{source}.window.start to an earlier day"
+            raise ConfigError("cdc", [("--window", what, mend)])
     return list(windows)

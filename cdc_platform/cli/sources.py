@@ -12,6 +12,7 @@ from cdc_platform.cli.output import (
     DryRunOption,
     JsonOption,
     SourceOption,
+    counted,
     plain,
     print_json,
     print_table,
@@ -97,7 +98,7 @@ def _print_found(found: dict[str, Discovery], dry_run: bool) -> None:
         return
     print_table("", ["source", "table", "merge key", "columns", "remark"], rows)
     verb = "would be added" if dry_run else "added, inactive: check the merge keys and set `active: true`"
-    stdout().print(f"{len(rows)} tables {verb}", highlight=False)
+    stdout().print(f"{counted(len(rows), 'table')} {verb}", highlight=False)
 
 
 def replicate(

@@ -128,7 +128,8 @@ def _attempt(
 def _given_up(error: StaleCommit | CommitOutcomeUnknown, where: str) -> StaleCommit | CommitOutcomeUnknown:
     """Return the error for the caller: the last one, with how often it was tried."""
     mend = (
-        "run again; if this goes on, let fewer processes write the table at once"
+        "run again; if this goes on, let fewer processes write the table meanwhile, or merge less at once "
+        "(cdc apply --window): a merge must end between two commits of the others"
         if isinstance(error, StaleCommit)
         else error.mend
     )

@@ -67,7 +67,7 @@ def wanted_key(table: TableConfig, schema: Schema, texts: Sequence[str], *, wher
         name, equals, value = text.partition("=")
         if equals and safe_name(name) in types:
             given[safe_name(name)] = value
-        elif len(key) == 1:
+        elif len(key) == 1 and not (equals and name.isidentifier() and types[key[0]] != "VARCHAR"):
             given[key[0]] = text
         else:
             raise _mistake(where, f"{text!r} names no column of the merge key", form)

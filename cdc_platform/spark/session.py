@@ -35,7 +35,11 @@ def spark_session(config: PlatformConfig, *, threads: int | None = None, memory:
     """
     set_java_home()
     os.environ.setdefault("SPARK_LOCAL_IP", _LOOPBACK)
-    from pyspark.sql import SparkSession
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError as e:
+        mend = "install the extra: pip install 'cdc-platform[spark]'"
+        raise JobError(f"Spark is not installed: {e}", where="local Spark", mend=mend) from e
 
     builder = SparkSession.builder.appName("cdc-platform").master(
         f"local[{threads or config.engine.threads}]"

@@ -131,3 +131,13 @@ def test_a_folder_without_any_raw_file_is_no_table_to_discover(cdc: Cdc, project
 
 def test_nothing_to_discover_is_said(cdc: Cdc) -> None:
     assert "every table in the raw folder is configured\n" == cdc("discover").out
+
+
+def test_an_orphan_age_that_maintenance_refuses_is_remarked(cdc: Cdc, project: Path) -> None:
+    text = (project / "cdc.yaml").read_text()
+    (project / "cdc.yaml").write_text(text + "maintenance:\n  orphans: {min_age_hours: 0.5}\n")
+    done = cdc("check-config")
+
+    assert 0 == done.code
+    assert "maintenance.orphans.min_age_hours: 0.5 is below 1" in done.err
+    assert "--force" in done.err

@@ -111,3 +111,15 @@ def test_the_way_to_start_a_demo_s_services_again_is_a_command_there_is(cdc: Cdc
     assert ["local", "up", "--folder", "a folder/local", "--port", "7433"] == words
     # unknown options are refused before the help is shown
     assert (0, 2) == (cdc(*words, "--help").code, cdc(*words, "--prot", "1", "--help").code)
+
+
+@pytest.mark.parametrize(("module", "extra"), [("psutil", "local"), ("pyspark", "spark"), ("dbt.cli", "dbt")])
+def test_a_library_that_is_not_installed_is_told_with_its_extra(
+    capfd: pytest.CaptureFixture[str], module: str, extra: str
+) -> None:
+    code = report_fault(ModuleNotFoundError(f"No module named {module!r}", name=module), debug=False)
+    told = capfd.readouterr().err
+
+    assert ExitCode.FAILED == code
+    assert f"pip install 'cdc-platform[{extra}]'" in told
+    assert "fault of cdc" not in told

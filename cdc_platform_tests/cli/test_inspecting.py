@@ -128,3 +128,19 @@ def test_garbled_metadata_of_one_table_is_told_as_damage(applied: Cdc, project: 
 def mark(text: str) -> str | None:
     """Return what a message says of a file, None for a fault of the command's own."""
     return next((one for one in ("fault of cdc", "is damaged", "is not there") if one in text), None)
+
+
+def test_a_window_reads_its_raw_files_by_itself_and_must_be_one_there_can_be(applied: Cdc) -> None:
+    told = applied("inspect", "orders", "--key", "1", "--window", "2024-05-31", "--json")
+    early = applied("inspect", "orders", "--key", "1", "--window", "2024-04-30")
+
+    assert 2 == len(told.json["history"]["events"])
+    assert (2, True) == (early.code, "before the first window of shop, 2024-05-01" in early.err)
+
+
+def test_a_column_that_is_none_of_the_key_is_told_with_those_that_are(applied: Cdc) -> None:
+    done = applied("inspect", "orders", "-k", "nope=1")
+
+    assert 2 == done.code
+    assert "'nope=1' names no column of the merge key" in done.err
+    assert "--key id=" in done.err

@@ -178,3 +178,12 @@ def test_a_load_nobody_else_completes_can_be_declared_complete(cdc: Cdc) -> None
 
     assert 0 == done.code
     assert "is complete; now run: cdc apply" in done.out
+
+
+def test_what_was_decided_before_is_told_and_stays(cdc: Cdc, torn_file: Path) -> None:
+    cdc("apply")
+    item = quarantined(cdc("quarantine", "list", "--json"))
+    first, again = cdc("quarantine", "discard", item), cdc("quarantine", "discard", item)
+
+    assert ("", True) == (first.err, f"{item[:12]} was discarded before" in again.err)
+    assert (0, "") == (again.code, again.out)

@@ -114,3 +114,12 @@ def test_a_table_named_twice_is_maintained_once_with_snapshot_ids_as_text(cdc: C
 
     assert [str(head)] == [one["before"]["snapshot_id"] for one in done]
     assert [done[0]["after"]["snapshot_id"]] == [group["snapshot_id"] for group in done[0]["groups"]]
+
+
+def test_before_the_first_merge_there_is_nothing_to_maintain(cdc: Cdc) -> None:
+    done = cdc("maintain")
+
+    assert (0, "no base table yet: nothing to maintain before the first `cdc apply`") == (
+        done.code,
+        done.out.strip(),
+    )
