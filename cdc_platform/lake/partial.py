@@ -5,7 +5,8 @@ to NULL, so a change to NULL is not seen. Inserts and rows of a load are full im
 laid over each other in order, from its last full image in the batch or else from the base row. What cannot be
 laid over anything, or comes after newer changes were applied, is set aside, never guessed:
 
-* an update of a key that has no image in the table or the batch since the last full load began;
+* an update of a key that has no image in the table or the batch since the last full load began, or since the
+  key was last deleted;
 * an update older than the stored row that supplies other values than the row now shows;
 * an update that changes the key (its unchanged columns would have to come from another key).
 """
@@ -118,7 +119,8 @@ class PartialImages:
                           GROUP BY {self._keys})
             SELECT {self._keys}, s.stop,
                    coalesce(max(o.number) FILTER (WHERE o.{OP} <> 'U'), 0) AS start,
-                   coalesce(bool_or(o.{OP} <> 'U'), false) AS has_start
+                   coalesce(bool_or(o.{OP} <> 'U'), false) AS has_start,
+                   coalesce(arg_max(o.{OP}, o.number) FILTER (WHERE o.{OP} <> 'U') = 'D', false) AS is_deleted
             FROM ends s JOIN ordered o USING ({self._keys})
             WHERE o.number <= s.stop GROUP BY {self._keys}, s.stop"""
         )
@@ -136,14 +138,16 @@ class PartialImages:
 
     def _write_images(self) -> None:
         """Set aside what has nothing to be laid over; write the other images over their keys' last events."""
+        rows = f"(SELECT {self._keys} FROM known WHERE op <> 'D')"
         self._con.execute(
-            f"CREATE TABLE imageless AS SELECT {self._keys} FROM laid l "
-            f"ANTI JOIN base_images i USING ({self._keys}) WHERE NOT has_start"
+            f"CREATE TABLE imageless AS SELECT {self._keys} FROM runs r WHERE is_deleted UNION ALL "
+            f"SELECT {self._keys} FROM runs r ANTI JOIN {rows} USING ({self._keys}) WHERE NOT has_start"
         )
         self._set_aside(
             "no-image",
             f"FROM ordered e JOIN runs r USING ({self._keys}) "
-            f"SEMI JOIN imageless n USING ({self._keys}) WHERE e.{OP} = 'U' AND e.number <= r.stop",
+            f"SEMI JOIN imageless n USING ({self._keys}) "
+            f"WHERE e.{OP} = 'U' AND e.number BETWEEN r.start AND r.stop",
         )
         if self._others:
             values = ", ".join(

@@ -163,3 +163,17 @@ def test_partial_images_and_soft_deletes_go_together(bench: Bench) -> None:
     table.merge(wide("b", ("U", 1, "V", None, 20), ("D", 1, None, None, 21)))
 
     assert [(1, "V", "w", "D")] == table.rows("id", "v", "w", "_cdc_op")
+
+
+def test_a_partial_update_after_a_delete_is_set_aside_until_the_insert_between_them_comes(
+    bench: Bench,
+) -> None:
+    for mode in ("hard", "soft"):
+        table = bench.with_table(**PARTIAL, id=mode, delete_mode=mode)
+        table.merge(wide("a", ("I", 1, "v", "w", 10), ("I", 2, "v", "w", 11), ("D", 2, None, None, 12)))
+        others = [("I", key, "v", "w", 40 + key) for key in (5, 6, 7)]
+        gone = ("D", 1, None, None, 20)
+        result = table.merge(wide("b", gone, ("U", 1, "V", None, 30), ("U", 2, "V", None, 31), *others))
+
+        assert [1, 2] == sorted(i.row for i in result.quarantined if i.row is not None)
+        assert [5, 6, 7] == [key for key, op in table.rows("id", "_cdc_op") if op != "D"]
