@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -27,8 +27,6 @@ from pyiceberg.manifest import (
     ManifestEntryStatus,
     ManifestFile,
     ManifestWriter,
-    ManifestWriterV2,
-    write_manifest,
     write_manifest_list,
 )
 from pyiceberg.partitioning import PartitionSpec
@@ -48,8 +46,13 @@ from pyiceberg.table.update import (
 
 from cdc_platform.errors import CommitOutcomeUnknown, MergeError, StaleCommit
 from cdc_platform.lake.delta_counts import delta_counts
+from cdc_platform.lake.manifest_writers import DataManifestWriter, DeleteManifestWriter
 from cdc_platform.lake.outcome import Outcome, outcome_of
 
+#: The kind of a manifest and the partition spec of its files.
+_Group = tuple[ManifestContent, int]
+#: Entries of manifests to be written anew, and whether each goes.
+_Entries = dict[_Group, list[tuple[ManifestEntry, bool]]]
 #: Small manifests of one kind and spec are gathered into one when there are this many of them.
 MANIFESTS_BEFORE_REWRITE = 8
 #: A manifest of so many files is not small: it is left as it is until one of its files goes.
@@ -71,17 +74,6 @@ class RowDelta:
     table_properties: Mapping[str, str] = field(default_factory=dict)
     #: Whether the rows stay as they are and only the files that hold them change.
     is_replacement: bool = False
-
-
-class _DeleteManifestWriter(ManifestWriterV2):
-    """A v2 manifest of delete files."""
-
-    def content(self) -> ManifestContent:
-        return ManifestContent.DELETES
-
-    @property
-    def _meta(self) -> dict[str, str]:
-        return {**super()._meta, "content": "deletes"}
 
 
 def commit_row_delta(
@@ -177,7 +169,8 @@ class _Snapshot:
 
     def write(self) -> Snapshot:
         """Write all metadata files but the table's own and return the snapshot."""
-        manifests = [*self._added(), *self._kept()]
+        kept, gathered = self._kept()
+        manifests = [*self._written_anew(gathered), *kept]
         sequence_number = self._metadata.next_sequence_number()
         path = self._new_path(f"snap-{self._id}-0-{self._uuid}.avro")
         parent_id = self._parent.snapshot_id if self._parent else None
@@ -213,44 +206,62 @@ class _Snapshot:
 
     def _writer(self, content: ManifestContent, spec: PartitionSpec) -> ManifestWriter:
         output = self._io.new_output(self._new_path(f"{self._uuid}-m{next(self._counter)}.avro"))
-        schema = self._metadata.schema()
-        if content == ManifestContent.DELETES:
-            return _DeleteManifestWriter(spec, schema, output, self._id, "deflate")
-        return write_manifest(2, spec, schema, output, self._id, "deflate")
+        kind = DeleteManifestWriter if content == ManifestContent.DELETES else DataManifestWriter
+        return kind(spec, self._metadata.schema(), output, self._id, "deflate")
 
-    def _added(self) -> Iterable[ManifestFile]:
-        groups: dict[tuple[ManifestContent, int], list[DataFile]] = defaultdict(list)
+    def _written_anew(self, gathered: _Entries) -> Iterator[ManifestFile]:
+        """Write manifests of the files added, each with what is gathered of others of its kind and spec."""
+        added: dict[_Group, list[DataFile]] = defaultdict(list)
         for file in self._delta.appended:
-            groups[ManifestContent.DATA, file.spec_id].append(file)
+            added[ManifestContent.DATA, file.spec_id].append(file)
         for file in self._delta.deletes:
-            groups[ManifestContent.DELETES, file.spec_id].append(file)
-        for (content, spec_id), files in groups.items():
-            with self._writer(content, self._metadata.specs()[spec_id]) as writer:
-                for file in files:
-                    writer.add(ManifestEntry.from_args(status=ManifestEntryStatus.ADDED, data_file=file))
-            yield writer.to_manifest_file()
+            added[ManifestContent.DELETES, file.spec_id].append(file)
+        for group in [*added, *(group for group in gathered if group not in added)]:
+            files, entries = added.get(group, []), gathered.get(group, [])
+            for start in range(0, max(len(entries), 1), _FULL_MANIFEST):
+                yield self._manifest(
+                    group, files if not start else [], entries[start : start + _FULL_MANIFEST]
+                )
 
-    def _kept(self) -> list[ManifestFile]:
-        """Return the parent's manifests, those that name a removed file written anew without it."""
+    def _manifest(
+        self, group: _Group, added: Sequence[DataFile], entries: Sequence[tuple[ManifestEntry, bool]]
+    ) -> ManifestFile:
+        content, spec_id = group
+        with self._writer(content, self._metadata.specs()[spec_id]) as writer:
+            for file in added:
+                writer.add(ManifestEntry.from_args(status=ManifestEntryStatus.ADDED, data_file=file))
+            for entry, gone in entries:
+                if gone:
+                    self._removed.append(entry.data_file)
+                    writer.delete(entry)
+                else:
+                    writer.existing(entry)
+        return writer.to_manifest_file()
+
+    def _kept(self) -> tuple[list[ManifestFile], _Entries]:
+        """Return the parent's manifests that stay, and the entries of those to be written anew."""
         if self._parent is None:
-            return []
+            return [], {}
         live = [m for m in self._parent.manifests(self._io) if m.has_added_files() or m.has_existing_files()]
         kept: list[ManifestFile] = []
-        groups: dict[tuple[ManifestContent, int], list[ManifestFile]] = defaultdict(list)
+        gathered: _Entries = {}
+        groups: dict[_Group, list[ManifestFile]] = defaultdict(list)
         for manifest in live:
             groups[manifest.content, manifest.partition_spec_id].append(manifest)
         # Mostly it is delete files that go: once all are found, the manifests of data files stay unread.
-        for content, spec_id in sorted(groups, key=lambda group: group[0] != ManifestContent.DELETES):
-            spec = self._metadata.specs()[spec_id]
-            kept += self._rewritten(content, spec, groups[content, spec_id])
+        for group in sorted(groups, key=lambda group: group[0] != ManifestContent.DELETES):
+            stay, entries = self._gathered(groups[group])
+            kept += stay
+            if entries:
+                gathered[group] = entries
         if self._missing:
             raise StaleCommit(f"{len(self._missing)} files to remove are gone: {min(self._missing)}")
-        return kept
+        return kept, gathered
 
-    def _rewritten(
-        self, content: ManifestContent, spec: PartitionSpec, manifests: list[ManifestFile]
-    ) -> list[ManifestFile]:
-        """Keep the manifests that need no change; gather the entries of the others in new ones."""
+    def _gathered(
+        self, manifests: list[ManifestFile]
+    ) -> tuple[list[ManifestFile], list[tuple[ManifestEntry, bool]]]:
+        """Return the manifests that need no change, and the entries of the others with whether they go."""
         counts = [(m.manifest_path, m.added_files_count or 0, m.existing_files_count or 0) for m in manifests]
         small = {path for path, added, existing in counts if added + existing < _FULL_MANIFEST}
         gather = small if len(small) >= MANIFESTS_BEFORE_REWRITE else set()
@@ -268,21 +279,7 @@ class _Snapshot:
                 gathered += marked
             else:
                 kept.append(manifest)
-        for start in range(0, len(gathered), _FULL_MANIFEST):
-            kept.append(self._gathered(content, spec, gathered[start : start + _FULL_MANIFEST]))
-        return kept
-
-    def _gathered(
-        self, content: ManifestContent, spec: PartitionSpec, entries: list[tuple[ManifestEntry, bool]]
-    ) -> ManifestFile:
-        with self._writer(content, spec) as writer:
-            for entry, gone in entries:
-                if gone:
-                    self._removed.append(entry.data_file)
-                    writer.delete(entry)
-                else:
-                    writer.existing(entry)
-        return writer.to_manifest_file()
+        return kept, gathered
 
     def _summary(self) -> Summary:
         counts = delta_counts(self._delta.appended, self._delta.deletes, self._removed)
