@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from cdc_platform.reconcile.difference_kinds import ColumnDifference
+from cdc_platform.reconcile.faults import faults_in_words
 from cdc_platform.reconcile.verdict import Comparison, Discrepancy, Reconciliation
 
 if TYPE_CHECKING:
@@ -200,7 +202,18 @@ def _discrepancy_row(discrepancy: Discrepancy) -> dict[str, str]:
         "verdict": discrepancy.verdict.value,
         first: _shown(discrepancy.expected, discrepancy.columns),
         second: _shown(discrepancy.actual, discrepancy.columns),
+        "kind of difference": "; ".join(f"{name}: {one.label}" for name, one in discrepancy.classes.items()),
+        "fault": discrepancy.located.sentence if discrepancy.located else "",
         "reason": discrepancy.reason,
+    }
+
+
+def _column_row(one: ColumnDifference) -> dict[str, Any]:
+    return {
+        "column": one.column,
+        "rows": one.keys,
+        "of": one.changed,
+        "kinds of difference": ", ".join(f"{share.label}: {share.keys:,}" for share in one.classes),
     }
 
 
@@ -220,6 +233,9 @@ def comparison_metadata(comparison: Comparison) -> dict[str, Any]:
             "keys_in_flight": tally.in_flight,
             "keys_unverified": tally.unverified,
             "discrepancies": table_value(rows),
+            "faults": faults_in_words(comparison.faults) or None,
+            "columns_that_differ": table_value(map(_column_row, comparison.column_differences)),
+            "in_common": comparison.attribution or None,
             "columns_not_compared": table_value(excluded),
             "columns_compared": ", ".join(comparison.columns) or None,
             "snapshot_id": str(snapshot) if snapshot is not None else None,

@@ -118,9 +118,20 @@ def _windows(
 
 
 def _print_reason(where: str, comparison: Comparison) -> None:
+    from cdc_platform.reconcile.faults import faults_in_words
+
     stdout().print(f"{where} {comparison.name}: {comparison.reason}", highlight=False, markup=False)
+    for sentence in (faults_in_words(comparison.faults), comparison.attribution):
+        if sentence:
+            stdout().print(f"  {sentence}", highlight=False, markup=False)
     for found in comparison.discrepancies[:_SHOWN_DISCREPANCIES]:
         key = ", ".join(f"{name}={value}" for name, value in found.key.items())
-        columns = f" in {', '.join(found.columns)}" if found.columns else ""
+        named = (
+            f"{name} ({found.classes[name].label})" if name in found.classes else name
+            for name in found.columns
+        )
+        columns = f" in {', '.join(named)}" if found.columns else ""
         text = f"  {found.kind.value} {key}{columns} {found.reason}".rstrip()
         stdout().print(text, highlight=False, markup=False)
+        if found.located is not None:
+            stdout().print(f"    {found.located.sentence}", highlight=False, markup=False)

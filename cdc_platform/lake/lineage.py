@@ -94,7 +94,7 @@ def find_rows(lake: Lake, table: Table, wanted: Wanted) -> tuple[StoredRow, ...]
     if not found:
         return ()
     paths = {local_path(file.data.file_path): file.data.file_path for file in files}
-    added = _added_by(table, {paths[row[DATA_FILE]] for row in found})
+    added = added_by(table, {paths[row[DATA_FILE]] for row in found})
     return tuple(_stored(row, paths[row[DATA_FILE]], added) for row in found)
 
 
@@ -181,7 +181,7 @@ def _info(snapshot: Snapshot) -> SnapshotInfo:
     return SnapshotInfo(snapshot.snapshot_id, at, told.operation.value if told else None, batch)
 
 
-def _added_by(table: Table, paths: set[str]) -> dict[str, SnapshotInfo]:
+def added_by(table: Table, paths: set[str]) -> dict[str, SnapshotInfo]:
     """Return who added each data file, from the entries of the current snapshot's manifests."""
     current = table.current_snapshot()
     left, found = set(paths), dict[str, SnapshotInfo]()

@@ -17,6 +17,7 @@ import duckdb
 from cdc_platform.events import GENERATION, OP, POSITION, Position
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.column_differences import column_differences
 from cdc_platform.reconcile.open_points import open_points
 from cdc_platform.reconcile.samples import Sampling, fetch_discrepancies
 from cdc_platform.reconcile.typed import differs_sql
@@ -98,7 +99,8 @@ def compare_raw_base(
     started = time.monotonic()
     connection.execute(_outcomes_sql(events, view, tombstone_floor))
     tally = _tally(connection)
-    discrepancies = fetch_discrepancies(connection, _sampling(events, view), _KINDS)
+    sampling = _sampling(events, view)
+    discrepancies = fetch_discrepancies(connection, sampling, _KINDS)
     total = count(connection, f"SELECT count(*) FROM outcomes WHERE outcome > {Outcome.SUPERSEDED:d}")
     points = open_points(events, unaccepted)
     verdict = combine([tally.verdict, *(verdict for verdict, _ in points)])
@@ -115,6 +117,7 @@ def compare_raw_base(
         notes=_notes(events, view),
         snapshot_id=view.snapshot_id,
         method=METHOD,
+        column_differences=column_differences(connection, sampling, f"o.outcome > {Outcome.AGED:d}"),
         seconds=round(time.monotonic() - started, 3),
     )
 

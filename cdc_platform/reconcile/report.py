@@ -6,16 +6,17 @@ No script and nothing from outside; everything that comes from data is escaped.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.certificate import NOT_COVERED
+from cdc_platform.reconcile.faults import faults_in_words
+from cdc_platform.reconcile.report_lanes import against_source, sample_of, show
 from cdc_platform.reconcile.verdict import (
     RAW_MATCHES_BASE,
     SOURCE_MATCHES_BASE,
@@ -32,7 +33,6 @@ _CLAIMS = {
 }
 _MERGE_OR_HAND = "a merge went wrong, or someone wrote into base"
 _BARS = ("matched", "superseded", "different", "in_flight", "unverified")
-_MARKS = {" ": "·", "\t": "⇥", "\n": "⏎", "\r": "␍", "\u00a0": "⍽"}
 
 
 def report_key(window: str, run_id: str) -> str:
@@ -53,6 +53,7 @@ def write_report(
 
 def render_report(reconciliation: Reconciliation, history: Sequence[Mapping[str, Any]] = ()) -> str:
     """Return the page. ``history`` are earlier runs of the window, newest first."""
+    sources = against_source(reconciliation.comparisons)
     return (
         _environment()
         .get_template("report.html.j2")
@@ -60,7 +61,7 @@ def render_report(reconciliation: Reconciliation, history: Sequence[Mapping[str,
             run=reconciliation,
             headline=headline(reconciliation),
             fault=fault(reconciliation),
-            comparisons=[_shown(comparison) for comparison in reconciliation.comparisons],
+            comparisons=[_shown(comparison, sources) for comparison in reconciliation.comparisons],
             not_covered=NOT_COVERED,
             certificate=json.dumps(reconciliation.certificate, indent=2, sort_keys=True),
             history=[
@@ -128,15 +129,7 @@ def fault(reconciliation: Reconciliation) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    column: str
-    expected: Markup
-    actual: Markup
-    differs: bool
-
-
-def _shown(comparison: Comparison) -> dict[str, Any]:
+def _shown(comparison: Comparison, sources: Mapping[str, Discrepancy]) -> dict[str, Any]:
     tally = asdict(comparison.tally)
     return {
         "it": comparison,
@@ -148,7 +141,8 @@ def _shown(comparison: Comparison) -> dict[str, Any]:
             if tally[name]
         ],
         "rules": _by_rule(comparison),
-        "discrepancies": [{"it": found, "cells": list(_cells(found))} for found in comparison.discrepancies],
+        "discrepancies": [sample_of(found, sources) for found in comparison.discrepancies],
+        "faults": faults_in_words(comparison.faults),
     }
 
 
@@ -157,44 +151,6 @@ def _by_rule(comparison: Comparison) -> dict[str, list[str]]:
     for column, rule in comparison.rules.items():
         rules.setdefault(rule, []).append(column)
     return rules
-
-
-def _cells(found: Discrepancy) -> Iterable[_Cell]:
-    """Yield the columns of both rows side by side, those that differ first."""
-    columns = list(dict.fromkeys([*found.columns, *(found.expected or {}), *(found.actual or {})]))
-    both = found.expected is not None and found.actual is not None
-    for column in columns:
-        yield _Cell(
-            column=column,
-            expected=_value(found.expected, column),
-            actual=_value(found.actual, column),
-            differs=column in found.columns or not both,
-        )
-
-
-def _value(row: Mapping[str, Any] | None, column: str) -> Markup:
-    if row is None:
-        return Markup('<span class="none">no row</span>')
-    return show(row.get(column))
-
-
-def show(value: Any) -> Markup:
-    """Return a value as HTML in which NULL, the empty text and blanks at either end can be told apart."""
-    if value is None:
-        return Markup('<span class="none">NULL</span>')
-    if value == "":
-        return Markup('<span class="none">empty text</span>')
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    body = text.strip(" \t\r\n\u00a0")
-    if not body:
-        return _blanks(text)
-    start = text.index(body)
-    return _blanks(text[:start]) + escape(body) + _blanks(text[start + len(body) :])
-
-
-def _blanks(text: str) -> Markup:
-    marks = "".join(_MARKS.get(character, character) for character in text)
-    return Markup('<span class="blank">{}</span>').format(marks) if text else Markup("")
 
 
 @cache

@@ -96,10 +96,13 @@ _SEGMENTS = {
     **_longs("keys_unverified", "discrepancies", "snapshot_id"),
     **_texts("columns", "excluded", "rules", "rows", "notes"),
     "seconds": DoubleType(),
+    # columns added since are at the end, so that new tables number them as evolved ones do
+    **_texts("column_differences", "attribution", "faults"),
 }
 _DISCREPANCIES = _texts(
     *("comparison", "segment", "kind", "verdict", "reason", "key", "columns"),
     *("first_witness", "second_witness", "expected", "actual"),
+    *("fault", "fault_evidence", "classes"),
 )
 
 RESULT_TABLES = {

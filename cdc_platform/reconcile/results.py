@@ -101,6 +101,7 @@ def _append(lake: Lake, result: ResultTable, rows: Sequence[Mapping[str, Any]]) 
     for attempt in range(_COMMIT_ATTEMPTS):
         table = _table(lake, result)
         try:
+            _evolve(table, result)
             table.append(data)
         except CommitFailedException:
             time.sleep(random.uniform(0, min(_LONGEST_PAUSE_SECONDS, 0.02 * 2**attempt)))
@@ -112,6 +113,17 @@ def _append(lake: Lake, result: ResultTable, rows: Sequence[Mapping[str, Any]]) 
         where=".".join(_identifier(result)),
         mend="run the reconciliation again",
     )
+
+
+def _evolve(table: Table, result: ResultTable) -> None:
+    """Add the columns that this version writes and the table, made by an earlier one, lacks."""
+    there = {field.name for field in table.schema().fields}
+    missing = [field for field in result.schema.fields if field.name not in there]
+    if not missing:
+        return
+    with table.update_schema() as update:
+        for field in missing:
+            update.add_column(field.name, field.field_type)
 
 
 def _trim(table: Table) -> None:
@@ -197,6 +209,9 @@ def _segment(reconciliation: Reconciliation, comparison: Comparison) -> dict[str
         "source_position": comparison.source_position,
         "snapshot_id": comparison.snapshot_id,
         "seconds": comparison.seconds,
+        "column_differences": json.dumps([one.as_json() for one in comparison.column_differences]),
+        "attribution": comparison.attribution,
+        "faults": json.dumps({fault.value: keys for fault, keys in comparison.faults.items()}),
     }
 
 
@@ -215,6 +230,9 @@ def _discrepancies(reconciliation: Reconciliation) -> list[dict[str, Any]]:
             "second_witness": found.witnesses[1],
             "expected": _json(found.expected),
             "actual": _json(found.actual),
+            "fault": found.located.fault.value if found.located else None,
+            "fault_evidence": _json(found.located.as_json()) if found.located else None,
+            "classes": json.dumps({column: one.label for column, one in found.classes.items()}),
         }
         for comparison in reconciliation.comparisons
         for found in comparison.discrepancies

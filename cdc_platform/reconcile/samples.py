@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
 
 import duckdb
 
 from cdc_platform.naming import quoted
+from cdc_platform.reconcile.difference_kinds import ValueClass
 from cdc_platform.reconcile.typed import json_value, json_values
+from cdc_platform.reconcile.value_classes import classify
 from cdc_platform.reconcile.verdict import DISCREPANCY_CAP, Discrepancy, Kind, Verdict
 
 #: Outcome → (kind, verdict, reason).
@@ -59,28 +63,61 @@ def fetch_discrepancies(
             ORDER BY o.outcome, {order}"""
     )
     rows = found.project(
-        ", ".join(_shown(*column) for column in zip(found.columns, found.types, strict=True))
+        ", ".join(shown_sql(*column) for column in zip(found.columns, found.types, strict=True))
     )
-    return tuple(_discrepancy(row, sampling, kinds) for row in rows.to_arrow_table().to_pylist())
+    types = dict(zip(found.columns, map(str, found.types), strict=True))
+    times = frozenset(
+        column for i, column in enumerate(sampling.columns) if _is_temporal(types[f"l{i}"], types[f"r{i}"])
+    )
+    return tuple(_discrepancy(row, sampling, kinds, times) for row in rows.to_arrow_table().to_pylist())
 
 
-def _shown(name: str, type_: object) -> str:
+def shown_sql(name: str, type_: object) -> str:
     """Return the SQL that shows a value: dates and times beyond Python's years only exist as text."""
-    temporal = str(type_).startswith(("TIMESTAMP", "DATE"))
-    return f"CAST({name} AS VARCHAR) AS {name}" if temporal else name
+    return f"CAST({name} AS VARCHAR) AS {name}" if _is_temporal(str(type_)) else name
 
 
-def _discrepancy(row: Mapping[str, Any], sampling: Sampling, kinds: Kinds) -> Discrepancy:
+def _is_temporal(*types: str) -> bool:
+    return all(type_.startswith(("TIMESTAMP", "DATE")) for type_ in types)
+
+
+def _discrepancy(
+    row: Mapping[str, Any], sampling: Sampling, kinds: Kinds, times: frozenset[str]
+) -> Discrepancy:
     kind, verdict, reason = kinds[row["outcome"]]
     both = row["has_left"] and row["has_right"]
     size = range(len(sampling.columns))
+    differing = {sampling.columns[i]: (row[f"l{i}"], row[f"r{i}"]) for i in size if both and row[f"d{i}"]}
     return Discrepancy(
         kind=kind,
         key={column: json_value(row[f"k{i}"]) for i, column in enumerate(sampling.key)},
-        columns=tuple(sampling.columns[i] for i in size if row[f"d{i}"]) if both else (),
+        columns=tuple(differing),
         expected=json_values(sampling.columns, (row[f"l{i}"] for i in size)) if row["has_left"] else None,
         actual=json_values(sampling.columns, (row[f"r{i}"] for i in size)) if row["has_right"] else None,
         witnesses=sampling.witnesses,
         verdict=verdict,
         reason=row["reason"] or reason,
+        classes=_classes(differing, times),
     )
+
+
+def _classes(differing: Mapping[str, tuple[Any, Any]], times: frozenset[str]) -> dict[str, ValueClass]:
+    """Return what kind of difference each column has, where it has a name."""
+    found = {}
+    for column, (left, right) in differing.items():
+        values = (_time(left), _time(right)) if column in times else (left, right)
+        class_ = classify(*values)
+        if class_ is not None:
+            found[column] = class_
+    return found
+
+
+def _time(value: Any) -> Any:
+    """Return a date or time off its text; what Python has no year for stays text."""
+    if not isinstance(value, str):
+        return value
+    with suppress(ValueError):
+        return date.fromisoformat(value)
+    with suppress(ValueError):
+        return datetime.fromisoformat(value)
+    return value

@@ -15,6 +15,7 @@ import duckdb
 
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.column_differences import column_differences
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
 from cdc_platform.reconcile.samples import Sampling, fetch_discrepancies
 from cdc_platform.reconcile.source_rows import load_source_rows
@@ -81,13 +82,13 @@ def compare_source_base(
     judgement = judge_difference(position, observe())
     connection.execute(_outcomes_sql(plan, view))
     _confirm(connection, reader, plan, judgement)
-    tally = _tally(connection, judgement)
+    tally, sampling = _tally(connection, judgement), _sampling(plan, view)
     return Comparison(
         name=SOURCE_MATCHES_BASE,
         verdict=combine([tally.verdict, *(verdict for verdict, _ in open_points)]),
         reason=_reason(tally, judgement, [text for _, text in open_points]),
         tally=tally,
-        discrepancies=fetch_discrepancies(connection, _sampling(plan, view), _kinds(judgement)),
+        discrepancies=fetch_discrepancies(connection, sampling, _kinds(judgement)),
         discrepancies_total=count(connection, "SELECT count(*) FROM source_outcomes WHERE outcome > 0"),
         excluded=plan.excluded,
         columns=tuple(column.column for column in plan.columns),
@@ -99,6 +100,9 @@ def compare_source_base(
         source_position=position,
         snapshot_id=view.snapshot_id,
         method=METHOD,
+        column_differences=column_differences(connection, sampling, f"o.outcome < {_AWAITED}")
+        if tally.different
+        else (),
         seconds=round(time.monotonic() - started, 3),
     )
 

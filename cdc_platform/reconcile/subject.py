@@ -66,6 +66,8 @@ class Subject:
     record: AppliedRecord
     quarantine: Quarantined
     view: BaseView
+    #: The base table at the pinned snapshot; None before the first merge.
+    base: Table | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -104,6 +106,7 @@ def pin(platform: Platform, source: str, table_id: str, window: str) -> Subject:
         record=record,
         quarantine=quarantined(items_in(objects)),
         view=base_view(base, record, table, objects),
+        base=base,
     )
 
 

@@ -6,11 +6,15 @@ and will not go away by itself. Everything else has a name of its own: still in 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from cdc_platform.reconcile.difference_kinds import ColumnDifference, ValueClass
+from cdc_platform.reconcile.faults import Fault, Located
 
 #: How many discrepancies of one comparison are kept with their values; all of them are counted.
 DISCREPANCY_CAP = 100
@@ -70,7 +74,8 @@ class Discrepancy:
 
     ``expected`` is the row of the first witness, ``actual`` that of the second; None where it has no row.
     ``columns`` names those that differ (empty for a missing or unexpected row). ``verdict`` says how sure
-    it is: DIFFERENT, IN_FLIGHT or UNVERIFIED.
+    it is: DIFFERENT, IN_FLIGHT or UNVERIFIED. ``classes`` says of differing columns what kind of difference
+    it is, where it has a name; ``located`` where the fault lies, once three witnesses were asked.
     """
 
     kind: Kind
@@ -81,6 +86,8 @@ class Discrepancy:
     witnesses: tuple[str, str]
     verdict: Verdict = Verdict.DIFFERENT
     reason: str = ""
+    classes: Mapping[str, ValueClass] = field(default_factory=dict)
+    located: Located | None = None
 
     @property
     def in_flight(self) -> bool:
@@ -140,6 +147,16 @@ class Comparison:
     snapshot_id: int | None = None
     method: str = ""
     seconds: float = 0.0
+    #: The columns that differ, over all confirmed differences, with the kinds of difference.
+    column_differences: tuple[ColumnDifference, ...] = ()
+    #: What the keys that differ have in common; empty when nothing stands out.
+    attribution: str = ""
+
+    @property
+    def faults(self) -> dict[Fault, int]:
+        """How many of the kept discrepancies have which fault, the most first."""
+        found = Counter(one.located.fault for one in self.discrepancies if one.located is not None)
+        return dict(found.most_common())
 
 
 @dataclass(frozen=True, slots=True)

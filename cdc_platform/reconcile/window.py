@@ -23,7 +23,7 @@ from cdc_platform.lake.read import open_workspace
 from cdc_platform.raw.manifests import read_accepted
 from cdc_platform.reconcile.append import compare_append
 from cdc_platform.reconcile.awaited import load_awaited_keys
-from cdc_platform.reconcile.base_rows import load_base_rows
+from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
 from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.open_points import open_points
@@ -44,6 +44,8 @@ from cdc_platform.reconcile.verdict import (
     combine,
 )
 from cdc_platform.reconcile.window_events import Events, Standing, WindowEvents, load_window_events
+from cdc_platform.reconcile.window_slices import attribution_of
+from cdc_platform.reconcile.witnesses import locate_all
 
 _T = TypeVar("_T")
 
@@ -76,6 +78,7 @@ def compare_window(platform: Platform, source: str, table_id: str, window: str) 
         comparisons = _compare(subject, workspace)
     finally:
         workspace.close()
+    comparisons = locate_all(subject, comparisons)
     verdict = combine(comparison.verdict for comparison in comparisons)
     proof = certificate(
         run_id=run_id,
@@ -124,12 +127,22 @@ def _compare(subject: Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[Co
             else compare_append(workspace, events, view, unaccepted=here)
         )
     )
-    return (
-        _failed(RAW_MATCHES_BASE, raw, subject) if isinstance(raw, Failed) else raw,
-        _compare_source(subject, workspace, events, here)
-        if subject.key
-        else _unverified(SOURCE_MATCHES_BASE, _KEYLESS, subject),
-    )
+    compared = _failed(RAW_MATCHES_BASE, raw, subject) if isinstance(raw, Failed) else raw
+    if not subject.key:
+        return compared, _unverified(SOURCE_MATCHES_BASE, _KEYLESS, subject)
+    against_source = _compare_source(subject, workspace, events, here)
+    return tuple(_attributed(workspace, one, events, view) for one in (compared, against_source))
+
+
+def _attributed(
+    workspace: duckdb.DuckDBPyConnection, comparison: Comparison, events: WindowEvents, view: BaseView
+) -> Comparison:
+    """Return the comparison with what its differing keys have in common; without it when that fails."""
+    found = guarded(lambda: attribution_of(workspace, comparison, events, view))
+    if isinstance(found, Failed):
+        note = f"what the differing keys have in common could not be found: {found.reason}"
+        return replace(comparison, notes=(*comparison.notes, note))
+    return replace(comparison, attribution=found)
 
 
 def _load(subject: Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[Subject, WindowEvents]:

@@ -93,6 +93,9 @@ class WindowEvents:
     quarantined_files: tuple[str, ...]
     discarded_files: tuple[str, ...]
     unreadable: tuple[tuple[str, str], ...]
+    #: Keys of the files in ``raw_events``, in the order of their numbers, and how many columns each has.
+    files: tuple[str, ...] = ()
+    file_columns: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -149,6 +152,8 @@ def load_window_events(
         quarantined_files=_keys_of(files, Standing.QUARANTINED),
         discarded_files=_keys_of(files, Standing.DISCARDED),
         unreadable=tuple(counts.unreadable),
+        files=tuple(file.accepted.file.key for file, _ in opened),
+        file_columns=tuple(sum(map(_is_source_column, one.schema.names)) for _, one in opened),
     )
 
 

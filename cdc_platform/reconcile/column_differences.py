@@ -1,0 +1,90 @@
+"""In which columns the differing rows differ, and what kinds of difference there are: over all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+
+from cdc_platform.reconcile.difference_kinds import OTHER, ClassShare, ColumnDifference, DifferenceKind, label
+from cdc_platform.reconcile.samples import Sampling
+from cdc_platform.reconcile.value_class_sql import class_sql, is_decided
+from cdc_platform.reconcile.value_classes import classify
+
+#: Pairs SQL has no class for are looked at one by one, up to so many of a column.
+LOOKED_AT = 200
+
+
+def column_differences(
+    connection: duckdb.DuckDBPyConnection, sampling: Sampling, confirmed: str = "true"
+) -> tuple[ColumnDifference, ...]:
+    """Return the columns that differ, those in most rows first.
+
+    ``confirmed`` is the condition on ``o`` (the pairs) that a difference is one.
+    """
+    pairs = (
+        f"FROM ({sampling.pairs}) o {sampling.joins} "
+        f"WHERE {sampling.left_present} AND {sampling.right_present} AND {confirmed}"
+    )
+    tests = ", ".join(f"count(*) FILTER ({differs})" for differs in sampling.differs)
+    row = connection.execute(f"SELECT count(*){', ' + tests if tests else ''} {pairs}").fetchone()
+    assert row is not None
+    found = [
+        ColumnDifference(column, int(keys), int(row[0]), _classes(connection, sampling, i, pairs))
+        for i, (column, keys) in enumerate(zip(sampling.columns, row[1:], strict=True))
+        if keys
+    ]
+    return tuple(sorted(found, key=lambda one: (-one.keys, one.column)))
+
+
+def _classes(
+    connection: duckdb.DuckDBPyConnection, sampling: Sampling, i: int, pairs: str
+) -> tuple[ClassShare, ...]:
+    left, right, differs = sampling.left[i], sampling.right[i], sampling.differs[i]
+    values = f"SELECT {left} AS l, {right} AS r {pairs} AND {differs}"
+    types = connection.sql(f"SELECT l, r FROM ({values}) LIMIT 0").types
+    kinds_of = (str(types[0]), str(types[1]))
+    class_ = class_sql("l", "r", kinds_of)
+    rows = connection.execute(
+        f"""SELECT c.kind, count(*), min(c.n), max(c.n), min(c.size), max(c.size)
+            FROM (SELECT {class_} AS c FROM ({values})) GROUP BY c.kind"""
+    ).fetchall()
+    shares = [
+        ClassShare(label(DifferenceKind[kind], (low, high), (small, large)), int(keys))
+        for kind, keys, low, high, small, large in rows
+        if kind is not None
+    ]
+    left_over = sum(int(keys) for kind, keys, *_ in rows if kind is None)
+    if left_over and is_decided(kinds_of):
+        shares.append(ClassShare(OTHER, left_over))
+    elif left_over:
+        shares += _sampled(connection, f"SELECT l, r FROM ({values}) WHERE ({class_}) IS NULL", left_over)
+    return tuple(sorted(shares, key=lambda one: (-one.keys, one.label)))
+
+
+def _sampled(connection: duckdb.DuckDBPyConnection, values: str, total: int) -> list[ClassShare]:
+    """Return the kinds of what SQL has no class for, from a sample; the numbers are its, scaled up."""
+    found = connection.execute(f"{values} LIMIT {LOOKED_AT}").fetchall()
+    counted = Counter(_kind(left, right) for left, right in found)
+    if len(found) == total:
+        return [ClassShare(name, number) for name, number in counted.items()]
+    return [ClassShare(name, round(total * number / len(found)), True) for name, number in counted.items()]
+
+
+def _kind(left: Any, right: Any) -> str:
+    class_ = classify(left, right)
+    return class_.label if class_ is not None else OTHER
+
+
+def one_column(differences: Sequence[ColumnDifference]) -> str:
+    """Return a sentence when nearly all changed rows differ in one column; empty otherwise."""
+    if not differences or differences[0].keys < 5:
+        return ""
+    first = differences[0]
+    if first.keys < 0.95 * first.changed or (len(differences) > 1 and differences[1].keys > 0.5 * first.keys):
+        return ""
+    share = "all" if first.keys == first.changed else f"{min(99.9, 100 * first.keys / first.changed):.1f} %"
+    kind = f" ({first.headline})" if first.headline else ""
+    return f"{share} of the {first.changed:,} changed rows differ in {first.column}{kind}"

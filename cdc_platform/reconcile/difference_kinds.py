@@ -1,0 +1,154 @@
+"""The classes a difference between two values can be of, with their definitions and their words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+#: Zones lie at most this far apart (−12:00 and +14:00), and at quarters of an hour.
+FARTHEST_SHIFT_MINUTES = 26 * 60
+SHIFT_STEP_MINUTES = 15
+#: More units in the last place than this are another number, not another arithmetic.
+MOST_ULPS = 1024
+
+TRUE_WORDS = frozenset({"t", "true", "y", "yes", "on", "1"})
+FALSE_WORDS = frozenset({"f", "false", "n", "no", "off", "0"})
+#: Name → microseconds, finest first.
+PRECISIONS = {"milliseconds": 1_000, "seconds": 10**6, "minutes": 60 * 10**6, "days": 86_400 * 10**6}
+
+
+class DifferenceKind(StrEnum):
+    """The classes, in the order they are looked for. The two values are unequal; n is the parameter.
+
+    ``NULL_FOR_EMPTY``: one is NULL, the other the empty text or no bytes.
+    ``NULLED``: the second is NULL, the first is not. ``FILLED``: the other way round.
+    ``CASE``: texts whose lower-case forms are equal.
+    ``NORMALISATION``: texts whose NFC forms are equal.
+    ``PADDING``: texts equal without trailing spaces, bytes equal without trailing zero bytes.
+    ``BOOLEAN_SPELLING``: both mean true, or both false (true, t, yes, y, on, 1 …, whatever the case).
+    ``NUMBER_SPELLING``: a number or its text, equal as numbers.
+    ``JSON_ORDER``: objects or arrays as text, equal once parsed, keys sorted, numbers as decimals.
+    ``MOJIBAKE``: the UTF-8 bytes of one, read as Latin-1 or Windows-1252, are the other.
+    ``TRUNCATED``: the shorter is not empty and begins the longer, but for replacement characters (U+FFFD)
+    where a character was cut apart; n characters (bytes for binary) are left.
+    ``ULP``: doubles n units in the last place apart, 1 ≤ n ≤ 1024. ``SINGLE_PRECISION``: one is the other
+    rounded to 32 bits.
+    ``ROUNDED``: the one with fewer decimals, n, is at most half a unit of its last one away from the other.
+    ``CUT_DECIMALS``: it is the other cut to n decimals toward zero, and further away.
+    ``SHIFTED``: times n minutes apart (second minus first), a multiple of 15, at most 26 hours; dates a day.
+    ``REDUCED_PRECISION``: one time is a multiple of milliseconds, seconds, minutes or days (n is that in
+    microseconds, the finest that fits) and less than that away from the other.
+    """
+
+    NULL_FOR_EMPTY = "NULL for empty"
+    NULLED = "NULL instead of a value"
+    FILLED = "a value instead of NULL"
+    CASE = "case only"
+    NORMALISATION = "Unicode normalisation only"
+    PADDING = "trailing padding only"
+    BOOLEAN_SPELLING = "spelling of a boolean"
+    NUMBER_SPELLING = "spelling of a number"
+    JSON_ORDER = "order or spacing of JSON"
+    MOJIBAKE = "mojibake (UTF-8 read as Latin-1)"
+    TRUNCATED = "truncated"
+    ULP = "last digits of a float"
+    SINGLE_PRECISION = "single precision"
+    ROUNDED = "rounded"
+    CUT_DECIMALS = "decimals cut"
+    SHIFTED = "shifted"
+    REDUCED_PRECISION = "reduced precision"
+
+
+#: Kinds that say a value was changed on its way, not that another value was written.
+DISTORTIONS = frozenset(DifferenceKind) - {DifferenceKind.NULLED, DifferenceKind.FILLED}
+
+
+@dataclass(frozen=True, slots=True)
+class ValueClass:
+    """The class of one difference; ``n`` is its parameter, ``size`` the bytes left of a cut text."""
+
+    kind: DifferenceKind
+    n: int | None = None
+    size: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The class in words."""
+        return label(self.kind, (self.n, self.n), (self.size, self.size))
+
+
+def label(
+    kind: DifferenceKind,
+    n: tuple[int | None, int | None] = (None, None),
+    size: tuple[int | None, int | None] = (None, None),
+) -> str:
+    """Return a class in words, over the range of parameters it was found with.
+
+    >>> label(DifferenceKind.TRUNCATED, (4000, 4000), (4000, 4123))
+    'truncated at 4,000 characters'
+    >>> label(DifferenceKind.SHIFTED, (60, 120))
+    'shifted by +60 to +120 minutes'
+    """
+    low, high = n
+    if low is None or high is None:
+        return kind.value
+    one = low == high
+    match kind:
+        case DifferenceKind.TRUNCATED if not one and size[0] is not None and size[1] is not None:
+            # a cut at a number of bytes leaves up to three out that are part of a character
+            if size[1] - size[0] <= 3:
+                return f"truncated at {size[1]:,} bytes"
+            return f"truncated at {low:,} to {high:,} characters"
+        case DifferenceKind.TRUNCATED:
+            return f"truncated at {high:,} {'characters' if size[1] is not None else 'bytes'}"
+        case DifferenceKind.SHIFTED:
+            return f"shifted by {low:+,} minutes" if one else f"shifted by {low:+,} to {high:+,} minutes"
+        case DifferenceKind.ULP:
+            return f"float, {high:,} ULP{'s' if high != 1 else ''} apart{'' if one else ' at most'}"
+        case DifferenceKind.ROUNDED:
+            return f"rounded to {high} decimals"
+        case DifferenceKind.CUT_DECIMALS:
+            return f"cut to {high} decimals"
+        case DifferenceKind.REDUCED_PRECISION:
+            return f"precision reduced to {_unit(high)}"
+    return kind.value
+
+
+#: What has none of the classes.
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassShare:
+    """How many of a column's differences are of one kind. ``sampled``: found in a sample, not counted."""
+
+    label: str
+    keys: int
+    sampled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDifference:
+    """A column that differs in ``keys`` of the ``changed`` rows both sides have."""
+
+    column: str
+    keys: int
+    changed: int
+    classes: tuple[ClassShare, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """The kind most of the differences are of; empty when they have none."""
+        known = [one for one in self.classes if one.label != OTHER]
+        if not known or 2 * known[0].keys < sum(one.keys for one in self.classes):
+            return ""
+        return known[0].label
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return asdict(self)
+
+
+def _unit(microseconds: int) -> str:
+    return next((name for name, size in PRECISIONS.items() if size == microseconds), f"{microseconds} µs")

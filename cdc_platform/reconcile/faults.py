@@ -1,0 +1,169 @@
+"""Where the fault of a difference lies: the terms, what each means, what to do next, and the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+
+class Fault(StrEnum):
+    """Which step between the source and base made a row wrong, as three witnesses tell.
+
+    ``CAPTURE_LOST``: the source's newest state of the row is in no raw event. ``CAPTURE_ALTERED``: it is,
+    with a value changed on the way in a way that has a name (cut, shifted, rounded …).
+    ``DELETE_NOT_CAPTURED``: the source has no such row and no raw event deletes it.
+    ``MERGE_LOST``: a merge took the row's newest event in and base lacks the row. ``MISORDERED``: base holds
+    an older image under the newest position, or a mix of several events. ``STALE``: base holds an older
+    image. ``DELETE_NOT_APPLIED``: the newest event deletes the row and base has it. ``DUPLICATE``: base
+    has more than one row of the key. ``WRITTEN_OUT_OF_BAND``: base has a value that no raw event ever
+    carried, or a writer that is no merge took the row away or brought it back. ``QUARANTINED``: the event
+    waits in quarantine. ``DISCARDED``: a person gave it up there. ``UNKNOWN``: the reason says why.
+    """
+
+    CAPTURE_LOST = "capture lost"
+    CAPTURE_ALTERED = "altered by capture"
+    DELETE_NOT_CAPTURED = "delete not captured"
+    MERGE_LOST = "merge lost"
+    MISORDERED = "misordered"
+    STALE = "stale"
+    DELETE_NOT_APPLIED = "delete not applied"
+    DUPLICATE = "duplicate"
+    WRITTEN_OUT_OF_BAND = "written out of band"
+    QUARANTINED = "quarantined"
+    DISCARDED = "discarded"
+    UNKNOWN = "unknown"
+
+
+#: What a person does next.
+MENDS = {
+    Fault.CAPTURE_LOST: "look at the task's log for that time, then reload the table",
+    Fault.CAPTURE_ALTERED: "mend the task's settings or the column's type, then reload the table",
+    Fault.DELETE_NOT_CAPTURED: "look at the task's log and whether the source truncates the table, then "
+    "reload it",
+    Fault.MERGE_LOST: "roll the table back to before it (cdc rollback) and merge again",
+    Fault.MISORDERED: "roll the table back to before it (cdc rollback) and merge again",
+    Fault.STALE: "roll the table back to before it (cdc rollback) and merge again",
+    Fault.DELETE_NOT_APPLIED: "roll the table back to before it (cdc rollback) and merge again",
+    Fault.DUPLICATE: "find the writer of the second row, then roll the table back (cdc rollback) and merge "
+    "again",
+    Fault.WRITTEN_OUT_OF_BAND: "find who writes into the table, take the right away, then roll it back "
+    "(cdc rollback) and merge again",
+    Fault.QUARANTINED: "mend the file or row and release it: cdc quarantine release",
+    Fault.DISCARDED: "write the row at the source again, or reload the table",
+    Fault.UNKNOWN: "look at the row's events: cdc inspect --history",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RawImage:
+    """A raw event of a row, values as JSON has them. ``file`` is the key of its raw file, ``row`` from 0.
+
+    ``standing`` says where the event is on its way to base (applied, pending, quarantined, discarded, or
+    superseded by a full load). ``equals_base``: its image is the row base holds; None for a delete.
+    """
+
+    file: str
+    row: int
+    op: str
+    #: Whether it takes the row's key away: a delete, or an update that gave the row another key.
+    deletes: bool
+    generation: int
+    sequence: int
+    standing: str
+    committed_at: str | None = None
+    source_position: str | None = None
+    equals_base: bool | None = None
+    values: Mapping[str, Any] | None = None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The event's position, to compare."""
+        return self.generation, self.sequence
+
+    @property
+    def where(self) -> str:
+        """Return file and row for a person."""
+        return f"{self.file} row {self.row}"
+
+
+@dataclass(frozen=True, slots=True)
+class BaseImage:
+    """Where a row of base lies and who wrote its data file. ``batch_id`` is None for a writer of no merge."""
+
+    data_file: str
+    data_row: int
+    generation: int
+    sequence: int
+    snapshot_id: int | None = None
+    batch_id: str | None = None
+    is_maintenance: bool = False
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The stored position, to compare."""
+        return self.generation, self.sequence
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether neither a merge nor maintenance of this platform wrote the row's data file."""
+        return self.snapshot_id is not None and self.batch_id is None and not self.is_maintenance
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where the fault of one key lies, why, and on what evidence."""
+
+    fault: Fault
+    reason: str
+    #: The event that tells it; None where there is none.
+    event: RawImage | None = None
+    base: BaseImage | None = None
+    #: The row's newest events, newest first.
+    events: tuple[RawImage, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """What happened and what to do, for a person."""
+        return f"{self.fault.value.capitalize()}: {self.reason}; {MENDS[self.fault]}"
+
+    def seen_with(self, events: tuple[RawImage, ...]) -> Located:
+        """Return it with the row's newest events."""
+        return replace(self, events=events)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the evidence as JSON can hold it; numbers beyond 2⁵³ are text."""
+        found: dict[str, Any] = {"reason": self.reason, "mend": MENDS[self.fault]}
+        if self.event is not None:
+            found["raw"] = {
+                "file": self.event.file,
+                "row": self.event.row,
+                "op": self.event.op,
+                "position": f"{self.event.generation}:{self.event.sequence}",
+                "committed_at": self.event.committed_at,
+                "source_position": self.event.source_position,
+                "standing": self.event.standing,
+            }
+        if self.base is not None:
+            found["base"] = {
+                "data_file": self.base.data_file,
+                "data_row": self.base.data_row,
+                "position": f"{self.base.generation}:{self.base.sequence}",
+                "snapshot_id": None if self.base.snapshot_id is None else str(self.base.snapshot_id),
+                "batch_id": self.base.batch_id,
+            }
+        return found
+
+
+def faults_in_words(faults: Mapping[Fault, int]) -> str:
+    """Return where the faults lie as one sentence; empty for none.
+
+    >>> faults_in_words({Fault.CAPTURE_LOST: 2, Fault.STALE: 1})
+    'Of 3 differences looked into: 2 capture lost, 1 stale'
+    """
+    if not faults:
+        return ""
+    total = sum(faults.values())
+    parts = ", ".join(f"{keys:,} {fault.value}" for fault, keys in faults.items())
+    return f"Of {total:,} difference{'s' if total != 1 else ''} looked into: {parts}"

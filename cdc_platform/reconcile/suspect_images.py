@@ -1,0 +1,110 @@
+"""The events of each suspect in order, held against its base row."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+
+from cdc_platform.events import COMMITTED_AT, OP, ROW, SOURCE_POSITION
+from cdc_platform.naming import quoted, sql_text
+from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.faults import RawImage
+from cdc_platform.reconcile.samples import shown_sql
+from cdc_platform.reconcile.suspect_events import Reading
+from cdc_platform.reconcile.suspects import same_key
+from cdc_platform.reconcile.typed import differs_sql, json_value, json_values
+
+#: So many of a row's newest events are shown.
+SHOWN_EVENTS = 4
+
+_NEWEST_FIRST = "ORDER BY h.generation DESC, h.position DESC, h.equals_base DESC NULLS LAST, r.file"
+
+
+def images_of(
+    connection: duckdb.DuckDBPyConnection, view: BaseView, key: tuple[str, ...], reading: Reading
+) -> dict[int, list[RawImage]]:
+    """Return of each key the newest events, and the newest of each standing and of those equal to base."""
+    connection.execute(_histories_sql(view, key))
+    columns = view.columns.names
+    found = connection.sql(
+        f"""SELECT h.key_id AS h_key, h.generation AS h_generation, h.position AS h_position,
+                   h.deletes AS h_deletes, h.equals_base AS h_equal, r.standing AS h_standing,
+                   r.file AS h_file, r.{ROW} AS h_row, r.{OP} AS h_op, r.{COMMITTED_AT} AS h_committed,
+                   r.{SOURCE_POSITION} AS h_source,
+                   {", ".join(f"r.{quoted(name)} AS v{i}" for i, name in enumerate(columns))}
+            FROM histories h JOIN raw_events r ON r.rowid = h.event
+            QUALIFY row_number() OVER (PARTITION BY h.key_id {_NEWEST_FIRST}) <= {SHOWN_EVENTS}
+                OR row_number() OVER (PARTITION BY h.key_id, r.standing {_NEWEST_FIRST}) = 1
+                OR (h.equals_base AND row_number() OVER (
+                        PARTITION BY h.key_id, r.standing, h.equals_base {_NEWEST_FIRST}) = 1)"""
+    )
+    shown = ", ".join(shown_sql(*column) for column in zip(found.columns, found.types, strict=True))
+    images: dict[int, list[RawImage]] = defaultdict(list)
+    for row in found.project(shown).to_arrow_table().to_pylist():
+        images[int(row["h_key"])].append(_image(row, columns, reading))
+    for events in images.values():
+        events.sort(key=lambda one: (one.place, bool(one.equals_base)), reverse=True)
+    return images
+
+
+def never_carried(
+    connection: duckdb.DuckDBPyConnection, view: BaseView, key: tuple[str, ...]
+) -> dict[int, tuple[str, ...]]:
+    """Return the columns of each base row whose value no event of its key has."""
+    columns = [name for name in view.columns.names if name not in key]
+    if not columns:
+        return {}
+    tests = ", ".join(
+        f"CASE WHEN NOT coalesce(bool_or(r.{quoted(c)} IS NOT DISTINCT FROM b.{quoted(c)}), false) "
+        f"THEN {sql_text(c)} END"
+        for c in columns
+    )
+    rows = connection.execute(
+        f"""SELECT h.key_id, list_filter([{tests}], lambda x : x IS NOT NULL)
+            FROM histories h JOIN raw_events r ON r.rowid = h.event JOIN base_rows b ON b.key_id = h.key_id
+            WHERE NOT h.deletes GROUP BY h.key_id"""
+    ).fetchall()
+    return {int(key_id): tuple(names) for key_id, names in rows}
+
+
+def _histories_sql(view: BaseView, key: Sequence[str]) -> str:
+    """Return the SQL that makes ``histories``: one row per suspect and event that has an effect on it."""
+    columns = [f"r.{quoted(name)}" for name in view.columns.names]
+    tests = [differs_sql(one, f"b.{one.removeprefix('r.')}") for one in columns]
+    if view.partial_images:
+        # an update that leaves a column out says nothing of it
+        tests = [
+            f"((r.{OP} IN ('I', 'L') OR {one} IS NOT NULL) AND {test})"
+            for one, test in zip(columns, tests, strict=True)
+        ]
+    differs = " OR ".join(tests) or "false"
+    return f"""CREATE OR REPLACE TEMP TABLE histories AS
+        SELECT k.key_id, e.event, e.generation, e.position, e.deletes,
+               CASE WHEN NOT e.deletes AND b.key_id IS NOT NULL THEN NOT ({differs}) END AS equals_base
+        FROM effects e
+        JOIN suspects k ON {same_key(key, "e", "k")}
+        JOIN raw_events r ON r.rowid = e.event
+        LEFT JOIN (SELECT * FROM base_rows
+                   QUALIFY row_number() OVER (PARTITION BY key_id ORDER BY rowid) = 1) b
+               ON b.key_id = k.key_id"""
+
+
+def _image(row: Mapping[str, Any], columns: Sequence[str], reading: Reading) -> RawImage:
+    return RawImage(
+        file=reading.files[row["h_file"]].accepted.file.key,
+        row=int(row["h_row"]),
+        op=str(row["h_op"]),
+        deletes=bool(row["h_deletes"]),
+        generation=int(row["h_generation"]),
+        sequence=int(row["h_position"]),
+        standing=str(row["h_standing"]),
+        committed_at=json_value(row["h_committed"]),
+        source_position=row["h_source"],
+        equals_base=row["h_equal"],
+        values=None
+        if row["h_deletes"]
+        else json_values(columns, (row[f"v{i}"] for i in range(len(columns)))),
+    )

@@ -1,0 +1,128 @@
+"""The value classes as SQL, for all differing pairs of a column at once.
+
+What SQL cannot decide by the very definitions of :mod:`cdc_platform.reconcile.value_classes` (JSON, mojibake,
+bits of doubles) it leaves NULL; a bounded sample of those is classified one by one.
+"""
+
+from __future__ import annotations
+
+from cdc_platform.reconcile.difference_kinds import (
+    FALSE_WORDS,
+    FARTHEST_SHIFT_MINUTES,
+    PRECISIONS,
+    SHIFT_STEP_MINUTES,
+    TRUE_WORDS,
+    DifferenceKind,
+)
+
+_NUMBER = "'[+-]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)'"
+#: Texts of numbers up to this length are exact as doubles.
+_EXACT_DIGITS = 15
+
+
+def class_sql(left: str, right: str, types: tuple[str, str]) -> str:
+    """Return SQL for the class of two unequal values: a struct of kind, n and size, or NULL.
+
+    ``types`` are their DuckDB types.
+    """
+    kinds = {_family(one) for one in types}
+    own = ""
+    if kinds == {"text"}:
+        own = _text_sql(left, right)
+    elif kinds == {"decimal"}:
+        own = _decimal_sql(left, right)
+    elif kinds == {"time"}:
+        own = _time_sql(left, right)
+    elif kinds == {"date"}:
+        days = f"datediff('day', {left}, {right})"
+        own = f"WHEN abs({days}) = 1 THEN {_struct(DifferenceKind.SHIFTED, f'{days} * 1440')}"
+    empty = ""
+    if kinds & {"text"}:
+        texts = [one for one, type_ in zip((left, right), types, strict=True) if _family(type_) == "text"]
+        is_empty = " OR ".join(f"{one} = ''" for one in texts)
+        some_null = f"({left} IS NULL OR {right} IS NULL)"
+        empty = f"WHEN {some_null} AND ({is_empty}) THEN {_struct(DifferenceKind.NULL_FOR_EMPTY)}"
+    return (
+        f"CASE {empty} WHEN {right} IS NULL THEN {_struct(DifferenceKind.NULLED)} "
+        f"WHEN {left} IS NULL THEN {_struct(DifferenceKind.FILLED)} {own} END"
+    )
+
+
+def is_decided(types: tuple[str, str]) -> bool:
+    """Return whether SQL knows every class two types can have."""
+    return {_family(one) for one in types} in ({"time"}, {"date"}, {"decimal"})
+
+
+def _family(type_: str) -> str:
+    if type_ == "VARCHAR":
+        return "text"
+    if type_.startswith("DECIMAL"):
+        return "decimal"
+    if type_.startswith("TIMESTAMP"):
+        return "time"
+    return "date" if type_ == "DATE" else "other"
+
+
+def _struct(kind: DifferenceKind, n: str = "NULL", size: str = "NULL") -> str:
+    return f"{{'kind': '{kind.name}', 'n': ({n})::BIGINT, 'size': ({size})::BIGINT}}"
+
+
+def _text_sql(left: str, right: str) -> str:
+    shorter = f"CASE WHEN length({left}) <= length({right}) THEN {left} ELSE {right} END"
+    longer = f"CASE WHEN length({left}) <= length({right}) THEN {right} ELSE {left} END"
+    whole = f"rtrim({shorter}, chr(65533))"
+    is_number = " AND ".join(
+        f"length({one}) <= {_EXACT_DIGITS} AND regexp_full_match({one}, {_NUMBER})" for one in (left, right)
+    )
+    equal_numbers = f"TRY_CAST({left} AS DOUBLE) = TRY_CAST({right} AS DOUBLE)"
+    cut = f"{whole} <> '' AND length({shorter}) - length({whole}) <= 3 AND starts_with({longer}, {whole})"
+    same = " OR ".join(
+        f"(lower(trim({left})) IN ({words}) AND lower(trim({right})) IN ({words}))"
+        for words in (", ".join(f"'{word}'" for word in sorted(one)) for one in (TRUE_WORDS, FALSE_WORDS))
+    )
+    bytes_left = f"strlen({whole})"
+    return f"""WHEN lower({left}) = lower({right}) THEN {_struct(DifferenceKind.CASE)}
+        WHEN nfc_normalize({left}) = nfc_normalize({right}) THEN {_struct(DifferenceKind.NORMALISATION)}
+        WHEN rtrim({left}, ' ') = rtrim({right}, ' ') THEN {_struct(DifferenceKind.PADDING)}
+        WHEN {same} THEN {_struct(DifferenceKind.BOOLEAN_SPELLING)}
+        WHEN {is_number} AND {equal_numbers} THEN {_struct(DifferenceKind.NUMBER_SPELLING)}
+        WHEN left(ltrim({left}), 1) NOT IN ('{{', '[') AND NOT ({is_number}) AND {cut}
+            THEN {_struct(DifferenceKind.TRUNCATED, f"length({whole})", bytes_left)}"""
+
+
+def _decimal_sql(left: str, right: str) -> str:
+    """Decimals of both sides are compared by value; the one with fewer decimals is the distorted one."""
+    places = [_places(one) for one in (left, right)]
+    fewer = f"({places[0]} < {places[1]})"
+    shorter = f"CASE WHEN {fewer} THEN {left} ELSE {right} END"
+    longer = f"CASE WHEN {fewer} THEN {right} ELSE {left} END"
+    n = f"least({places[0]}, {places[1]})"
+    unit = f"(10::DOUBLE ** -{n})"
+    apart = f"abs(TRY({left} - {right}))::DOUBLE"
+    # a unit that is no power of two is not exact as a double
+    rounded = f"{apart} * 2 <= {unit} * (1 + 1e-9)"
+    toward_zero = f"({shorter} = 0 OR sign({shorter}) = sign({longer})) AND abs({shorter}) < abs({longer})"
+    return f"""WHEN {places[0]} <> {places[1]} AND {rounded} THEN {_struct(DifferenceKind.ROUNDED, n)}
+        WHEN {places[0]} <> {places[1]} AND {toward_zero} AND {apart} < {unit}
+            THEN {_struct(DifferenceKind.CUT_DECIMALS, n)}"""
+
+
+def _places(value: str) -> str:
+    text = f"{value}::VARCHAR"
+    return f"CASE WHEN contains({text}, '.') THEN length(rtrim(split_part({text}, '.', 2), '0')) ELSE 0 END"
+
+
+def _time_sql(left: str, right: str) -> str:
+    one, other = (f"epoch_us({value}::TIMESTAMPTZ)" for value in (left, right))
+    apart = f"({other} - {one})"
+    step = SHIFT_STEP_MINUTES * 60 * 10**6
+    shift = f"{apart} <> 0 AND {apart} % {step} = 0 AND abs({apart}) <= {FARTHEST_SHIFT_MINUTES * 60 * 10**6}"
+    reduced = [
+        f"WHEN ({one} % {unit} = 0) <> ({other} % {unit} = 0) AND abs({apart}) < {unit} "
+        f"THEN {_struct(DifferenceKind.REDUCED_PRECISION, str(unit))}"
+        for unit in PRECISIONS.values()
+    ]
+    shifted = _struct(DifferenceKind.SHIFTED, f"{apart} // {60 * 10**6}")
+    # infinite times have no distance
+    finite = f"isfinite({left}) AND isfinite({right})"
+    return " ".join([f"WHEN NOT ({finite}) THEN NULL WHEN {shift} THEN {shifted}", *reduced])

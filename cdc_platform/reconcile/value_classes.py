@@ -1,0 +1,229 @@
+"""What kind of difference lies between two values: cut, shifted, rounded, padded, spelled otherwise …
+
+:func:`classify` says it of one pair of typed values; each class has an exact definition, in
+:class:`DifferenceKind`. A class is a hint at the cause and never makes two values equal. The same
+definitions as SQL, for columns of millions, are in :mod:`cdc_platform.reconcile.value_class_sql`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import unicodedata
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from cdc_platform.reconcile.difference_kinds import (
+    FALSE_WORDS,
+    FARTHEST_SHIFT_MINUTES,
+    MOST_ULPS,
+    PRECISIONS,
+    SHIFT_STEP_MINUTES,
+    TRUE_WORDS,
+    DifferenceKind,
+    ValueClass,
+    label,
+)
+
+__all__ = ["DifferenceKind", "ValueClass", "classify", "label"]
+
+
+def classify(first: Any, second: Any) -> ValueClass | None:
+    """Return the class of the difference of two unequal values; None when it has none.
+
+    Values are Python's own for their types: text, bytes, bool, int, float, Decimal, datetime, date.
+
+    >>> classify("naïve", "na").label, classify(Decimal("2.345"), Decimal("2.35")).label
+    ('truncated at 2 characters', 'rounded to 2 decimals')
+    """
+    if first is None or second is None:
+        return _of_null(first, second)
+    for rule in _RULES:
+        found = rule(first, second)
+        if found is not None:
+            return found
+    return None
+
+
+def _of_null(first: Any, second: Any) -> ValueClass | None:
+    if first is None and second is None:
+        return None
+    if (first if second is None else second) in ("", b""):
+        return ValueClass(DifferenceKind.NULL_FOR_EMPTY)
+    return ValueClass(DifferenceKind.NULLED if second is None else DifferenceKind.FILLED)
+
+
+def _spelling(first: Any, second: Any) -> ValueClass | None:
+    """Booleans and numbers, each as itself or as text."""
+    meanings = {_meaning(first), _meaning(second)}
+    kinds = {type(first), type(second)}
+    if meanings in ({True}, {False}) and kinds & {str, bool}:
+        return ValueClass(DifferenceKind.BOOLEAN_SPELLING)
+    if str not in kinds and float not in kinds:
+        return None
+    numbers = _number(first), _number(second)
+    if kinds != {float} and numbers[0] is not None and numbers[0] == numbers[1]:
+        return ValueClass(DifferenceKind.NUMBER_SPELLING)
+    return None
+
+
+def _text(first: Any, second: Any) -> ValueClass | None:
+    if not (isinstance(first, str) and isinstance(second, str)):
+        return None
+    if first.lower() == second.lower():
+        return ValueClass(DifferenceKind.CASE)
+    if unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", second):
+        return ValueClass(DifferenceKind.NORMALISATION)
+    if first.rstrip(" ") == second.rstrip(" "):
+        return ValueClass(DifferenceKind.PADDING)
+    return None
+
+
+def _encoded_text(first: Any, second: Any) -> ValueClass | None:
+    if not (isinstance(first, str) and isinstance(second, str)):
+        return None
+    if _json(first) is not None and _json(first) == _json(second):
+        return ValueClass(DifferenceKind.JSON_ORDER)
+    if _misread(first, second) or _misread(second, first):
+        return ValueClass(DifferenceKind.MOJIBAKE)
+    shorter, longer = sorted((first, second), key=len)
+    whole = shorter.rstrip("\ufffd")
+    if whole and len(shorter) - len(whole) <= 3 and len(whole) < len(longer) and longer.startswith(whole):
+        size = len(whole.encode("utf-8", "surrogatepass"))
+        return ValueClass(DifferenceKind.TRUNCATED, len(whole), size)
+    return None
+
+
+def _bytes(first: Any, second: Any) -> ValueClass | None:
+    if not (isinstance(first, bytes) and isinstance(second, bytes)):
+        return None
+    if first.rstrip(b"\0") == second.rstrip(b"\0"):
+        return ValueClass(DifferenceKind.PADDING)
+    shorter, longer = sorted((first, second), key=len)
+    if shorter and len(shorter) < len(longer) and longer.startswith(shorter):
+        return ValueClass(DifferenceKind.TRUNCATED, len(shorter))
+    return None
+
+
+def _floats(first: Any, second: Any) -> ValueClass | None:
+    if not (isinstance(first, float) and isinstance(second, float)):
+        return None
+    if not (math.isfinite(first) and math.isfinite(second)):
+        return None
+    apart = abs(_ordinal(first) - _ordinal(second))
+    if 1 <= apart <= MOST_ULPS:
+        return ValueClass(DifferenceKind.ULP, apart)
+    if _single(first) == second or _single(second) == first:
+        return ValueClass(DifferenceKind.SINGLE_PRECISION)
+    return None
+
+
+def _numbers(first: Any, second: Any) -> ValueClass | None:
+    if isinstance(first, str | bool) or isinstance(second, str | bool):
+        return None
+    one, other = _number(first), _number(second)
+    if one is None or other is None:
+        return None
+    shorter, longer = sorted((one, other), key=decimals)
+    places = decimals(shorter)
+    if places == decimals(longer):
+        return None
+    unit, apart = Decimal(1).scaleb(-places), abs(one - other)
+    if apart * 2 <= unit:
+        return ValueClass(DifferenceKind.ROUNDED, places)
+    toward_zero = shorter == 0 or (shorter > 0) == (longer > 0)
+    if toward_zero and apart < unit and abs(shorter) < abs(longer):
+        return ValueClass(DifferenceKind.CUT_DECIMALS, places)
+    return None
+
+
+def _times(first: Any, second: Any) -> ValueClass | None:
+    if not (isinstance(first, date) and isinstance(second, date)):
+        return None
+    if not isinstance(first, datetime) and not isinstance(second, datetime):
+        days = (second - first).days
+        return ValueClass(DifferenceKind.SHIFTED, days * 1440) if abs(days) == 1 else None
+    one, other = _microseconds(first), _microseconds(second)
+    minutes, rest = divmod(other - one, 60 * 10**6)
+    if minutes and not rest and not minutes % SHIFT_STEP_MINUTES and abs(minutes) <= FARTHEST_SHIFT_MINUTES:
+        return ValueClass(DifferenceKind.SHIFTED, minutes)
+    for unit in PRECISIONS.values():
+        is_multiple = (one % unit == 0) != (other % unit == 0)
+        if is_multiple and 0 < abs(one - other) < unit:
+            return ValueClass(DifferenceKind.REDUCED_PRECISION, unit)
+    return None
+
+
+_RULES: tuple[Callable[[Any, Any], ValueClass | None], ...] = (
+    *(_text, _spelling, _encoded_text),
+    *(_bytes, _floats, _numbers, _times),
+)
+
+
+def decimals(number: Decimal) -> int:
+    """Return how many decimals a finite number has without trailing zeros.
+
+    >>> decimals(Decimal("1.50")), decimals(Decimal("2E3"))
+    (1, 0)
+    """
+    exponent = number.normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+def _meaning(value: Any) -> bool | None:
+    text = str(value).strip().lower() if isinstance(value, str | bool | int) else None
+    return True if text in TRUE_WORDS else False if text in FALSE_WORDS else None
+
+
+def _number(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return None
+    try:
+        number = Decimal(repr(value) if isinstance(value, float) else value)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _json(text: str) -> Any:
+    """Return a JSON object or array in a form that knows no order of keys; None for anything else."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        return json.loads(
+            text,
+            parse_float=Decimal,
+            parse_int=Decimal,
+            object_pairs_hook=lambda pairs: ("{", sorted(pairs, key=repr)),
+        )
+    except (ValueError, RecursionError):
+        return None
+
+
+def _misread(right: str, wrong: str) -> bool:
+    encoded = right.encode("utf-8", "surrogatepass")
+    return any(encoded.decode(charset, "replace") == wrong for charset in ("latin-1", "cp1252"))
+
+
+def _ordinal(number: float) -> int:
+    """Return a number's place among all doubles; both zeros are at 0."""
+    (bits,) = struct.unpack("<q", struct.pack("<d", number))
+    return int(bits) if bits >= 0 else -(int(bits) & (2**63 - 1))
+
+
+def _single(number: float) -> float:
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", number))[0])
+    except OverflowError:
+        return math.inf
+
+
+def _microseconds(moment: date) -> int:
+    """Return microseconds since 1970; a time without a zone is taken as UTC."""
+    if not isinstance(moment, datetime):
+        moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

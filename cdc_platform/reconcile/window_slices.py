@@ -1,0 +1,65 @@
+"""What the differing keys of a window have in common: file, hour, operation, schema, values of the row."""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+
+from cdc_platform.events import COMMITTED_AT, OP
+from cdc_platform.naming import quoted, sql_text
+from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.column_differences import one_column
+from cdc_platform.reconcile.slices import attribute, few_valued
+from cdc_platform.reconcile.verdict import RAW_MATCHES_BASE, Comparison
+from cdc_platform.reconcile.window_events import WindowEvents
+
+_FILE, _OP, _HOUR, _SCHEMA = "file", "op", "hour of commit", "columns in the file"
+
+#: Differences that a later file can still explain are no differences.
+_OUTCOMES = {
+    True: "SELECT key_id, event, outcome > 2 AS differs FROM outcomes WHERE NOT pending",
+    False: """SELECT s.key_id, e.event, s.outcome > 0 AS differs FROM source_outcomes s
+        LEFT JOIN (SELECT key_id, min(event) AS event FROM last_effects GROUP BY key_id) e
+               ON e.key_id = s.key_id
+        WHERE NOT s.awaited AND NOT s.moved""",
+}
+
+
+def attribution_of(
+    connection: duckdb.DuckDBPyConnection, comparison: Comparison, events: WindowEvents, view: BaseView
+) -> str:
+    """Return what stands out about the keys that differ, as a sentence; empty when nothing does."""
+    if not comparison.tally.different:
+        return ""
+    rows = _OUTCOMES[comparison.name == RAW_MATCHES_BASE]
+    values = {
+        name: f"coalesce(b.{quoted(name)}, r.{quoted(name)})"
+        for name in view.columns.names
+        if name in events.columns.names and name not in events.key and _is_plain(view.columns.field(name))
+    }
+    joined = f"""({rows}) o LEFT JOIN raw_events r ON r.rowid = o.event
+        LEFT JOIN (SELECT * FROM base_rows
+                   QUALIFY row_number() OVER (PARTITION BY key_id ORDER BY rowid) = 1) b
+               ON b.key_id = o.key_id"""
+    kept = {f"column {name}": values[name] for name in few_valued(connection, joined, values)}
+    files = ", ".join(map(sql_text, events.files)) or "NULL"
+    schemas = ", ".join(str(number) for number in events.file_columns) or "NULL"
+    dimensions = {
+        _FILE: f"([{files}])[r.file + 1]",
+        _OP: f"r.{OP}",
+        _HOUR: f"strftime(date_trunc('hour', r.{COMMITTED_AT}), '%Y-%m-%d %H:00 UTC')",
+        _SCHEMA: f"([{schemas}])[r.file + 1]",
+        **kept,
+    }
+    shown = ", ".join(f"({value})::VARCHAR AS {quoted(name)}" for name, value in dimensions.items())
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE slices AS SELECT o.differs, {shown} FROM {joined}")
+    found = attribute(connection, "slices", list(dimensions))
+    connection.execute("DROP TABLE slices")
+    return "; ".join(
+        filter(None, [found.sentence if found else "", one_column(comparison.column_differences)])
+    )
+
+
+def _is_plain(column: pa.Field[pa.DataType]) -> bool:
+    kinds = (pa.types.is_string, pa.types.is_boolean, pa.types.is_integer, pa.types.is_date)
+    return any(is_kind(column.type) for is_kind in kinds)
