@@ -180,8 +180,8 @@ def test_a_quarantined_file_is_read_for_the_events_it_holds_back(shop: Shop) -> 
     assert {"1": Fault.DISCARDED} == faults(shop)
 
 
-def test_without_the_raw_file_of_a_row_nothing_is_guessed(shop: Shop) -> None:
-    shop.sql("UPDATE item SET name = 'dye' WHERE id = 2")
+def test_while_a_raw_file_cannot_be_read_nothing_is_called_lost(shop: Shop) -> None:
+    shop.sql("UPDATE item SET name = 'dye' WHERE id = 1")
     shop.catch_up()
     (shop.raw / "public/item/LOAD00000001.parquet").unlink()
 

@@ -21,6 +21,8 @@ from cdc_platform.config.model import (
 )
 from cdc_platform.lake.catalog import Lake, open_lake
 from cdc_platform.reconcile import results
+from cdc_platform.reconcile.difference_kinds import DifferenceKind, ValueClass
+from cdc_platform.reconcile.faults import Fault, Located, RawImage
 from cdc_platform.reconcile.results import history, latest_verdicts, record
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 from cdc_platform_tests.reconcile.test_report import HOSTILE, NOON, RAW, SOURCE, different, run_of
@@ -70,6 +72,44 @@ def test_a_run_its_segments_and_its_discrepancies_are_rows_with_both_values(lake
         json.loads(str(found["expected"])),
         json.loads(str(found["actual"])),
     )
+
+
+def test_a_discrepancy_is_recorded_with_its_fault_the_evidence_and_the_kinds_of_difference(
+    lake: Lake,
+) -> None:
+    event = RawImage("a.parquet", 3, "U", False, 0, 2**70, "applied")
+    located = Located(Fault.STALE, "base holds an older image", event)
+    classes = {"v": ValueClass(DifferenceKind.TRUNCATED, 3, 3)}
+    record(lake, run_of(different(located=located, classes=classes), SOURCE))
+
+    (found,) = rows(lake, "discrepancies")
+
+    assert ("stale", {"v": "truncated at 3 characters"}) == (
+        found["fault"],
+        json.loads(str(found["classes"])),
+    )
+    evidence = json.loads(str(found["fault_evidence"]))
+    assert ("a.parquet", 3, f"0:{2**70}") == tuple(evidence["raw"][n] for n in ("file", "row", "position"))
+
+
+def test_result_tables_of_an_earlier_version_get_the_columns_they_lack_and_keep_their_rows(
+    lake: Lake,
+) -> None:
+    late = {"fault", "fault_evidence", "classes", "column_differences", "attribution", "faults"}
+    for result in results.RESULT_TABLES.values():
+        old = replace(result, columns={n: t for n, t in result.columns.items() if n not in late})
+        lake.catalog.create_namespace_if_not_exists("cdc_reconciliation")
+        table = lake.catalog.create_table(
+            ("cdc_reconciliation", old.name), old.schema, partition_spec=old.partition_spec
+        )
+        table.append(old.arrow_table([{"run_id": "r0", "source": "retail", "started_at": NOON}]))
+
+    record(lake, later(run_of(different(), SOURCE), 1))
+
+    for name in results.RESULT_TABLES:
+        assert {"r0", "r1"} == {row["run_id"] for row in rows(lake, name)}
+        schema = lake.catalog.load_table(("cdc_reconciliation", name)).schema()
+        assert schema.as_struct() == results.RESULT_TABLES[name].schema.as_struct()
 
 
 def test_the_latest_run_of_each_window_gives_its_verdict(lake: Lake) -> None:

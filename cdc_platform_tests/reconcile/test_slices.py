@@ -38,7 +38,7 @@ def test_one_file_whose_updates_were_lost_is_named_with_both_conditions(
     assert found is not None
     assert {("file", "file 7"), ("op", "U")} == {(one.dimension, one.value) for one in found.conditions}
     assert found.slice_differing == found.differing == found.slice_keys
-    assert found.sentence.startswith("all of the 167 keys that differ have ")
+    assert found.sentence.startswith("all of the 166 keys that differ have ")
     assert "1.7 % of the 10,000 keys compared" in found.sentence
 
 
