@@ -229,3 +229,38 @@ def test_a_full_load_that_does_not_hold_a_row_explains_nothing_base_still_has(sh
     shop.apply()
 
     assert {} == faults(shop)
+
+
+def test_what_the_differing_keys_have_in_common_is_said_with_the_column_and_the_kind(
+    tmp_path: Path, postgres_database: str
+) -> None:
+    shop = Shop(tmp_path, postgres_database)
+    shop.sql(
+        "CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric(10,2))",
+        "INSERT INTO item SELECT i, CASE WHEN i % 5 = 0 THEN 'tin' ELSE 'box' END, i + 0.25"
+        " FROM generate_series(1, 200) i",
+    )
+    for half in (range(1, 101), range(101, 201)):
+        rows = [
+            {
+                "id": i,
+                "name": "tin" if i % 5 == 0 else "box",
+                "price": Decimal(i) if i % 5 == 0 and i > 100 else Decimal(i) + Decimal("0.25"),
+            }
+            for i in half
+        ]
+        shop.change(*rows, minutes=half.start)
+    shop.apply()
+    shop.catch_up()
+
+    raw, source = shop.reconcile().comparisons
+
+    assert "" == raw.attribution
+    assert "all of the 20 keys that differ have " in source.attribution
+    assert "file = public/item/20260301-134100000.parquet" in source.attribution
+    assert "column name = tin" in source.attribution
+    assert source.attribution.endswith("all of the 20 changed rows differ in price (rounded to 0 decimals)")
+    assert [Fault.CAPTURE_ALTERED] == list(source.faults)
+    (price,) = source.column_differences
+    assert ("price", 20, 20) == (price.column, price.keys, price.changed)
+    shop.platform.lake.close()
