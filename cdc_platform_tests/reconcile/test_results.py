@@ -96,7 +96,8 @@ def test_result_tables_of_an_earlier_version_get_the_columns_they_lack_and_keep_
     lake: Lake,
 ) -> None:
     late = {"fault", "fault_evidence", "classes", "column_differences", "attribution", "faults"}
-    for result in results.RESULT_TABLES.values():
+    grown = ("runs", "segments", "discrepancies")
+    for result in (results.RESULT_TABLES[name] for name in grown):
         old = replace(result, columns={n: t for n, t in result.columns.items() if n not in late})
         lake.catalog.create_namespace_if_not_exists("cdc_reconciliation")
         table = lake.catalog.create_table(
@@ -106,7 +107,7 @@ def test_result_tables_of_an_earlier_version_get_the_columns_they_lack_and_keep_
 
     record(lake, later(run_of(different(), SOURCE), 1))
 
-    for name in results.RESULT_TABLES:
+    for name in grown:
         assert {"r0", "r1"} == {row["run_id"] for row in rows(lake, name)}
         schema = lake.catalog.load_table(("cdc_reconciliation", name)).schema()
         assert schema.as_struct() == results.RESULT_TABLES[name].schema.as_struct()
