@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from cdc_platform.reconcile.faults import BaseImage, Fault, Located, RawImage
@@ -61,6 +61,9 @@ def decide(facts: Facts) -> Located:
     between the source and raw.
     """
     base, newest = facts.base, facts.newest
+    if facts.source is SourceSays.AS_BASE:
+        found = decide(replace(facts, source=SourceSays.NOT_ASKED))
+        return replace(found, reason=f"{found.reason}; the source has what base has")
     if facts.copies > 1:
         reason = f"base holds {facts.copies} rows of this key"
         return Located(Fault.DUPLICATE, _by_foreign(reason, base), newest, base)
@@ -140,7 +143,7 @@ def _other_values(facts: Facts, base: BaseImage, newest: RawImage) -> Located:
 
 def _raw_as_base(facts: Facts) -> Located:
     """Raw and base agree, so what differs came to be before the raw files."""
-    if facts.source in (SourceSays.AS_BASE, SourceSays.NOT_ASKED):
+    if facts.source is SourceSays.NOT_ASKED:
         reason = "the row's raw events say what base holds: the difference is not in its values"
         return Located(Fault.UNKNOWN, reason, facts.newest, facts.base)
     open_point = _waiting(facts)

@@ -42,7 +42,10 @@ def make_suspects(
         }
     )
     connection.register("key_texts", texts)
-    typed = (f"{_typed(f'k{i}', column)} AS {quoted(column.name)}" for i, column in enumerate(columns))
+    types = types_in(connection, columns)
+    typed = (
+        f"{_typed(f'k{i}', types[column.name])} AS {quoted(column.name)}" for i, column in enumerate(columns)
+    )
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE suspects AS SELECT key_id, {', '.join(typed)} FROM key_texts"
     )
@@ -72,12 +75,7 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _typed(text: str, column: pa.Field[Any]) -> str:
-    if pa.types.is_binary(column.type):
+def _typed(text: str, type_: str) -> str:
+    if type_ == "BLOB":
         return f"TRY(unhex(substr({text}, 3)))"
-    return f"TRY_CAST({text} AS {_sql_type(column.type)})"
-
-
-def _sql_type(type_: pa.DataType) -> str:
-    with duckdb.connect(config={"threads": 1}) as connection:
-        return types_in(connection, pa.schema([("k", type_)]))["k"]
+    return f"TRY_CAST({text} AS {type_})"

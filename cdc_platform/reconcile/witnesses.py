@@ -226,13 +226,20 @@ def _is_distortion(column: str, value: ValueClass, systematic: frozenset[tuple[s
 def _refused(items: Sequence[QuarantineItem], key: Mapping[str, Any], seen: Sequence[RawImage]) -> str | None:
     """Return why a row that is no event and names the key waits in quarantine."""
     read = {(one.file, one.row) for one in seen}
+    newest = next((one.file for one in seen if one.standing == "applied"), None)
     for item in items:
-        if item.row is None or (item.key, item.row) in read:
+        if item.row is None or (item.key, item.row) in read or _is_earlier(item.key, newest):
             continue
         values = {safe_name(name): value for name, value in item.values.items()}
         if key and all(values.get(name) == str(value) for name, value in key.items()):
             return f"{item.key} row {item.row}, {item.reason}"
     return None
+
+
+def _is_earlier(key: str, other: str | None) -> bool:
+    """Whether a change file is of an earlier time than another one, as their names say."""
+    one, two = (name.rpartition("/")[2] for name in (key, other or ""))
+    return one[:1].isdigit() and two[:1].isdigit() and one < two
 
 
 def _waiting_files(subject: Subject) -> str:
