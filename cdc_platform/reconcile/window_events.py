@@ -94,8 +94,7 @@ class WindowEvents:
     discarded_files: tuple[str, ...]
     unreadable: tuple[tuple[str, str], ...]
     #: Keys of the files in ``raw_events``, in the order of their numbers, and how many columns each has.
-    files: tuple[str, ...] = ()
-    file_columns: tuple[int, ...] = ()
+    read_files: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(slots=True)
@@ -128,10 +127,9 @@ def load_window_events(
     schemas = [columns, base_columns, *(events.schema for _, events in opened)]
     keys = pa.schema([_key_field(column, schemas, base_columns, where) for column in key])
     _create(connection, columns, keys)
-    counts = _Counts(unreadable=unreadable)
+    completed, counts = completed_generation or 0, _Counts(unreadable=unreadable)
     for number, (file, events) in enumerate(opened):
         _insert_file(connection, number, file, events, key, counts)
-    completed = completed_generation or 0
     if key:
         for statement in fold_statements(key, tuple(columns.names), completed):
             connection.execute(statement)
@@ -152,8 +150,7 @@ def load_window_events(
         quarantined_files=_keys_of(files, Standing.QUARANTINED),
         discarded_files=_keys_of(files, Standing.DISCARDED),
         unreadable=tuple(counts.unreadable),
-        files=tuple(file.accepted.file.key for file, _ in opened),
-        file_columns=tuple(sum(map(_is_source_column, one.schema.names)) for _, one in opened),
+        read_files=tuple((file.accepted.file.key, _width(one.schema)) for file, one in opened),
     )
 
 
@@ -189,6 +186,10 @@ def _open_all(
 
 def _is_source_column(name: str) -> bool:
     return name not in EVENT_COLUMNS.names and not name.startswith(BEFORE_PREFIX)
+
+
+def _width(schema: pa.Schema) -> int:
+    return sum(map(_is_source_column, schema.names))
 
 
 def _common_columns(

@@ -42,8 +42,8 @@ def attribution_of(
                    QUALIFY row_number() OVER (PARTITION BY key_id ORDER BY rowid) = 1) b
                ON b.key_id = o.key_id"""
     kept = {f"column {name}": values[name] for name in few_valued(connection, joined, values)}
-    files = ", ".join(map(sql_text, events.files)) or "NULL"
-    schemas = ", ".join(str(number) for number in events.file_columns) or "NULL"
+    files = ", ".join(sql_text(key) for key, _ in events.read_files) or "NULL"
+    schemas = ", ".join(str(number) for _, number in events.read_files) or "NULL"
     dimensions = {
         _FILE: f"([{files}])[r.file + 1]",
         _OP: f"r.{OP}",
