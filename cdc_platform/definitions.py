@@ -14,6 +14,7 @@ from cdc_platform.assets.keys import active_tables, window_partitions
 from cdc_platform.assets.maintenance import build_maintenance_asset
 from cdc_platform.assets.raw import build_raw_asset
 from cdc_platform.assets.reconciliation import build_reconciliation_asset
+from cdc_platform.assets.repair import build_repair_job
 from cdc_platform.assets.replication import build_replication_asset, is_replicated
 from cdc_platform.config.load import load_config
 from cdc_platform.config.model import PlatformConfig
@@ -35,7 +36,8 @@ def build_definitions(path: str | Path) -> dg.Definitions:
         parts.append(prepared_definitions(config))
     resources = {"platform": PlatformResource(config_path=str(path)), "dms": DmsResource()}
     # In one process per run: every further process would load this whole location again.
-    shared = dg.Definitions(resources=resources, executor=dg.in_process_executor)
+    jobs = [build_repair_job()]
+    shared = dg.Definitions(resources=resources, executor=dg.in_process_executor, jobs=jobs)
     return dg.Definitions.merge(shared, *parts)
 
 

@@ -15,6 +15,7 @@ from cdc_platform.lake.applied import AppliedRecord
 from cdc_platform.raw.files import AcceptedFile, FileKind
 from cdc_platform.raw.load_sets import LoadSet
 from cdc_platform.raw.manifests import Accepted, confirm_load
+from cdc_platform.raw.repairs import is_repair
 from cdc_platform.raw_counts import count_files
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ def completed_generation(
 
 def _is_followed_by_change(accepted: Accepted, load_set: LoadSet) -> bool:
     last = load_set.last_written_at
-    return any(one.kind is FileKind.CHANGES and one.file_time > last for one in accepted.files)
+    return any(
+        one.kind is FileKind.CHANGES and one.file_time > last and not is_repair(one.file.key)
+        for one in accepted.files
+    )
 
 
 def _statistics_agree(

@@ -32,6 +32,7 @@ from cdc_platform.raw.manifests import (
     windows_of,
 )
 from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.raw.repairs import is_repair
 from cdc_platform.raw.store import RawStore, open_raw_store
 from cdc_platform.refused_names import (
     close_overwritten,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from cdc_platform.lake.result import MergeResult
     from cdc_platform.lake.standing import Standing
     from cdc_platform.reconcile.verdict import Reconciliation
+    from cdc_platform.repair.event_file import RepairFile
     from cdc_platform.replication import TableStatistics
 
 __all__ = [
@@ -137,10 +139,13 @@ class Platform:
         """Return what the base table has applied."""
         return read_applied(self.lake.load(source, table_id), self.objects(source, table_id))
 
-    def event_file(self, source: str, table_id: str, accepted: AcceptedFile) -> EventFile:
+    def event_file(self, source: str, table_id: str, accepted: AcceptedFile) -> EventFile | RepairFile:
         """Open an accepted file as a normalised event stream."""
         from cdc_platform.formats.dms_reader import open_event_file
+        from cdc_platform.repair.event_file import open_repair_file
 
+        if is_repair(accepted.file.key):
+            return open_repair_file(self.objects(source, table_id), accepted)
         table = self.table(source, table_id)
         raw = self.source(source).raw_of(table)
         return open_event_file(self.raw_store(source, table_id), raw, table, accepted)

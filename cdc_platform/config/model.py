@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from cdc_platform.config.base import Model, mistake
 from cdc_platform.config.maintenance import MaintenanceOptions
 from cdc_platform.config.raw_options import CsvOptions, FileFormat, RawOptions, WindowOptions
+from cdc_platform.config.repair import RepairOptions
 from cdc_platform.config.tables import (
     TRANSFORMS,
     ColumnConfig,
@@ -45,6 +46,7 @@ __all__ = [
     "PlatformConfig",
     "PreparedOptions",
     "RawOptions",
+    "RepairOptions",
     "SourceConfig",
     "SqlCatalog",
     "TableConfig",
@@ -212,6 +214,7 @@ class PlatformConfig(Model):
     engine: EngineConfig = EngineConfig()
     state: str = Field(".cdc/state.sqlite", description="SQLite file or dynamodb://<table>")
     maintenance: MaintenanceOptions = MaintenanceOptions()
+    repair: RepairOptions = RepairOptions()
     notifications: Notifications = Notifications()
     prepared: PreparedOptions | None = None
     sources: dict[str, SourceConfig] = Field(default_factory=dict)

@@ -105,7 +105,20 @@ _DISCREPANCIES = _texts(
     *("fault", "fault_evidence", "classes"),
 )
 
+#: One row for each step of a repair that changed base or proved it: applied and verified, undone.
+_REPAIRS = {
+    **_texts("repair_id", "action", "by", "verdict", "reason", "source_position", "position", "batch_id"),
+    **_longs("keys", "inserts", "updates", "deletes", "dropped", "overtaken", "left"),
+    **_longs("snapshot_before", "snapshot_after"),
+    **_texts("method", "record"),
+}
+
 RESULT_TABLES = {
     name: ResultTable(name, columns)
-    for name, columns in {"runs": _RUNS, "segments": _SEGMENTS, "discrepancies": _DISCREPANCIES}.items()
+    for name, columns in {
+        "runs": _RUNS,
+        "segments": _SEGMENTS,
+        "discrepancies": _DISCREPANCIES,
+        "repairs": _REPAIRS,
+    }.items()
 }

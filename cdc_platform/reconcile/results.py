@@ -52,6 +52,28 @@ def record(lake: Lake, reconciliation: Reconciliation) -> None:
     _remember(lake.objects(reconciliation.source, reconciliation.table_id), reconciliation)
 
 
+def record_repair(lake: Lake, row: Mapping[str, Any]) -> None:
+    """Append a step of a repair to ``repairs`` unless it is there."""
+    result = RESULT_TABLES["repairs"]
+    known = And(
+        EqualTo(term="source", value=row["source"]),
+        EqualTo(term="table_id", value=row["table_id"]),
+        EqualTo(term="repair_id", value=row["repair_id"]),
+        EqualTo(term="action", value=row["action"]),
+    )
+    if not _table(lake, result).scan(row_filter=known, selected_fields=("repair_id",), limit=1).to_arrow():
+        _append(lake, result, [row])
+
+
+def run_of(lake: Lake, run_id: str) -> dict[str, Any] | None:
+    """Return a recorded run (source, table_id, window, verdict), None when there is none of this id."""
+    scanned = _table(lake, RESULT_TABLES["runs"]).scan(
+        row_filter=EqualTo(term="run_id", value=run_id),
+        selected_fields=("run_id", "source", "table_id", "window", "verdict"),
+    )
+    return next(iter(scanned.to_arrow().to_pylist()), None)
+
+
 def latest_verdicts(lake: Lake) -> dict[tuple[str, str], dict[str, str]]:
     """Return the latest verdict of every window that was reconciled, by (source, table id), then window."""
     found = {}

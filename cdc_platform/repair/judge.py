@@ -1,0 +1,177 @@
+"""Which keys differ from the source for certain: the comparison of a reconciliation, kept open to work on.
+
+The comparison is made anew over *every* key of the window, not read from a report's samples. After the first
+read of the source and before the second an instant is closed (see :mod:`position`): a key that both reads
+show alike is known as of that instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+
+import duckdb
+
+from cdc_platform.config.model import SourceConfig
+from cdc_platform.errors import ConfigError, ReconciliationError
+from cdc_platform.lake.read import open_workspace
+from cdc_platform.naming import quoted, sql_text
+from cdc_platform.pipeline import Platform
+from cdc_platform.reconcile.base_rows import load_base_rows
+from cdc_platform.reconcile.in_flight import Capture
+from cdc_platform.reconcile.open_points import open_points
+from cdc_platform.reconcile.postgres_instant import closed_instant
+from cdc_platform.reconcile.source_base import compare_source_base
+from cdc_platform.reconcile.sources import ReadPlan, SourceReader
+from cdc_platform.reconcile.standing import window_files
+from cdc_platform.reconcile.subject import Subject, pin
+from cdc_platform.reconcile.verdict import Comparison, Tally, Verdict
+from cdc_platform.reconcile.window import observe, source_reader
+from cdc_platform.reconcile.window_events import WindowEvents, load_window_events
+from cdc_platform.repair.position import STEP
+
+
+@dataclass(slots=True)
+class Judged:
+    """A comparison of source and base with its workspace: ``keys``, ``source_rows``, ``base_rows``,
+    ``tombstones`` and ``source_outcomes`` are there. ``comparison`` is None when there was no key to compare.
+    """
+
+    subject: Subject
+    con: duckdb.DuckDBPyConnection
+    plan: ReadPlan | None = None
+    comparison: Comparison | None = None
+    #: Why not everything of the window could be compared, besides what the tally says.
+    incomplete: tuple[str, ...] = ()
+    instant: datetime | None = None
+
+    @property
+    def tally(self) -> Tally:
+        """How the keys ended."""
+        return self.comparison.tally if self.comparison else Tally()
+
+    @property
+    def source_rows(self) -> int:
+        """How many rows the source gave."""
+        return self.comparison.rows["source rows"] if self.comparison else 0
+
+
+@dataclass(slots=True)
+class _Instant:
+    value: datetime | None = field(default=None)
+
+
+@contextmanager
+def judged_window(platform: Platform, source: str, table_id: str, window: str) -> Iterator[Judged]:
+    """Compare every key changed in ``window`` with the source.
+
+    Raises ReconciliationError when the table cannot be repaired, or a side cannot be read.
+    """
+    subject = _subject(platform, source, table_id, window)
+    with _workspace(platform) as con:
+        here = [one for one in subject.unaccepted() if one == window]
+        events = _load(subject, con)
+        judged = Judged(subject, con)
+        judged.incomplete = tuple(
+            text for verdict, text in open_points(events, here) if verdict is not Verdict.MATCH
+        )
+        if events.keys:
+            _compare(judged)
+        yield judged
+
+
+@contextmanager
+def judged_keys(platform: Platform, source: str, table_id: str, window: str, url: str) -> Iterator[Judged]:
+    """Compare the keys of the touched-keys file at ``url`` with the source."""
+    subject = _subject(platform, source, table_id, window)
+    with _workspace(platform) as con:
+        columns = list(enumerate(subject.key))
+        names = ", ".join(f"key_{i} AS {quoted(column)}" for i, column in columns)
+        order = ", ".join(f"key_{i}" for i, _ in columns)
+        con.execute(
+            f"CREATE TEMP TABLE keys AS SELECT row_number() OVER (ORDER BY {order}) AS key_id, {names} "
+            f"FROM read_parquet({sql_text(url)})"
+        )
+        load_base_rows(con, subject.view, subject.key)
+        judged = Judged(subject, con)
+        _compare(judged)
+        yield judged
+
+
+@contextmanager
+def _workspace(platform: Platform) -> Iterator[duckdb.DuckDBPyConnection]:
+    con = open_workspace(platform.lake, iceberg=True)
+    try:
+        yield con
+    finally:
+        con.close()
+
+
+def _subject(platform: Platform, source: str, table_id: str, window: str) -> Subject:
+    where = f"{source}.{table_id}"
+    try:
+        platform.source(source).window.bounds(window)
+    except ValueError:
+        every = platform.source(source).window.every
+        what = f"{window!r} is not a {every} window"
+        raise ConfigError(where, [("--window", what, "take one of `cdc reconcile`'s")]) from None
+    if not platform.table(source, table_id).merge_key:
+        raise ReconciliationError(
+            "the table has no merge key, so none of its rows can be told from another",
+            where=where,
+            mend="reload the table, or declare its `merge_key`",
+        )
+    subject = pin(platform, source, table_id, window)
+    if subject.view.relation is None:
+        mend = "merge its files first: cdc apply"
+        raise ReconciliationError("there is no base table yet", where=where, mend=mend)
+    return subject
+
+
+def _load(subject: Subject, con: duckdb.DuckDBPyConnection) -> WindowEvents:
+    opened = partial(subject.platform.event_file, subject.source_name, subject.table.id)
+    files = window_files(subject.manifest, subject.record, subject.quarantine, opened)
+    events = load_window_events(
+        con,
+        files,
+        key=subject.key,
+        base_columns=subject.view.columns,
+        completed_generation=subject.view.completed_generation,
+        where=subject.where,
+    )
+    load_base_rows(con, subject.view, subject.key)
+    return events
+
+
+def _compare(judged: Judged) -> None:
+    subject, con = judged.subject, judged.con
+    reader = source_reader(subject.source)
+    if isinstance(reader, str):
+        mend = "a repair writes what the source holds: let the source be read"
+        raise ReconciliationError(reader, where=subject.where, mend=mend)
+    table, found = subject.table, _Instant()
+    judged.plan = reader.plan(table.schema_name, table.table_name, subject.key, subject.view.columns)
+    judged.comparison = compare_source_base(
+        con, reader, judged.plan, subject.view, observe=_observer(subject, con, reader, found)
+    )
+    judged.instant = found.value
+
+
+def _observer(
+    subject: Subject, con: duckdb.DuckDBPyConnection, reader: SourceReader, found: _Instant
+) -> Callable[[], Capture]:
+    """Return what is done between the source's two reads: close an instant, see what is on its way."""
+
+    def look() -> Capture:
+        found.value = _closed_instant(subject.source)
+        return observe(subject, con, reader)
+
+    return look
+
+
+def _closed_instant(source: SourceConfig) -> datetime:
+    assert source.connection is not None
+    return closed_instant(source.connection, STEP)
