@@ -161,8 +161,7 @@ def test_h4_an_incomplete_window_refuses_deletes_and_still_lets_rows_be_written(
 
 
 def test_h4_rows_the_window_does_not_name_are_never_deleted(shop: Shop) -> None:
-    shop.tell({"Op": "I", **prior_row(50)}, at=shop.at - timedelta(days=1))
-    shop.merge_again()
+    shop.tamper("INSERT INTO base SELECT * REPLACE (50 AS id) FROM base WHERE id = 8")
     shop.run("DELETE FROM item WHERE id = 2")
 
     done = shop.repair()
