@@ -99,22 +99,7 @@ def repair(
     if undo is not None:
         _undo(platform, source, chosen.id, undo, yes, as_json)
         return
-    from cdc_platform.repair.asking import ask_of
-    from cdc_platform.repair.record import read_repair
-
-    where = f"{source}.{chosen.id}"
-    kept = read_repair(platform.objects(source, chosen.id), plan, where) if plan else None
-    ask = ask_of(
-        platform,
-        source,
-        chosen.id,
-        by=getpass.getuser(),
-        window=kept.window if kept else window,
-        run_id=run,
-        upserts_only=kept.upserts_only if kept else upserts_only,
-        max_rows=max_rows,
-        max_share=max_share,
-    )
+    kept, ask = _asked(platform, source, chosen.id, (window, run, plan), (upserts_only, max_rows, max_share))
     if dry_run or not (yes or kept):
         kept = _planned(platform, ask, as_json)
     if dry_run:
@@ -122,8 +107,36 @@ def repair(
         return
     if kept is not None and not yes:
         _end_if_idle(kept, as_json)
-        _confirm(where, as_json)
+        _confirm(f"{source}.{chosen.id}", as_json)
     _carry_out(platform, ask, kept, as_json)
+
+
+def _asked(
+    platform: Platform,
+    source: str,
+    table_id: str,
+    which: tuple[str | None, str | None, str | None],
+    bounds: tuple[bool, int | None, float | None],
+) -> tuple[Repair | None, Ask]:
+    """Return the plan that is named, and what is asked for; a plan keeps its window and its kind."""
+    from cdc_platform.repair.asking import ask_of
+    from cdc_platform.repair.record import read_repair
+
+    (window, run, plan), (upserts_only, max_rows, max_share) = which, bounds
+    where = f"{source}.{table_id}"
+    kept = read_repair(platform.objects(source, table_id), plan, where) if plan else None
+    ask = ask_of(
+        platform,
+        source,
+        table_id,
+        by=getpass.getuser(),
+        window=kept.window if kept else window,
+        run_id=run,
+        upserts_only=kept.upserts_only if kept else upserts_only,
+        max_rows=max_rows,
+        max_share=max_share,
+    )
+    return kept, ask
 
 
 def _check_options(

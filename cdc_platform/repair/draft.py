@@ -109,8 +109,6 @@ def keep_plan(draft: Draft, objects: ObjectStore) -> Repair:
     if keys and not refused:
         planned = keep_rows(con, "touched", objects, f"{FOLDER}/{repair_id}/planned.parquet")
     partitions, files = _touched_files(draft) if planned else ({}, 0)
-    ops = dict(con.execute("SELECT op, count(*) FROM touched GROUP BY op").fetchall())
-    kinds = con.execute("SELECT outcome, count(*) FROM touched GROUP BY outcome ORDER BY outcome").fetchall()
     comparison = judged.comparison
     repair = Repair(
         id=repair_id,
@@ -124,8 +122,8 @@ def keep_plan(draft: Draft, objects: ObjectStore) -> Repair:
         snapshot_id=str(draft.subject.view.snapshot_id),
         source_position=(comparison.source_position if comparison else None) or "",
         compared=judged.tally.compared,
-        ops={name: int(ops.get(op, 0)) for name, op in (("insert", "I"), ("update", "U"), ("delete", "D"))},
-        kinds={KINDS[Outcome(outcome)]: int(count) for outcome, count in kinds},
+        ops=_ops(con),
+        kinds=_kinds(con),
         left_out=dict(draft.left_out),
         columns_changed=changed_columns(con, draft.columns) if keys else {},
         partitions=partitions,
@@ -141,6 +139,16 @@ def keep_plan(draft: Draft, objects: ObjectStore) -> Repair:
     )
     store_new(objects, repair)
     return read_repair(objects, repair_id, repair.where)
+
+
+def _ops(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    found = dict(con.execute("SELECT op, count(*) FROM touched GROUP BY op").fetchall())
+    return {name: int(found.get(op, 0)) for name, op in (("insert", "I"), ("update", "U"), ("delete", "D"))}
+
+
+def _kinds(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    found = con.execute("SELECT outcome, count(*) FROM touched GROUP BY outcome ORDER BY outcome").fetchall()
+    return {KINDS[Outcome(outcome)]: int(count) for outcome, count in found}
 
 
 def _place(platform: Platform, judged: Judged) -> tuple[Place | None, str]:

@@ -121,7 +121,7 @@ class Shop(WindowShop):
     def as_role(self, role: str) -> ToldPlatform:
         """Return the platform as it reads the source as another role."""
         source = self.platform.config.sources["retail"]
-        given = psycopg.conninfo.make_conninfo(self.dsn or "", user=role)
+        given = psycopg.conninfo.make_conninfo(self.dsn or "", user=role, password="of-reader")
         other = source.model_copy(update={"connection": Connection(dsn=SecretStr(given))})
         return ToldPlatform(self.platform.config.model_copy(update={"sources": {"retail": other}}))
 

@@ -137,7 +137,7 @@ def test_h4_deletes_are_refused_when_the_source_gave_no_row(shop: Shop) -> None:
 
 def test_h4_hidden_rows_refuse_the_whole_repair(shop: Shop) -> None:
     shop.run(*LOST, "ALTER TABLE item ENABLE ROW LEVEL SECURITY", "ALTER TABLE item FORCE ROW LEVEL SECURITY")
-    shop.sql("CREATE ROLE reader_h4 LOGIN", "GRANT SELECT ON item TO reader_h4")
+    shop.sql("CREATE ROLE reader_h4 LOGIN PASSWORD 'of-reader'", "GRANT SELECT ON item TO reader_h4")
     try:
         hidden = shop.as_role("reader_h4")
         with pytest.raises(ReconciliationError, match="row-level security hides rows"):
