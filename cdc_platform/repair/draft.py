@@ -80,9 +80,8 @@ def drafted(platform: Platform, ask: Ask) -> Iterator[Draft]:
     with judged_window(platform, ask.source, ask.table_id, ask.window) as judged:
         subject = judged.subject
         base = platform.lake.load(ask.source, ask.table_id)
-        current = base.current_snapshot() if base is not None else None
-        if base is None or current is None or current.snapshot_id != subject.view.snapshot_id:
-            what = "base moved while it was compared"
+        if base is None or base.snapshot_by_id(subject.view.snapshot_id or 0) is None:
+            what = "the snapshot of base that was compared is gone"
             raise ReconciliationError(what, where=subject.where, mend="plan the repair again")
         columns = ImageColumns({}, {}, subject.key)
         left_out: Mapping[str, int] = {}
@@ -162,7 +161,7 @@ def _place(platform: Platform, judged: Judged) -> tuple[Place | None, str]:
 
 
 def _seen(judged: Judged, base: Table, place: Place | None, no_place: str) -> Seen:
-    snapshot = base.current_snapshot()
+    snapshot = base.snapshot_by_id(judged.subject.view.snapshot_id or 0)
     told = snapshot.summary.additional_properties if snapshot is not None and snapshot.summary else {}
     rows = int(told.get("total-records", 0)) - int(told.get("total-position-deletes", 0))
     return Seen(
@@ -218,7 +217,7 @@ def _shown(name: str, type_: object) -> str:
 
 def _touched_files(draft: Draft) -> tuple[dict[str, int], int]:
     """Return the rows of base to replace or delete by partition, and how many data files hold them."""
-    live = live_files(draft.base)
+    live = live_files(draft.base, draft.subject.view.snapshot_id)
     keys = [quoted(name) for name in draft.columns.key]
     same = " AND ".join(f"r.{name} = t.key_{i}" for i, name in enumerate(keys))
     located = live.sql(list(draft.columns.key), with_place=True)
