@@ -4,6 +4,9 @@ A commit takes its time, is written, and only then becomes visible. So after ins
 was in progress then may still become visible with a time before B. It is waited for, by transaction id,
 unless its session shows that it has not begun to commit: idle in its transaction, or in a statement that
 began after B. What begins later commits later.
+
+In progress is who holds the lock on its own transaction id: taken before anything is written under it, given
+back once it is visible. (A snapshot's list of transactions lacks those newer than the last that has ended.)
 """
 
 from __future__ import annotations
@@ -21,13 +24,15 @@ from cdc_platform.reconcile.postgres import connect, unavailable
 LONGEST_WAIT_SECONDS = 15.0
 _PAUSE_SECONDS = 0.02
 
+_IN_PROGRESS = """
+    SELECT l.transactionid::text FROM pg_locks l
+    WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted"""
+
 #: Which of the transactions ``%(open)s`` may yet become visible with a commit time before ``%(instant)s``.
-_MAY_COMMIT_BEFORE = """
-    SELECT t.id::text FROM unnest(%(open)s::xid8[]) AS t(id)
-    WHERE NOT pg_visible_in_snapshot(t.id, pg_current_snapshot()) AND NOT EXISTS (
+_MAY_COMMIT_BEFORE = f"""{_IN_PROGRESS}
+      AND l.transactionid::text = ANY(%(open)s) AND NOT EXISTS (
         SELECT 1 FROM pg_stat_activity a
-        WHERE a.backend_xid = t.id::xid
-          AND (a.state LIKE 'idle in transaction%%' OR a.query_start > %(instant)s))"""
+        WHERE a.pid = l.pid AND (a.state LIKE 'idle in transaction%%' OR a.query_start > %(instant)s))"""
 
 
 def closed_instant(settings: Connection, step: timedelta) -> datetime:
@@ -60,8 +65,8 @@ def _closed(connection: psycopg.Connection[tuple[Any, ...]], step: timedelta) ->
     )
     while not _one(connection, "SELECT clock_timestamp() >= %(at)s", {"at": instant}):
         time.sleep(step.total_seconds() / 10)
-    found = connection.execute("SELECT x::text FROM pg_snapshot_xip(pg_current_snapshot()) x").fetchall()
-    still, deadline = [row[0] for row in found], time.monotonic() + LONGEST_WAIT_SECONDS
+    still = [row[0] for row in connection.execute(_IN_PROGRESS).fetchall()]
+    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
     while still:
         asked = {"open": still, "instant": instant}
         still = [row[0] for row in connection.execute(_MAY_COMMIT_BEFORE, asked).fetchall()]

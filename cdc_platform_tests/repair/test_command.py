@@ -35,13 +35,14 @@ def config(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "retail": {
                 "raw": {"location": str(shop.raw)},
                 "window": {"every": "daily", "start": source.window.start},
-                "connection": {"dsn": shop.dsn},
+                "connection": {"dsn": "${SHOP_DSN}"},
                 "tables": [{"name": "public.item", "merge_key": ["id"]}],
             }
         },
     }
     (tmp_path / "cdc.yaml").write_text(yaml.safe_dump(told))
     dsn = shop.dsn or ""
+    monkeypatch.setenv("SHOP_DSN", dsn)
     monkeypatch.setattr(Platform, "captured_position", lambda *_: log_position(dsn))
     shop.run(*LOST)
     return tmp_path / "cdc.yaml"
