@@ -20,6 +20,15 @@ from cdc_platform.cli.output import (
     print_table,
     stdout,
 )
+from cdc_platform.cli.reconciling_whole import (
+    AgainstOption,
+    FullOption,
+    RateOption,
+    ResumeOption,
+    RowsOption,
+    SecondsOption,
+    WholeTable,
+)
 from cdc_platform.cli.selection import check_windows, chosen_tables, open_platform
 
 if TYPE_CHECKING:
@@ -44,9 +53,15 @@ def reconcile(
     all_windows: Annotated[
         bool, typer.Option("--all", help="Every window that has files, not only the newest.")
     ] = False,
+    full: FullOption = False,
+    against: AgainstOption = None,
+    resume: ResumeOption = False,
+    max_seconds: SecondsOption = None,
+    max_rows: RowsOption = None,
+    queries_per_second: RateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare raw files and the source database with base, window by window, and give a verdict.
+    """Compare raw files and the source database with base, window by window or whole, and give a verdict.
 
     Exit code 0 only when every verdict is MATCH; 1 when one is not; 3 when a comparison failed.
 
@@ -57,21 +72,27 @@ def reconcile(
       cdc reconcile -t productorder --all      every window of one table
 
       cdc reconcile -w 2026-01-31 --json       one day, for a script
+
+      cdc reconcile -t productorder --full     every row of one table
+
+      cdc reconcile -t store --against exports/store     without touching the source
     """
     from cdc_platform.pipeline import reconcile as reconcile_window
 
     platform = open_platform(config)
     tables = chosen_tables(platform, source, table)
+    whole = WholeTable(full, against, resume, max_seconds, max_rows, queries_per_second)
+    whole.check(window, all_windows, len(tables))
     chosen = [
         (name, one.id, key)
         for name, one in tables
-        for key in _windows(platform, name, one, window, all_windows)
+        for key in whole.windows or _windows(platform, name, one, window, all_windows)
     ]
     results, failures = done_for_each(
         chosen,
         "reconciling",
         lambda one: f"{one[0]}/{one[1]} {one[2]}",
-        lambda one: reconcile_window(platform, *one),
+        whole.runner(platform) or (lambda one: reconcile_window(platform, *one)),
     )
     if as_json:
         print_json({"reconciliations": list(results.values()), "failures": texts(failures)})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -20,13 +21,16 @@ from cdc_platform.config.model import Connection
 from cdc_platform.errors import SourceUnavailable, redact
 from cdc_platform.lsn import find_lsn, lsn_text
 from cdc_platform.reconcile.decode import decode_columns
-from cdc_platform.reconcile.postgres_catalog import describe_table
+from cdc_platform.reconcile.postgres_catalog import describe_table, reads_ranges
+from cdc_platform.reconcile.postgres_copy import copy_rows
 from cdc_platform.reconcile.postgres_types import plan_column
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceTable
 from cdc_platform.reconcile.verdict import Excluded
 
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_MILLISECONDS = 60_000
+#: A statement that gives many rows lasts as long as they are taken.
+_STREAM_TIMEOUT = "4h"
 
 #: What the session must be set to; compared with SHOW before any row is read.
 PINNED_SETTINGS = {
@@ -101,6 +105,17 @@ class PostgresSnapshot:
             raise unavailable(error, f"cannot read {plan.table.label}") from None
         return decode_columns(rows, wanted)
 
+    def rows_between(
+        self, low: Sequence[str] | None, high: Sequence[str] | None, plan: ReadPlan
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a range of keys as they come over the wire."""
+        try:
+            self._connection.execute(f"SET LOCAL statement_timeout TO '{_STREAM_TIMEOUT}'")
+            yield from copy_rows(self._connection, plan, low, high)
+            self._connection.execute(f"SET LOCAL statement_timeout TO '{STATEMENT_TIMEOUT_MILLISECONDS}ms'")
+        except psycopg.Error as error:
+            raise unavailable(error, f"cannot read {plan.table.label}") from None
+
 
 def _rows_query(plan: ReadPlan) -> sql.Composed:
     """Return the query that joins typed key arrays with the table; only named columns are selected."""
@@ -131,8 +146,12 @@ class PostgresReader:
     def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
         """Return how to read the columns that both the table and base have."""
         with connect(self._settings) as connection:
-            described = describe(connection, schema, table)
-        return plan_table(described, key, base_columns)
+            plan = plan_table(describe(connection, schema, table), key, base_columns)
+            try:
+                names = [column.source_column for column in plan.key]
+                return replace(plan, ranged=reads_ranges(connection, plan.table, names))
+            except psycopg.Error as error:
+                raise unavailable(error, f"cannot describe {plan.table.label}") from None
 
     def position(self) -> str:
         """Return the source's log position now."""

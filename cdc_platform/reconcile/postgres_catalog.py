@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -37,6 +38,45 @@ _PRIMARY_KEY = """
     JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
     WHERE i.indrelid = %s AND i.indisprimary
     ORDER BY k.place"""
+
+# Types PostgreSQL orders as the lake does, and whose text both read alike.
+_ORDERED_TYPES = (
+    *("int2", "int4", "int8", "oid", "uuid", "date", "timestamp", "timestamptz", "numeric"),
+    *("text", "varchar"),
+)
+_LEAST_CORRELATION = 0.9
+
+_KEY_ORDER = """
+    SELECT s.correlation, a.attcollation = 0 OR c.collname IN ('C', 'POSIX')
+        OR (c.collname = 'default' AND d.datlocprovider IN ('b', 'c')
+            AND (d.datcollate IN ('C', 'POSIX') OR d.datlocprovider = 'b')),
+        pg_encoding_to_char(d.encoding) = 'UTF8'
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_class t ON t.oid = a.attrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
+    JOIN pg_catalog.pg_database d ON d.datname = current_database()
+    LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
+    LEFT JOIN pg_catalog.pg_stats s
+        ON s.schemaname = n.nspname AND s.tablename = t.relname AND s.attname = a.attname AND NOT s.inherited
+    WHERE n.nspname = %s AND t.relname = %s AND t.relkind = 'r' AND a.attname = %s"""
+
+
+def reads_ranges(
+    connection: psycopg.Connection[tuple[Any, ...]], table: SourceTable, key: Sequence[str]
+) -> bool:
+    """Whether a range of ``key`` (source columns) costs no more than its rows, in the order of the lake.
+
+    It does for a primary key along which the table lies, of types and collations that order by bytes. Rows
+    in another order would be read once for each range that has any of their page. Raises psycopg.Error.
+    """
+    types = {column.name: column.base_type for column in table.columns}
+    if tuple(key) != table.primary_key or any(types[name] not in _ORDERED_TYPES for name in key):
+        return False
+    facts = [connection.execute(_KEY_ORDER, [table.schema, table.name, name]).fetchone() for name in key]
+    if any(fact is None or not fact[1] or not fact[2] for fact in facts):
+        return False
+    leading = facts[0]
+    return leading is not None and abs(leading[0] or 0) >= _LEAST_CORRELATION
 
 
 def describe_table(

@@ -6,6 +6,8 @@ is compared under a named rule, which the certificate repeats. Any change here i
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from cdc_platform.naming import quoted
@@ -38,7 +40,11 @@ _CLAMPED = (
     " OR ({source} < '0001-01-01' AND {base} < '0001-01-02')"
 )
 _CLAMPED_DATE = _CLAMPED.replace(" 23:59:59.999999", "")
+_LAST_MILLISECOND = 86_399_999_000
 _MILLISECONDS = "epoch_us({base}) = least(epoch_us({source}) // 1000 * 1000, 86399999000)"
+_AS_MILLISECONDS = (
+    f"TIME '00:00:00' + to_microseconds(least(epoch_us({{}}) // 1000 * 1000, {_LAST_MILLISECOND}))"
+)
 
 
 def iceberg_type(column: SourceColumn) -> str:
@@ -148,7 +154,8 @@ def _temporal_or_bytes(column: SourceColumn, base: pa.DataType) -> ColumnPlan | 
         return _plan(column, "{}", pa.date32(), rule=RULE_CLAMPED, also=_CLAMPED_DATE)
     if kind in ("time", "timetz") and pa.types.is_time64(base):
         rule = RULE_MILLISECONDS if kind == "time" else f"{RULE_TIMETZ}; {RULE_MILLISECONDS}"
-        return _plan(column, "{}::time", pa.time64("us"), rule=rule, also=_MILLISECONDS)
+        planned = _plan(column, "{}::time", pa.time64("us"), rule=rule, also=_MILLISECONDS)
+        return replace(planned, usual=_AS_MILLISECONDS)
     if kind in ("timestamp", "timestamptz") and isinstance(base, pa.TimestampType):
         zoned = base.tz is not None
         shift = None if zoned == (kind == "timestamptz") else (RULE_UTC if zoned else RULE_UTC_WALL)

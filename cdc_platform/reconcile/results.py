@@ -30,6 +30,8 @@ from cdc_platform.reconcile.verdict import Comparison, Reconciliation
 
 NAMESPACE = "cdc_reconciliation"
 VERDICTS = "reports/verdicts.json"
+#: Stands where a window's name does when the whole table was compared; it is no window, so not in the index.
+FULL = "full"
 
 _COMMIT_ATTEMPTS = 20
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -41,15 +43,17 @@ _KEPT_SNAPSHOTS = 50
 
 def record(lake: Lake, reconciliation: Reconciliation) -> None:
     """Append a run to the result tables and make it the latest verdict of its window."""
+    segments = [_segment(reconciliation, comparison) for comparison in reconciliation.comparisons]
     rows: dict[str, list[dict[str, Any]]] = {
         "runs": [_run(reconciliation)],
-        "segments": [_segment(reconciliation, comparison) for comparison in reconciliation.comparisons],
+        "segments": segments + _parts(reconciliation),
         "discrepancies": _discrepancies(reconciliation),
     }
     for name, new in rows.items():
         if new:
             _append(lake, RESULT_TABLES[name], new)
-    _remember(lake.objects(reconciliation.source, reconciliation.table_id), reconciliation)
+    if reconciliation.window != FULL:
+        _remember(lake.objects(reconciliation.source, reconciliation.table_id), reconciliation)
 
 
 def record_repair(lake: Lake, row: Mapping[str, Any]) -> None:
@@ -217,7 +221,7 @@ def _segment(reconciliation: Reconciliation, comparison: Comparison) -> dict[str
     return {
         **_scope(reconciliation),
         "comparison": comparison.name,
-        "segment": "window",
+        "segment": _scope_name(reconciliation),
         "verdict": comparison.verdict.value,
         "reason": comparison.reason,
         "method": comparison.method,
@@ -237,12 +241,36 @@ def _segment(reconciliation: Reconciliation, comparison: Comparison) -> dict[str
     }
 
 
+def _scope_name(reconciliation: Reconciliation) -> str:
+    return "table" if reconciliation.window == FULL else "window"
+
+
+def _parts(reconciliation: Reconciliation) -> list[dict[str, Any]]:
+    """Return a row for each segment of a full comparison, beside the row of the whole."""
+    return [
+        {
+            **_scope(reconciliation),
+            "comparison": reconciliation.comparisons[0].name,
+            "segment": f"{part['segment']}: {part['keys']}",
+            "verdict": part["verdict"],
+            "reason": part["reason"],
+            "method": part["method"],
+            "keys_compared": sum(part[name] for name in ("matched", "different", "in_flight", "unverified")),
+            **{f"keys_{name}": part[name] for name in ("matched", "different", "in_flight", "unverified")},
+            "rows": json.dumps(part["rows"]),
+            "source_position": part["source_position"],
+            "snapshot_id": reconciliation.comparisons[0].snapshot_id,
+        }
+        for part in reconciliation.certificate.get("segments", ())
+    ]
+
+
 def _discrepancies(reconciliation: Reconciliation) -> list[dict[str, Any]]:
     return [
         {
             **_scope(reconciliation),
             "comparison": comparison.name,
-            "segment": "window",
+            "segment": _scope_name(reconciliation),
             "kind": found.kind.value,
             "verdict": found.verdict.value,
             "reason": found.reason,

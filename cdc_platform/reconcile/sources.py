@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -62,7 +62,8 @@ class ColumnPlan:
 
     ``select`` is the source's SQL expression, ``base`` the SQL template (over ``{}``) applied to the base
     value, ``rule`` the conversion rule both are compared under; None when they are compared as they are.
-    ``also`` is a condition over ``{source}`` and ``{base}`` under which two unequal values are equal by rule.
+    ``also`` is a condition over ``{source}`` and ``{base}`` under which two unequal values are equal by rule;
+    ``usual`` makes of the source's value (``{}``) the form it usually has in base then.
     """
 
     column: str
@@ -74,17 +75,22 @@ class ColumnPlan:
     decoding: Decoding = Decoding.AS_IS
     base: str = "{}"
     also: str | None = None
+    usual: str = "{}"
     rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
-    """What of a table is read, and what is not compared and why."""
+    """What of a table is read, and what is not compared and why.
+
+    ``ranged``: a range of keys costs the source no more than its rows, and it orders keys as we do.
+    """
 
     table: SourceTable
     key: tuple[ColumnPlan, ...]
     columns: tuple[ColumnPlan, ...]
     excluded: tuple[Excluded, ...]
+    ranged: bool = False
 
 
 class SourceSnapshot(Protocol):
@@ -95,6 +101,16 @@ class SourceSnapshot(Protocol):
 
     def rows_of(self, keys: pa.Table, plan: ReadPlan) -> pa.Table:
         """Return the rows of ``keys`` (columns as ``plan.key``, in order): KEY_NUMBER, then the columns."""
+        ...
+
+    def rows_between(
+        self, low: Sequence[str] | None, high: Sequence[str] | None, plan: ReadPlan
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield every row with ``low`` ≤ key < ``high``, columns as the plan has them; None is open.
+
+        Bounds are text, and only given for a plan that is ``ranged``. Without any, rows with NULL in their
+        key come, too. Raises SourceUnavailable unless all of them came.
+        """
         ...
 
 

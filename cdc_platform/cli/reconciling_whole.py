@@ -1,0 +1,99 @@
+"""``cdc reconcile --full`` and ``--against``: whole tables, with progress on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cdc_platform.cli.output import stderr
+from cdc_platform.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cdc_platform.pipeline import Platform
+    from cdc_platform.reconcile.verdict import Reconciliation
+
+FullOption = Annotated[
+    bool, typer.Option("--full", help="Every row of the table, not only what a window changed.")
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        metavar="PATH",
+        help="Every row of this Parquet export (folder, file or pattern) instead of the source database.",
+    ),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the segments an earlier full run left over.")
+]
+SecondsOption = Annotated[
+    float | None, typer.Option("--max-seconds", min=0, help="Stop a full run after so long.")
+]
+RowsOption = Annotated[
+    int | None, typer.Option("--max-rows", min=0, help="Stop a full run after so many source rows.")
+]
+RateOption = Annotated[
+    float | None, typer.Option("--queries-per-second", min=0.001, help="Ask the source no more often.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class WholeTable:
+    """What the options of a full comparison say."""
+
+    full: bool
+    against: str | None
+    resume: bool
+    max_seconds: float | None
+    max_rows: int | None
+    queries_per_second: float | None
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.full or self.against is not None
+
+    def check(self, windows: list[str] | None, all_windows: bool, tables: int) -> None:
+        """Raise ConfigError for options that do not go together."""
+        budget = (self.max_seconds, self.max_rows, self.queries_per_second)
+        if not self.is_wanted and (self.resume or any(one is not None for one in budget)):
+            self._refuse("--resume and budgets are of full runs", "add --full")
+        if self.is_wanted and (windows or all_windows):
+            self._refuse("a full run compares no windows", "leave out --window and --all")
+        if self.against is not None and tables != 1:
+            self._refuse("--against is an export of one table", "name the table by --table")
+
+    def _refuse(self, what: str, mend: str) -> None:
+        raise ConfigError("cdc", [("reconcile", what, mend)])
+
+    @property
+    def windows(self) -> list[str]:
+        """What stands in the place of windows: nothing when windows are asked for."""
+        return ["full"] if self.is_wanted else []
+
+    def runner(self, platform: Platform) -> Callable[[tuple[str, str, str]], Reconciliation] | None:
+        """Return what reconciles one (source, table id, anything); None when windows are asked for."""
+        return partial(self._run, platform) if self.is_wanted else None
+
+    def _run(self, platform: Platform, one: tuple[str, str, str]) -> Reconciliation:
+        from cdc_platform.reconcile.budget import Budget
+        from cdc_platform.reconcile.full import FullOptions, reconcile_full
+        from cdc_platform.reconcile.parquet_source import ParquetReader
+
+        source, table_id, _ = one
+        console = stderr()
+
+        def tell(text: str) -> None:
+            console.print(f"{source}/{table_id}: {text}", highlight=False, markup=False)
+
+        options = FullOptions(
+            resume=self.resume,
+            budget=Budget(self.max_seconds, self.max_rows, self.queries_per_second),
+            reader=None if self.against is None else ParquetReader(platform.lake, self.against),
+            origin=self.against or "source",
+            tell=tell,
+        )
+        return reconcile_full(platform, source, table_id, options)

@@ -1,0 +1,107 @@
+"""Reconciling a whole table with its source, in three steps: digests, keys with row digests, full rows.
+
+Base is pinned; the source is read once, in one snapshot at position L, segment by segment. Segments with
+equal digests are equal at L. The rows of others become pairs of key and digest, and only keys whose pairs
+differ are compared row by row, as the window mode does, with its rule of what is in flight: capture is asked
+after the source was read, then the files that base has not applied.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import duckdb
+
+from cdc_platform.lake.read import open_workspace
+from cdc_platform.reconcile.full_result import FullComparison, full_certificate, keep
+from cdc_platform.reconcile.full_run import METHOD, FullOptions, FullRun
+from cdc_platform.reconcile.on_the_way import observe_table
+from cdc_platform.reconcile.results import FULL, record
+from cdc_platform.reconcile.subject import Platform, Subject, pin
+from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Reconciliation, Verdict
+from cdc_platform.reconcile.window import Failed, guarded, source_reader
+
+__all__ = ["FullOptions", "compare_full", "reconcile_full"]
+
+
+def reconcile_full(
+    platform: Platform, source: str, table_id: str, options: FullOptions | None = None
+) -> Reconciliation:
+    """Compare the whole table, keep the certificate and record the verdict in the result tables.
+
+    Never raises for a side that cannot be compared: the verdict says so. Raises ConfigError for an unknown
+    table, StorageUnavailable or StaleCommit when the outcome cannot be recorded.
+    """
+    found = compare_full(platform, source, table_id, options)
+    recorded = replace(found, report=keep(platform.objects(source, table_id), found))
+    record(platform.lake, recorded)
+    return recorded
+
+
+def compare_full(
+    platform: Platform, source: str, table_id: str, options: FullOptions | None = None
+) -> Reconciliation:
+    """Compare the whole table with its source. Writes nothing but the progress of the run."""
+    started_at, started = datetime.now(UTC), time.monotonic()
+    options = options or FullOptions()
+    run_id = f"{started_at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
+    table, subject = platform.table(source, table_id), pin(platform, source, table_id, FULL)
+    workspace = open_workspace(platform.lake, iceberg=True)
+    try:
+        outcome = guarded(lambda: _compare(subject, workspace, options, run_id))
+    finally:
+        workspace.close()
+    full = _without(subject, Verdict.ERROR, outcome.reason) if isinstance(outcome, Failed) else outcome
+    seconds = round(time.monotonic() - started, 3)
+    full = replace(full, comparison=replace(full.comparison, seconds=seconds))
+    proof = full_certificate(
+        full,
+        run_id=run_id,
+        source=source,
+        table=table.name,
+        merge_key=table.merge_key,
+        verdict=full.verdict,
+        started_at=started_at,
+    )
+    comparisons = (full.comparison,)
+    return Reconciliation(
+        run_id, source, table_id, FULL, full.verdict, comparisons, proof, started_at, seconds
+    )
+
+
+def _compare(
+    subject: Subject, workspace: duckdb.DuckDBPyConnection, options: FullOptions, run_id: str
+) -> FullComparison:
+    if not subject.key:
+        return _without(subject, Verdict.UNVERIFIED, "the table has no merge key to cut it into segments by")
+    if subject.view.relation is None:
+        return _without(subject, Verdict.UNVERIFIED, "base has no snapshot yet: merge the table's files")
+    reader = options.reader or source_reader(subject.source)
+    if isinstance(reader, str):
+        return _without(subject, Verdict.UNVERIFIED, reader)
+    table = subject.table
+    plan = reader.plan(table.schema_name, table.table_name, subject.key, subject.view.columns)
+    if any(column.usual != "{}" for column in plan.key):
+        return _without(subject, Verdict.UNVERIFIED, "a key column is changed on its way to base")
+    return FullRun(
+        view=subject.view,
+        key=subject.key,
+        workspace=workspace,
+        reader=reader,
+        plan=plan,
+        observe=lambda sides: observe_table(subject, workspace, reader, sides),
+        objects=subject.platform.objects(subject.source_name, table.id),
+        options=options,
+        run_id=run_id,
+    ).compare()
+
+
+def _without(subject: Subject, verdict: Verdict, reason: str) -> FullComparison:
+    """Return the outcome of a table that was not compared."""
+    snapshot_id = subject.view.snapshot_id
+    return FullComparison(
+        Comparison(SOURCE_MATCHES_BASE, verdict, reason, snapshot_id=snapshot_id, method=METHOD)
+    )

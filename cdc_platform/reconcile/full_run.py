@@ -1,0 +1,268 @@
+"""One full comparison of one table: scan, drill, look up, and judge each segment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import duckdb
+
+from cdc_platform.errors import CdcError
+from cdc_platform.naming import quoted
+from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
+from cdc_platform.reconcile.budget import Budget, Spending
+from cdc_platform.reconcile.digest import DIGEST_BITS, Salt, new_salt
+from cdc_platform.reconcile.drill import Drilled, chosen_to_drill, drill
+from cdc_platform.reconcile.full_result import FullComparison, sentence
+from cdc_platform.reconcile.full_state import Carried, Progress, conditions_of, resume
+from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
+from cdc_platform.reconcile.on_the_way import count_changed, mark_awaited
+from cdc_platform.reconcile.scan import Scan, scan_source
+from cdc_platform.reconcile.segment_results import Findings, SegmentResult, judge_segment, looked_up
+from cdc_platform.reconcile.segments import ROWS_PER_SEGMENT
+from cdc_platform.reconcile.sides import EMPTY, Sides, base_digests, make_sides
+from cdc_platform.reconcile.source_base import compare_source_base
+from cdc_platform.reconcile.sources import ReadPlan, SourceReader, SourceSnapshot
+from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Tally, Verdict, combine
+from cdc_platform.reconcile.window_events import count
+
+METHOD = "every row: digests by segments of the key, then differing keys, then their full rows"
+
+
+@dataclass(frozen=True, slots=True)
+class FullOptions:
+    """How a whole table is compared. ``reader`` stands for the source database when it is given."""
+
+    resume: bool = False
+    budget: Budget = field(default_factory=Budget)
+    reader: SourceReader | None = None
+    origin: str = "source"
+    rows_per_segment: int = ROWS_PER_SEGMENT
+    salt: Salt = field(default_factory=new_salt)
+    tell: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A reader whose first snapshot is the one that is open already; the next ones are new."""
+
+    reader: SourceReader
+    open: list[SourceSnapshot]
+
+    def plan(self, *args: object) -> ReadPlan:
+        raise NotImplementedError("the plan is made before the snapshot is opened")
+
+    def position(self) -> str:
+        return self.reader.position()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[SourceSnapshot]:
+        if self.open:
+            yield self.open.pop()
+        else:
+            with self.reader.snapshot() as snapshot:
+                yield snapshot
+
+
+@dataclass(slots=True)
+class FullRun:
+    """One full comparison of one table.
+
+    ``observe`` is asked after the source was read: how far capture has come, and what else stands against
+    MATCH; it makes ``changed_keys``. ``objects`` keep the progress; without them a run cannot be resumed.
+    """
+
+    view: BaseView
+    key: tuple[str, ...]
+    workspace: duckdb.DuckDBPyConnection
+    reader: SourceReader
+    plan: ReadPlan
+    observe: Callable[[Sides], tuple[Capture, list[tuple[Verdict, str]]]]
+    objects: ObjectStore | None
+    options: FullOptions
+    run_id: str
+    notes: list[str] = field(default_factory=list)
+
+    def compare(self) -> FullComparison:
+        spending = Spending(self.options.budget)
+        progress = self._progress()
+        bounds = progress.bounds if progress.equal else None
+        sides = make_sides(
+            self.workspace,
+            self.plan,
+            self.view,
+            self.options.salt,
+            bounds=bounds,
+            rows_per_segment=self.options.rows_per_segment,
+        )
+        progress.bounds = sides.segments.bounds
+        scan = Scan(base_digests(self.workspace, sides))
+        carried = dict(progress.equal)
+        everything = range(sides.segments.ranges + 1)
+        with self.reader.snapshot() as snapshot:
+            self._scan(snapshot, sides, scan, [n for n in everything if n not in carried], spending, progress)
+            scan.source |= {number: scan.base.get(number, EMPTY) for number in carried}
+            return self._conclude(snapshot, sides, scan, carried, spending)
+
+    def _progress(self) -> Progress:
+        conditions = conditions_of(self.plan, self.view.snapshot_id, self.options.origin)
+        found = None
+        if self.options.resume and self.objects is not None:
+            found, text = resume(self.objects, conditions)
+            self.notes.append(text)
+            self.options.tell(text)
+        return found or Progress(conditions)
+
+    def _save(self, progress: Progress) -> None:
+        if self.objects is not None:
+            progress.save(self.objects)
+
+    def _scan(
+        self,
+        snapshot: SourceSnapshot,
+        sides: Sides,
+        scan: Scan,
+        wanted: list[int],
+        spending: Spending,
+        progress: Progress,
+    ) -> None:
+        saved = time.monotonic()
+
+        def done(number: int) -> None:
+            nonlocal saved
+            equal = scan.equal(number)
+            if equal:
+                rows = scan.source[number][0]
+                progress.equal[number] = Carried(rows, snapshot.position, self.run_id)
+            state = "equal" if equal else "differs"
+            read = f"{len(scan.source)} of {len(wanted)} segments, {spending.rows:,} rows"
+            self.options.tell(f"{read}: {sides.segments.label(number)} {state}")
+            if time.monotonic() - saved > 1:
+                self._save(progress)
+                saved = time.monotonic()
+
+        try:
+            scan_source(self.workspace, snapshot, sides, scan, wanted, spending, done)
+        finally:
+            self._save(progress)
+
+    def _conclude(
+        self,
+        snapshot: SourceSnapshot,
+        sides: Sides,
+        scan: Scan,
+        carried: dict[int, Carried],
+        spending: Spending,
+    ) -> FullComparison:
+        differing = [number for number in scan.differing if number != sides.segments.keyless]
+        numbers = chosen_to_drill(differing, sides.segments.ranges)
+        drilled = self._drill(snapshot, sides, scan, numbers, spending)
+        capture, points = self.observe(sides)
+        rows = self._look_up(snapshot, sides, capture) if numbers else None
+        found = Findings(
+            segments=sides.segments,
+            scan=scan,
+            drilled=drilled,
+            looked_up=looked_up(self.workspace) if rows else {},
+            changed=count_changed(self.workspace, sides, has_suspects=bool(numbers)),
+            judgement=_judgement(snapshot.position, capture),
+            source_position=snapshot.position,
+            numbers_drilled=frozenset(numbers),
+        )
+        segments = tuple(
+            _carry(judge_segment(found, number), carried.get(number))
+            for number in range(sides.segments.ranges + 1)
+        )
+        comparison = self._comparison(segments, points, rows, snapshot.position, sides)
+        is_systemic = len(numbers) < len(differing)
+        guilty = drilled.guilty_columns
+        return FullComparison(comparison, segments, self.options.salt, is_systemic, guilty)
+
+    def _drill(
+        self, snapshot: SourceSnapshot, sides: Sides, scan: Scan, numbers: list[int], spending: Spending
+    ) -> Drilled:
+        """Drill; segments that could not be are unread, so that what is proven of others stays."""
+        if not numbers:
+            return Drilled({}, ())
+        self.options.tell(f"drilling into {len(numbers)} segments that differ")
+        try:
+            return drill(self.workspace, snapshot, sides, numbers, spending)
+        except CdcError as error:
+            reason = f"the digests differ, and the rows could not be read again: {error}"
+            scan.unread |= dict.fromkeys(numbers, (Verdict.ERROR, reason))
+            numbers.clear()
+            return Drilled({}, ())
+
+    def _look_up(self, snapshot: SourceSnapshot, sides: Sides, capture: Capture) -> Comparison | None:
+        """Compare the full rows of the suspects; what is found stays in ``source_outcomes``."""
+        names = [f"k{place} AS {quoted(column.column)}" for place, column in enumerate(self.plan.key)]
+        self.workspace.execute(
+            "CREATE OR REPLACE TEMP TABLE keys AS "
+            f"SELECT rowid + 1 AS key_id, {', '.join(names)} FROM suspects"
+        )
+        if not count(self.workspace, "SELECT count(*) FROM keys"):
+            return None
+        mark_awaited(self.workspace, sides)
+        load_base_rows(self.workspace, self.view, self.key)
+        held = _Held(self.reader, [snapshot])
+        if not snapshot.position:
+            capture = replace(capture, position=None)
+        return compare_source_base(self.workspace, held, self.plan, self.view, observe=lambda: capture)
+
+    def _comparison(
+        self,
+        segments: tuple[SegmentResult, ...],
+        points: list[tuple[Verdict, str]],
+        rows: Comparison | None,
+        position: str,
+        sides: Sides,
+    ) -> Comparison:
+        verdicts = [one.verdict for one in segments] + [verdict for verdict, _ in points]
+        if sides.digest.bits < DIGEST_BITS:
+            verdicts.append(Verdict.UNVERIFIED)
+            points = [*points, (Verdict.UNVERIFIED, f"a digest of {sides.digest.bits} bits proves nothing")]
+        return Comparison(
+            name=SOURCE_MATCHES_BASE,
+            verdict=combine(verdicts),
+            reason=sentence(segments, [text for _, text in points]),
+            tally=_total([one.tally for one in segments]),
+            discrepancies=rows.discrepancies if rows else (),
+            discrepancies_total=rows.discrepancies_total if rows else 0,
+            excluded=self.plan.excluded,
+            columns=tuple(column.column for column in self.plan.columns),
+            rules={column.column: column.rule for column in self.plan.columns if column.rule},
+            rows={
+                "source rows": sum(one.source_rows for one in segments),
+                "base rows": sum(one.base_rows for one in segments),
+            },
+            notes=tuple(self.notes),
+            source_position=position or None,
+            snapshot_id=self.view.snapshot_id,
+            method=METHOD,
+        )
+
+
+def _judgement(position: str, capture: Capture) -> Judgement:
+    if position:
+        return judge_difference(position, capture)
+    reason = "at which position the export was made is not known, so base may have changed since"
+    return Judgement(Verdict.UNVERIFIED, reason)
+
+
+def _carry(result: SegmentResult, carried: Carried | None) -> SegmentResult:
+    if carried is None:
+        return result
+    return replace(result, source_position=carried.source_position, carried_from=carried.run_id)
+
+
+def _total(tallies: list[Tally]) -> Tally:
+    return Tally(
+        compared=sum(one.compared for one in tallies),
+        matched=sum(one.matched for one in tallies),
+        different=sum(one.different for one in tallies),
+        in_flight=sum(one.in_flight for one in tallies),
+        unverified=sum(one.unverified for one in tallies),
+    )

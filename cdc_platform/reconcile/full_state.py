@@ -1,0 +1,92 @@
+"""Results of segments as they come, so that an interrupted full comparison goes on where it stopped.
+
+One JSON object in the table's object store. Only segments whose digests were equal are in it: those that
+differ are read again. They hold as long as what they were compared with does: base's snapshot, the columns,
+the rules. Another source position does not matter: base is the same, so each segment is equal to it at the
+position that stands beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.reconcile.digest import implementation
+from cdc_platform.reconcile.segments import Bound
+from cdc_platform.reconcile.sources import ReadPlan
+from cdc_platform.reconcile.typed import TYPE_RULES_VERSION
+
+PROGRESS = "reports/full/progress.json"
+_FORM = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A segment an earlier run found equal."""
+
+    rows: int
+    source_position: str
+    run_id: str
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run, and those it goes on with, have found equal so far."""
+
+    conditions: Mapping[str, Any]
+    bounds: tuple[Bound, ...] = ()
+    equal: dict[int, Carried] = field(default_factory=dict)
+
+    def save(self, objects: ObjectStore) -> None:
+        """Replace what is stored."""
+        value = {
+            "form": _FORM,
+            "conditions": dict(self.conditions),
+            "bounds": [list(bound) for bound in self.bounds],
+            "equal": {
+                str(number): [one.rows, one.source_position, one.run_id]
+                for number, one in sorted(self.equal.items())
+            },
+        }
+        objects.put(PROGRESS, json.dumps(value, indent=1).encode())
+
+
+def conditions_of(plan: ReadPlan, snapshot_id: int | None, origin: str) -> dict[str, Any]:
+    """Return what must be the same for a segment's equality to hold still."""
+    columns = [
+        [c.column, c.source_column, c.declared_type, str(c.arrow), c.select, c.base, c.usual]
+        for c in plan.columns
+    ]
+    shape = json.dumps([[c.column for c in plan.key], columns]).encode()
+    return {
+        "source": origin,
+        "snapshot_id": str(snapshot_id),
+        "type_rules_version": TYPE_RULES_VERSION,
+        "digest": implementation(),
+        "columns": hashlib.blake2b(shape, digest_size=8).hexdigest(),
+    }
+
+
+def resume(objects: ObjectStore, conditions: Mapping[str, Any]) -> tuple[Progress | None, str]:
+    """Return the stored progress when it still holds, and a sentence on what was found."""
+    data = objects.get(PROGRESS)
+    stored = json.loads(data) if data else None
+    if stored is None or stored.get("form") != _FORM:
+        return None, "there is no earlier run to go on with: started from the beginning"
+    names = {
+        "source": "the source side is another one",
+        "snapshot_id": "base has another snapshot",
+        "type_rules_version": "the type rules changed",
+        "digest": "the digest changed",
+        "columns": "the compared columns changed",
+    }
+    moved = [text for name, text in names.items() if stored["conditions"].get(name) != conditions[name]]
+    if moved:
+        return None, f"{' and '.join(moved)} since the earlier run: started from the beginning"
+    equal = {int(number): Carried(*one) for number, one in stored["equal"].items()}
+    bounds = tuple(tuple(bound) for bound in stored["bounds"])
+    return Progress(dict(conditions), bounds, equal), f"went on with {len(equal)} segments found equal before"

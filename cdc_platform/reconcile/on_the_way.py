@@ -1,0 +1,69 @@
+"""What is on its way to base while a whole table is compared, and which keys it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import duckdb
+
+from cdc_platform.naming import quoted
+from cdc_platform.raw.manifests import read_accepted
+from cdc_platform.reconcile.drill import load_changed_keys
+from cdc_platform.reconcile.in_flight import Capture
+from cdc_platform.reconcile.sides import Sides
+from cdc_platform.reconcile.sources import SourceReader
+from cdc_platform.reconcile.standing import standing_of
+from cdc_platform.reconcile.subject import Subject
+from cdc_platform.reconcile.verdict import Verdict
+from cdc_platform.reconcile.window_events import Events, Standing
+
+
+def observe_table(
+    subject: Subject, connection: duckdb.DuckDBPyConnection, reader: SourceReader, sides: Sides
+) -> tuple[Capture, list[tuple[Verdict, str]]]:
+    """Ask how far capture has come, then make ``changed_keys`` of what base awaits: in this order.
+
+    Also returns what stands against MATCH whatever the digests say: files that may change any key.
+    """
+    platform, table_id = subject.platform, subject.table.id
+    captured = platform.captured_position(subject.source_name)
+    now = reader.position() if captured else None
+    waiting: list[Callable[[], Events]] = []
+    for file in read_accepted(platform.objects(subject.source_name, table_id)).readable:
+        if standing_of(file, subject.record, subject.quarantine) is Standing.PENDING:
+            waiting.append(partial(platform.event_file, subject.source_name, table_id, file))
+    untold = load_changed_keys(connection, sides, waiting)
+    unaccepted = len(subject.unaccepted())
+    points = []
+    if unaccepted:
+        files = f"{unaccepted} raw file{'s' if unaccepted != 1 else ''} not accepted yet"
+        points.append((Verdict.IN_FLIGHT, f"{files} may change any key"))
+    if untold:
+        files = f"{untold} accepted file{'s' if untold != 1 else ''} not applied"
+        points.append((Verdict.IN_FLIGHT, f"{files} cannot tell which keys they change"))
+    return Capture(captured, now, unaccepted=unaccepted + untold), points
+
+
+def mark_awaited(connection: duckdb.DuckDBPyConnection, sides: Sides) -> None:
+    """Make ``awaited``: which of ``keys`` the files on their way change."""
+    same = " AND ".join(
+        f"{column.base.format('k.' + quoted(column.column))} = c.k{place}"
+        for place, column in enumerate(sides.plan.key)
+    )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE awaited AS SELECT DISTINCT k.key_id "
+        f"FROM keys k JOIN changed_keys c ON {same}"
+    )
+
+
+def count_changed(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, *, has_suspects: bool
+) -> dict[int, int]:
+    """Count the changed keys of each segment that are no suspects: those are counted by their rows."""
+    same = " AND ".join(
+        f"{column.base.format(f's.k{place}')} = c.k{place}" for place, column in enumerate(sides.plan.key)
+    )
+    besides = f"ANTI JOIN suspects s ON {same}" if has_suspects else ""
+    rows = connection.execute(f"SELECT c.segment, count(*) FROM changed_keys c {besides} GROUP BY 1")
+    return dict(rows.fetchall())

@@ -1,0 +1,155 @@
+"""An export in Parquet in the source's place: a DMS full load in raw, a database's snapshot export, a dump.
+
+The database is not touched. Nobody knows which log position an export was made at, so what differs from it
+is never called DIFFERENT: base may have changed since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from cdc_platform.errors import SourceUnavailable, redact
+from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.read import open_workspace
+from cdc_platform.naming import quoted, safe_name, sql_text
+from cdc_platform.reconcile.sources import KEY_NUMBER, ColumnPlan, ReadPlan, SourceColumn, SourceTable
+from cdc_platform.reconcile.typed import canonical_schema, common_type
+from cdc_platform.reconcile.verdict import Excluded
+
+_BATCH_ROWS = 65_536
+
+
+def parquet_files(path: str) -> str:
+    """Return the files an export consists of as a pattern: of a folder, all Parquet files below it.
+
+    >>> parquet_files("s3://bucket/export/"), parquet_files("/tmp/LOAD*.parquet")
+    ('s3://bucket/export/**/*.parquet', '/tmp/LOAD*.parquet')
+    """
+    is_folder = path.endswith("/") or ("://" not in path and Path(path).is_dir())
+    return f"{path.rstrip('/')}/**/*.parquet" if is_folder else path
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetReader:
+    """Reads an export as if it were the source. Its log position is the empty text: nobody knows it."""
+
+    lake: Lake
+    path: str
+
+    def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
+        """Match the export's columns with base's by safe name; what cannot be compared is listed."""
+        there = self._schema()
+        names = {safe_name(field.name): field for field in there}
+        held = canonical_schema(base_columns)
+        plans: dict[str, ColumnPlan] = {}
+        excluded = []
+        for field in held:
+            found = names.get(field.name)
+            if found is None:
+                excluded.append(Excluded(field.name, "in base and not in the export"))
+            elif pa.types.is_nested(field.type) or common_type(found.type, field.type) is None:
+                reason = f"{found.type} in the export and {field.type} in base do not compare by value"
+                excluded.append(Excluded(field.name, reason))
+            else:
+                name = quoted(found.name)
+                plans[field.name] = ColumnPlan(
+                    field.name, found.name, str(found.type), name, found.type, found.type
+                )
+        excluded += [
+            Excluded(name, "in the export and not in base") for name in names if name not in held.names
+        ]
+        unread = [column for column in key if column not in plans]
+        if unread:
+            raise self._unavailable(f"merge key column {unread[0]!r} is not in the export, or not comparable")
+        columns = tuple(SourceColumn(f.name, safe_name(f.name), str(f.type), str(f.type)) for f in there)
+        described = SourceTable(schema, table, columns, ())
+        return ReadPlan(
+            described, tuple(plans[column] for column in key), tuple(plans.values()), tuple(excluded)
+        )
+
+    def position(self) -> str:
+        """Return the empty text."""
+        return ""
+
+    @contextmanager
+    def snapshot(self) -> Iterator[ParquetSnapshot]:
+        """Open the files; they are taken not to change."""
+        connection = open_workspace(self.lake)
+        try:
+            yield ParquetSnapshot(connection, self.path)
+        finally:
+            connection.close()
+
+    def _schema(self) -> pa.Schema:
+        connection = open_workspace(self.lake)
+        try:
+            relation = connection.execute(f"SELECT * FROM {_relation(self.path)} LIMIT 0")
+            return canonical_schema(relation.to_arrow_table().schema)
+        except duckdb.Error as error:
+            raise self._unavailable(redact(" ".join(str(error).split()))) from None
+        finally:
+            connection.close()
+
+    def _unavailable(self, what: str) -> SourceUnavailable:
+        mend = "give the folder or pattern of Parquet files that hold this table, and nothing else"
+        return SourceUnavailable(f"the export cannot be compared: {what}", where=self.path, mend=mend)
+
+
+class ParquetSnapshot:
+    """The rows of an export."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: str) -> None:
+        self._connection, self._path = connection, path
+        self.position = ""
+
+    def rows_of(self, keys: pa.Table, plan: ReadPlan) -> pa.Table:
+        """Return the rows of ``keys``, numbered by the key they answer to."""
+        names = [f"k{place}" for place in range(len(plan.key))]
+        numbers = pa.array(range(keys.num_rows), pa.int64())
+        self._connection.register("asked", keys.rename_columns(names).append_column(KEY_NUMBER, numbers))
+        same = " AND ".join(f"t.{c.select} = a.{name}" for c, name in zip(plan.key, names, strict=True))
+        columns = ", ".join(f"t.{column.select} AS {quoted(column.column)}" for column in plan.columns)
+        found = self._execute(
+            f"SELECT a.{KEY_NUMBER}, {columns} FROM {_relation(self._path)} t JOIN asked a ON {same}"
+        ).to_arrow_table()
+        return found.cast(pa.schema([pa.field(KEY_NUMBER, pa.int64()), *_schema_of(plan)]))
+
+    def rows_between(
+        self, low: Sequence[str] | None, high: Sequence[str] | None, plan: ReadPlan
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield all rows; ranges are never asked for, the plan being none of ranges."""
+        columns = ", ".join(f"{column.select} AS {quoted(column.column)}" for column in plan.columns)
+        schema = _schema_of(plan)
+        result = self._execute(f"SELECT {columns} FROM {_relation(self._path)}")
+        try:
+            for batch in result.to_arrow_reader(_BATCH_ROWS):
+                yield batch if batch.schema == schema else batch.cast(schema)
+        except (duckdb.Error, pa.ArrowException) as error:
+            raise self._unreadable(error) from None
+
+    def _execute(self, query: str) -> duckdb.DuckDBPyConnection:
+        try:
+            return self._connection.execute(query)
+        except duckdb.Error as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> SourceUnavailable:
+        return SourceUnavailable(
+            f"the export cannot be read: {redact(' '.join(str(error).split()))}",
+            where=self._path,
+            mend="make the export again, or leave out the file that is not whole",
+        )
+
+
+def _relation(path: str) -> str:
+    return f"read_parquet({sql_text(parquet_files(path))}, union_by_name = true)"
+
+
+def _schema_of(plan: ReadPlan) -> pa.Schema:
+    return pa.schema([pa.field(column.column, column.arrow) for column in plan.columns])

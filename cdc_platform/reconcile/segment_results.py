@@ -1,0 +1,171 @@
+"""The verdict of each segment of a full comparison, from digests, looked-up keys and changes on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from cdc_platform.reconcile.drill import Drilled
+from cdc_platform.reconcile.in_flight import Judgement
+from cdc_platform.reconcile.scan import Scan
+from cdc_platform.reconcile.segments import Segments
+from cdc_platform.reconcile.sides import EMPTY
+from cdc_platform.reconcile.verdict import Tally, Verdict
+
+BY_DIGEST = "digest of every row and column"
+BY_ROWS = "every differing row, column by column"
+NOT_COMPARED = "not compared"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentResult:
+    """One segment: its keys in words, its verdict, and the position its source rows were read at."""
+
+    number: int
+    keys: str
+    verdict: Verdict
+    reason: str
+    method: str
+    tally: Tally = field(default_factory=Tally)
+    source_rows: int = 0
+    base_rows: int = 0
+    source_position: str | None = None
+    carried_from: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        tally = self.tally
+        return {
+            "segment": self.number,
+            "keys": self.keys,
+            "verdict": self.verdict.value,
+            "reason": self.reason,
+            "method": self.method,
+            "rows": {"source": self.source_rows, "base": self.base_rows},
+            "matched": tally.matched,
+            "different": tally.different,
+            "in_flight": tally.in_flight,
+            "unverified": tally.unverified,
+            "source_position": self.source_position,
+            "carried_from": self.carried_from,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """Keys of one drilled segment, by how their full rows compared."""
+
+    equal: int = 0
+    in_flight: int = 0
+    differing: int = 0
+    in_source: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that is known when segments are judged; ``changed`` counts keys of files not applied."""
+
+    segments: Segments
+    scan: Scan
+    drilled: Drilled
+    looked_up: Mapping[int, LookedUp]
+    changed: Mapping[int, int]
+    judgement: Judgement
+    source_position: str
+    numbers_drilled: frozenset[int]
+
+
+def looked_up(connection: duckdb.DuckDBPyConnection) -> dict[int, LookedUp]:
+    """Count the outcomes of the suspects by segment. ``suspects`` are numbered as ``keys`` is."""
+    rows = connection.execute(
+        """SELECT s.segment, count(*) FILTER (o.outcome = 0 AND NOT o.awaited),
+                  count(*) FILTER (o.awaited OR o.moved),
+                  count(*) FILTER (o.outcome > 0 AND NOT o.awaited AND NOT o.moved),
+                  count(*) FILTER (s.in_source)
+           FROM suspects s JOIN source_outcomes o ON o.key_id = s.rowid + 1 GROUP BY 1"""
+    ).fetchall()
+    return {row[0]: LookedUp(*row[1:]) for row in rows}
+
+
+def judge_segment(found: Findings, number: int) -> SegmentResult:
+    """Return the result of a segment that was read, or was not."""
+    if number in found.scan.unread:
+        verdict, reason = found.scan.unread[number]
+        base_rows = found.scan.base.get(number, EMPTY)[0]
+        return SegmentResult(
+            number, found.segments.label(number), verdict, reason, NOT_COMPARED, base_rows=base_rows
+        )
+    source_rows, base_rows = found.scan.source[number][0], found.scan.base.get(number, EMPTY)[0]
+    changed = found.changed.get(number, 0)
+    if found.scan.equal(number):
+        method, tally = BY_DIGEST, _tally(Verdict.MATCH, source_rows, in_flight=changed)
+        reason = "equal by digest"
+    elif number == found.segments.keyless:
+        method, (tally, reason) = BY_DIGEST, _keyless(found, source_rows, base_rows)
+    elif number not in found.numbers_drilled:
+        rows, method = max(source_rows, base_rows), BY_DIGEST
+        tally = _tally(Verdict.UNVERIFIED, 0, in_flight=changed, undecided=max(1, rows - changed))
+        reason = "the digests differ, as those of many segments do: only a sample of them was drilled into"
+    else:
+        method, (tally, reason) = BY_ROWS, _drilled(found, number, source_rows, base_rows)
+    if changed:
+        reason += f"; {changed:,} key{'s' if changed != 1 else ''} changed by files not applied yet"
+    return SegmentResult(
+        number=number,
+        keys=found.segments.label(number),
+        verdict=tally.verdict,
+        reason=reason,
+        method=method,
+        tally=tally,
+        source_rows=source_rows,
+        base_rows=base_rows,
+        source_position=found.source_position,
+    )
+
+
+def _keyless(found: Findings, source_rows: int, base_rows: int) -> tuple[Tally, str]:
+    """Judge rows without a key: nothing on its way can be told from them."""
+    verdict = Verdict.IN_FLIGHT if found.changed else found.judgement.verdict
+    reason = f"rows without a merge key differ: {source_rows:,} in the source, {base_rows:,} in base"
+    tally = _tally(verdict, 0, undecided=max(source_rows, base_rows))
+    return tally, f"{reason}; {found.judgement.reason}"
+
+
+def _drilled(found: Findings, number: int, source_rows: int, base_rows: int) -> tuple[Tally, str]:
+    counts, beyond = found.looked_up.get(number, LookedUp()), found.drilled.beyond.get(number, 0)
+    changed = found.changed.get(number, 0)
+    suspects = counts.equal + counts.in_flight + counts.differing
+    matched = max(0, source_rows - counts.in_source - beyond - changed) + counts.equal
+    if not suspects and not beyond:
+        return _tally(Verdict.ERROR, 0, undecided=max(source_rows, base_rows)), (
+            "the digests differ and no row does: the sides did not hold still, or the digest is at fault"
+        )
+    if suspects == counts.equal and not beyond and source_rows != base_rows:
+        return _tally(Verdict.UNVERIFIED, matched, undecided=abs(source_rows - base_rows)), (
+            f"{source_rows:,} rows in the source and {base_rows:,} in base, and no key tells why"
+        )
+    tally = _tally(
+        found.judgement.verdict, matched, in_flight=changed + counts.in_flight, undecided=counts.differing
+    )
+    tally = Tally(
+        compared=tally.compared + beyond,
+        matched=tally.matched,
+        different=tally.different,
+        in_flight=tally.in_flight,
+        unverified=tally.unverified + beyond,
+    )
+    parts = [f"{counts.differing:,} of {suspects:,} suspicious keys differ" if counts.differing else ""]
+    parts.append(f"{counts.equal:,} are equal under the named rules" if counts.equal else "")
+    parts.append(f"{beyond:,} more differ by digest and were not looked up" if beyond else "")
+    return tally, "; ".join(filter(None, parts)) or "the keys that differ are on their way"
+
+
+def _tally(verdict: Verdict, matched: int, *, in_flight: int = 0, undecided: int = 0) -> Tally:
+    """Return counts in which ``undecided`` rows go where ``verdict`` says."""
+    matched = max(0, matched - (in_flight if verdict is Verdict.MATCH else 0))
+    different = undecided if verdict is Verdict.DIFFERENT else 0
+    flying = in_flight + (undecided if verdict is Verdict.IN_FLIGHT else 0)
+    unverified = undecided if verdict in (Verdict.UNVERIFIED, Verdict.ERROR) else 0
+    return Tally(matched + different + flying + unverified, matched, 0, different, flying, unverified)

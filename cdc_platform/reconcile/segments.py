@@ -1,0 +1,124 @@
+"""Segments of a table by its key: half-open ranges between quantiles that are taken from the lake.
+
+Segment 0 is open below, the last one open above, so every key lies in exactly one; one more segment takes the
+rows that have NULL in a key column. Keys of several columns are ordered lexicographically, text and bytes
+byte by byte, NaN above every number: the order DuckDB has, and both sides are put into segments by DuckDB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from cdc_platform.naming import sql_text
+
+#: A bound as text, a value for each key column; what DuckDB writes and reads again without loss.
+Bound = tuple[str, ...]
+
+ROWS_PER_SEGMENT = 65_536
+MOST_SEGMENTS = 256
+_SAMPLE_ROWS = 32_768
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """The ranges of a key with columns of ``types`` between ascending ``bounds``."""
+
+    types: tuple[str, ...]
+    bounds: tuple[Bound, ...] = ()
+
+    @property
+    def ranges(self) -> int:
+        """How many ranges there are; their numbers are 0 to one less."""
+        return len(self.bounds) + 1
+
+    @property
+    def keyless(self) -> int:
+        """The number of the segment of rows with NULL in their key."""
+        return self.ranges
+
+    def range(self, number: int) -> tuple[Bound | None, Bound | None]:
+        """Return the lowest key of a range and the lowest key above it; None where it is open."""
+        low = self.bounds[number - 1] if 0 < number < self.ranges else None
+        return low, self.bounds[number] if number < len(self.bounds) else None
+
+    def number_sql(self, keys: Sequence[str]) -> str:
+        """Return the SQL of the number of the segment that holds the key ``keys`` (SQL each)."""
+        unknown = " OR ".join(f"({key}) IS NULL" for key in keys)
+        return f"CASE WHEN {unknown} THEN {self.keyless} ELSE {self._tree(keys, 0, len(self.bounds))} END"
+
+    def condition_sql(self, keys: Sequence[str], number: int) -> str:
+        """Return the SQL condition that a key lies in the segment, in a form statistics can answer."""
+        if number == self.keyless:
+            return " OR ".join(f"({key}) IS NULL" for key in keys)
+        low, high = self.range(number)
+        conditions = [f"({key}) IS NOT NULL" for key in keys]
+        if low is not None:
+            conditions += [f"({keys[0]}) >= {self._literal(low, 0)}", f"NOT ({self._below(keys, low)})"]
+        if high is not None:
+            conditions += [f"({keys[0]}) <= {self._literal(high, 0)}", f"({self._below(keys, high)})"]
+        return " AND ".join(conditions)
+
+    def label(self, number: int) -> str:
+        """Return the range in words."""
+        if number == self.keyless:
+            return "no key"
+        low, high = (None if bound is None else ", ".join(bound) for bound in self.range(number))
+        if low is None:
+            return "all keys" if high is None else f"below {high}"
+        return f"from {low}" if high is None else f"from {low} to below {high}"
+
+    def _tree(self, keys: Sequence[str], first: int, last: int) -> str:
+        """Return a binary search over the bounds ``first`` to below ``last`` as SQL."""
+        if first == last:
+            return str(first)
+        middle = (first + last) // 2
+        below, above = self._tree(keys, first, middle), self._tree(keys, middle + 1, last)
+        return f"CASE WHEN {self._below(keys, self.bounds[middle])} THEN {below} ELSE {above} END"
+
+    def _below(self, keys: Sequence[str], bound: Bound, place: int = 0) -> str:
+        key, literal = f"({keys[place]})", self._literal(bound, place)
+        if place == len(keys) - 1:
+            return f"{key} < {literal}"
+        return f"{key} < {literal} OR ({key} = {literal} AND ({self._below(keys, bound, place + 1)}))"
+
+    def _literal(self, bound: Bound, place: int) -> str:
+        return f"{sql_text(bound[place])}::{self.types[place]}"
+
+
+def quantile_segments(
+    connection: duckdb.DuckDBPyConnection,
+    relation: str,
+    keys: Sequence[str],
+    types: Sequence[str],
+    *,
+    rows: int,
+    rows_per_segment: int = ROWS_PER_SEGMENT,
+) -> Segments:
+    """Return segments of about equally many rows of ``relation`` (a FROM item of ``rows`` rows).
+
+    They are taken from a sample of its keys; no other side is asked. A key that is in the sample more often
+    than a segment has rows makes one bound only.
+    """
+    wanted = min(MOST_SEGMENTS, rows // max(1, rows_per_segment))
+    if wanted < 2:
+        return Segments(tuple(types))
+    names = [f"k{place}" for place in range(len(keys))]
+    typed = [f"({key})::{kind} AS {name}" for key, kind, name in zip(keys, types, names, strict=True)]
+    known = " AND ".join(f"{name} IS NOT NULL" for name in names)
+    order, texts = ", ".join(names), ", ".join(f"{name}::VARCHAR" for name in names)
+    found = connection.execute(
+        f"""WITH sampled AS (
+                SELECT * FROM (SELECT {", ".join(typed)} FROM {relation}) USING SAMPLE {_SAMPLE_ROWS} ROWS),
+            placed AS (
+                SELECT *, row_number() OVER (ORDER BY {order}) AS place, count(*) OVER () AS n
+                FROM sampled WHERE {known})
+            SELECT {texts} FROM (
+                SELECT DISTINCT {order} FROM placed WHERE place > 1
+                AND floor((place - 1) * {wanted} / n) > floor((place - 2) * {wanted} / n))
+            ORDER BY {order}"""
+    ).fetchall()
+    # a zero byte ends an SQL text; no source here has one in a key
+    return Segments(tuple(types), tuple(row for row in found if not any("\0" in part for part in row)))

@@ -1,0 +1,171 @@
+"""Both sides of a full comparison as SQL: the same columns, in one type each, put into the same segments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from cdc_platform.naming import quoted
+from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.budget import Spending
+from cdc_platform.reconcile.digest import RowDigest, Salt, duckdb_types
+from cdc_platform.reconcile.segments import Bound, Segments, quantile_segments
+from cdc_platform.reconcile.sources import ReadPlan, SourceSnapshot
+from cdc_platform.reconcile.typed import canonical_schema, common_type
+from cdc_platform.reconcile.window_events import count
+
+#: Rows and both sums of lanes; a segment without rows has zeros.
+Digest = tuple[int, int, int]
+EMPTY: Digest = (0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The columns of ``plan`` on both sides, their digest, and the segments of the key."""
+
+    plan: ReadPlan
+    view: BaseView
+    digest: RowDigest
+    segments: Segments
+
+    @property
+    def key_places(self) -> tuple[int, ...]:
+        """The places of the key columns among the compared ones."""
+        names = [column.column for column in self.plan.columns]
+        return tuple(names.index(column.column) for column in self.plan.key)
+
+    @property
+    def source_values(self) -> list[str]:
+        """SQL of each column over a source row ``s``, in the form it usually has in base."""
+        return [column.usual.format(f"s.{quoted(column.column)}") for column in self.plan.columns]
+
+    @property
+    def base_values(self) -> list[str]:
+        """SQL of each column over a base row ``b``."""
+        return [column.base.format(f"b.{quoted(column.column)}") for column in self.plan.columns]
+
+    def keys(self, values: list[str]) -> list[str]:
+        """Return SQL of the key columns among ``values``, typed."""
+        return [f"({values[place]})::{self.digest.types[place]}" for place in self.key_places]
+
+    @property
+    def base_rows(self) -> str:
+        """The live rows of base, as what follows FROM."""
+        return f"{self.view.relation} b WHERE {self.view.live_condition}"
+
+    @property
+    def source_schema(self) -> pa.Schema:
+        return pa.schema([pa.field(column.column, column.arrow) for column in self.plan.columns])
+
+
+def make_sides(
+    connection: duckdb.DuckDBPyConnection,
+    plan: ReadPlan,
+    view: BaseView,
+    salt: Salt,
+    *,
+    bounds: tuple[Bound, ...] | None,
+    rows_per_segment: int,
+) -> Sides:
+    """Type both sides and cut base into segments, or along ``bounds`` when they are known already."""
+    held = {field.name: field.type for field in canonical_schema(view.columns)}
+    kinds = [common_type(column.arrow, held[column.column]) or column.arrow for column in plan.columns]
+    digest = RowDigest(duckdb_types(connection, kinds), salt)
+    sides = Sides(plan, view, digest, Segments(()))
+    key_types = tuple(digest.types[place] for place in sides.key_places)
+    if bounds is not None:
+        return Sides(plan, view, digest, Segments(key_types, bounds))
+    rows = count(connection, f"SELECT count(*) FROM {sides.base_rows}")
+    keys = sides.keys(sides.base_values)
+    segments = quantile_segments(
+        connection, sides.base_rows, keys, key_types, rows=rows, rows_per_segment=rows_per_segment
+    )
+    return Sides(plan, view, digest, segments)
+
+
+def base_digests(connection: duckdb.DuckDBPyConnection, sides: Sides) -> dict[int, Digest]:
+    """Return the digest of each segment of base that has rows, in one scan."""
+    number = sides.segments.number_sql(sides.keys(sides.base_values))
+    return _digests(connection, number, sides.digest.aggregates(sides.base_values), sides.base_rows)
+
+
+def source_digests(
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: SourceSnapshot,
+    sides: Sides,
+    number: int | None,
+    spending: Spending,
+) -> dict[int, Digest]:
+    """Return the digests of the source's rows of one segment, or of all of them (None), as they stream by.
+
+    Raises SourceUnavailable, and BudgetSpent when a bound is reached on the way.
+    """
+    low, high = (None, None) if number is None else sides.segments.range(number)
+    with Arriving(connection, snapshot, sides, low, high, spending) as relation:
+        return _digests(
+            connection,
+            sides.segments.number_sql(sides.keys(sides.source_values)),
+            sides.digest.aggregates(sides.source_values),
+            f"{relation} s",
+        )
+
+
+def _digests(
+    connection: duckdb.DuckDBPyConnection, number: str, aggregates: str, rows: str
+) -> dict[int, Digest]:
+    found = connection.execute(f"SELECT {number} AS segment, {aggregates} FROM {rows} GROUP BY 1").fetchall()
+    return {segment: (n, first, second) for segment, n, first, second in found}
+
+
+class BudgetSpent(Exception):
+    """A bound of the budget was reached while rows were streaming."""
+
+
+class Arriving:
+    """The source's rows of a range of keys as a FROM item, to be read once.
+
+    What reading them raised comes out unchanged: DuckDB would make one kind of error of all.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        snapshot: SourceSnapshot,
+        sides: Sides,
+        low: Bound | None,
+        high: Bound | None,
+        spending: Spending,
+    ) -> None:
+        self._connection, self._spending, self._schema = connection, spending, sides.source_schema
+        self._rows = snapshot.rows_between(low, high, sides.plan)
+        # a range is read to its end, so that the snapshot lives on
+        self._interruptible = low is None and high is None
+        self._error: Exception | None = None
+
+    def __enter__(self) -> str:
+        self._spending.before_query()
+        reader = pa.RecordBatchReader.from_batches(self._schema, self._batches())
+        self._connection.register("arriving_rows", reader)
+        return "arriving_rows"
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.unregister("arriving_rows")
+        close = getattr(self._rows, "close", None)
+        if close is not None:
+            close()
+        if self._error is not None:
+            raise self._error from None
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in self._rows:
+                self._spending.rows += batch.num_rows
+                if self._interruptible and (reason := self._spending.exhausted()) is not None:
+                    raise BudgetSpent(reason)
+                yield batch
+        except Exception as error:
+            self._error = error
+            raise
