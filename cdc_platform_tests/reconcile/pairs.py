@@ -1,0 +1,234 @@
+"""Random pairs of tables with a few random edits between them, and a plain oracle of what is found."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from cdc_platform.events import CONTROL_COLUMNS
+from cdc_platform.naming import quoted
+from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.full_result import FullComparison
+from cdc_platform.reconcile.full_run import FullOptions, FullRun
+from cdc_platform.reconcile.in_flight import Capture
+from cdc_platform.reconcile.sides import Sides
+from cdc_platform.reconcile.sources import KEY_NUMBER, ColumnPlan, ReadPlan, SourceTable
+from cdc_platform.reconcile.verdict import Verdict
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+_TEXTS = ("", " ", "a", "A", "a ", "ab", "null", "NULL", "\\N", "é", "e\u0301", "0", "|", "3:abc", "x" * 40)
+_FLOATS = (0.0, -0.0, 0.1, 0.1 + 0.2, 0.3, 1e-20, 2e-20, math.inf, -math.inf, math.nan, 1e300)
+_TYPES: dict[str, pa.DataType] = {
+    "whole": pa.int64(),
+    "text": pa.string(),
+    "ratio": pa.float64(),
+    "price": pa.decimal128(12, 2),
+    "wide": pa.decimal128(38, 4),
+    "at": pa.timestamp("us", tz="UTC"),
+    "flag": pa.bool_(),
+    "raw": pa.binary(),
+}
+
+Row = tuple[Any, ...]
+
+
+def _value(kind: str, random: Random) -> Any:
+    if random.random() < 0.15:
+        return None
+    match kind:
+        case "whole":
+            return random.choice([random.randint(-3, 3), random.randint(-(2**63), 2**63 - 1)])
+        case "text":
+            return random.choice(_TEXTS)
+        case "ratio":
+            return random.choice(_FLOATS)
+        case "price":
+            return Decimal(random.randint(-200, 200)) / 100
+        case "wide":
+            return Decimal(random.choice([1, 10**30, 10**30 + 1, -5])) / 10000
+        case "at":
+            return NOON + timedelta(microseconds=random.choice([0, 1, 3_600_000_000]))
+        case "flag":
+            return random.random() < 0.5
+        case _:
+            return random.choice([b"", b"\x00", b"a", b"a\x00"])
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two tables with columns ``names``, the first ``key`` of them being the key."""
+
+    names: tuple[str, ...]
+    types: tuple[pa.DataType, ...]
+    key: int
+    source: tuple[Row, ...]
+    base: tuple[Row, ...]
+
+    def differing_keys(self) -> set[Row]:
+        """Return the keys whose rows are not the same bag: the oracle."""
+        left, right = (Counter(map(_comparable, rows)) for rows in (self.source, self.base))
+        return {row[: self.key] for row in [*(left - right), *(right - left)]}
+
+
+def _comparable(row: Row) -> Row:
+    return tuple(
+        "NaN" if isinstance(one, float) and math.isnan(one) else one + 0.0 if isinstance(one, float) else one
+        for one in row
+    )
+
+
+def random_pair(random: Random) -> Pair:
+    """Return two tables that are equal but for none to five edits of one of them."""
+    columns = random.sample(list(_TYPES), random.randint(1, 5))
+    kinds = [random.choice(["whole", "text"]) for _ in range(random.choice([1, 1, 2]))]
+    names = (*(f"k{place}" for place in range(len(kinds))), *columns)
+    every = [*kinds, *columns]
+    key = len(kinds)
+    rows: dict[Row, Row] = {}
+    for _ in range(random.choice([0, 1, 2, 5, 20, 60])):
+        row = tuple(_value(kind, random) for kind in every)
+        if all(one is not None for one in row[:key]):
+            rows[row[:key]] = row
+    source, base = list(rows.values()), list(rows.values())
+    for _ in range(random.choice([0, 0, 1, 1, 2, 3, 4, 5])):
+        _edit(random.choice([source, base]), key, every, random)
+    random.shuffle(base)
+    types = tuple(_TYPES[kind] for kind in every)
+    return Pair(names, types, key, tuple(source), tuple(base))
+
+
+def _edit(rows: list[Row], key: int, kinds: Sequence[str], random: Random) -> None:
+    """Change a value, drop, double or add a row, or let two rows swap a value."""
+    what = random.choice(["change", "change", "drop", "double", "add", "swap"])
+    if what == "add" or not rows:
+        row = tuple(_value(kind, random) for kind in kinds)
+        if all(one is not None for one in row[:key]):
+            rows.append(row)
+        return
+    at, place = random.randrange(len(rows)), random.randrange(key, len(kinds))
+    if what == "drop":
+        del rows[at]
+    elif what == "double":
+        rows.append(rows[at])
+    elif what == "change":
+        rows[at] = (*rows[at][:place], _value(kinds[place], random), *rows[at][place + 1 :])
+    else:
+        other = random.randrange(len(rows))
+        first, second = rows[at], rows[other]
+        rows[at] = (*first[:place], second[place], *first[place + 1 :])
+        if other != at:
+            rows[other] = (*second[:place], first[place], *second[place + 1 :])
+
+
+@dataclass(frozen=True)
+class RowsReader:
+    """The rows of a table in memory, as a source: in ranges of the key when ``ranged``."""
+
+    rows: pa.Table
+    read_plan: ReadPlan
+
+    position = staticmethod(lambda: "0/20")
+
+    def plan(self, *_: Any) -> ReadPlan:
+        return self.read_plan
+
+    @contextmanager
+    def snapshot(self) -> Iterator[RowsSnapshot]:
+        yield RowsSnapshot(self.rows)
+
+
+@dataclass(frozen=True)
+class RowsSnapshot:
+    rows: pa.Table
+    position: str = "0/10"
+
+    def rows_of(self, keys: pa.Table, plan: ReadPlan) -> pa.Table:
+        names = [column.column for column in plan.key]
+        asked = {key: number for number, key in enumerate(zip(*keys.to_pydict().values(), strict=True))}
+        held = list(zip(*(self.rows.column(name).to_pylist() for name in names), strict=True))
+        found = [(asked[key], at) for at, key in enumerate(held) if key in asked]
+        rows = self.rows.take(pa.array([at for _, at in found], pa.int64()))
+        return rows.add_column(0, KEY_NUMBER, pa.array([number for number, _ in found], pa.int64()))
+
+    def rows_between(self, low: Any, high: Any, plan: ReadPlan) -> Iterator[pa.RecordBatch]:
+        kinds = [str(column.arrow) for column in plan.key]
+
+        def typed(bound: Any) -> tuple[Any, ...]:
+            pairs = zip(bound, kinds, strict=True)
+            return tuple(int(one) if kind == "int64" else one.encode() for one, kind in pairs)
+
+        names = [column.column for column in plan.key]
+        keys = zip(*(self.rows.column(name).to_pylist() for name in names), strict=True)
+        chosen = []
+        for at, key in enumerate(keys):
+            order = tuple(one.encode() if isinstance(one, str) else one for one in key)
+            if (low is None or order >= typed(low)) and (high is None or order < typed(high)):
+                chosen.append(at)
+        yield from self.rows.take(pa.array(chosen, pa.int64())).to_batches(max_chunksize=7)
+
+
+def compare_pair(
+    connection: duckdb.DuckDBPyConnection, pair: Pair, *, rows_per_segment: int, ranged: bool
+) -> FullComparison:
+    """Compare the pair as a full comparison does, capture being up to date."""
+    schema = pa.schema(list(zip(pair.names, pair.types, strict=True)))
+    source, base = (_table(rows, pair, schema) for rows in (pair.source, pair.base))
+    control = [pa.array([value] * len(pair.base), field.type) for field, value in _control()]
+    fields = [*CONTROL_COLUMNS, *schema]
+    held = pa.Table.from_arrays([*control, *base.columns], schema=pa.schema(fields))
+    connection.register("base_table", held)
+    plans = tuple(
+        ColumnPlan(name, name, str(kind), quoted(name), kind, kind)
+        for name, kind in zip(pair.names, pair.types, strict=True)
+    )
+    plan = ReadPlan(SourceTable("public", "t", (), ()), plans[: pair.key], plans, (), ranged)
+    view = BaseView("base_table", held.schema, 42)
+
+    def observe(sides: Sides) -> tuple[Capture, list[tuple[Verdict, str]]]:
+        fields = ", ".join(f"k{place} {sides.digest.types[at]}" for place, at in enumerate(sides.key_places))
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE changed_keys (segment INT, {fields})")
+        return Capture("0/20", "0/20"), []
+
+    reader = RowsReader(source, plan)
+    options = FullOptions(rows_per_segment=rows_per_segment)
+    names = pair.names[: pair.key]
+    return FullRun(view, names, connection, reader, plan, observe, None, options, "run").compare()
+
+
+def _table(rows: Sequence[Row], pair: Pair, schema: pa.Schema) -> pa.Table:
+    columns = zip(_columns(rows, pair), pair.types, strict=True)
+    return pa.Table.from_arrays([pa.array(column, kind) for column, kind in columns], schema=schema)
+
+
+def _columns(rows: Sequence[Row], pair: Pair) -> list[tuple[Any, ...]]:
+    return list(zip(*rows, strict=True)) or [()] * len(pair.names)
+
+
+def _control() -> list[tuple[pa.Field[Any], Any]]:
+    values = {"_cdc_op": "I", "_cdc_generation": 0, "_cdc_position": Decimal(1)}
+    return [(field, values.get(field.name)) for field in CONTROL_COLUMNS]
+
+
+def fault_of(pair: Pair, found: FullComparison) -> str | None:
+    """Return what is wrong with an outcome, None when the oracle agrees."""
+    wanted = pair.differing_keys()
+    verdict = Verdict.DIFFERENT if wanted else Verdict.MATCH
+    if found.verdict is not verdict:
+        return f"{found.verdict.value} instead of {verdict.value}: {found.comparison.reason}"
+    keys = {tuple(one.key.values()) for one in found.comparison.discrepancies}
+    if keys != wanted:
+        return f"differing keys {sorted(map(repr, keys))} instead of {sorted(map(repr, wanted))}"
+    rows = found.comparison.rows
+    if (rows["source rows"], rows["base rows"]) != (len(pair.source), len(pair.base)):
+        return f"rows {rows}"
+    return None

@@ -1,0 +1,126 @@
+"""One table on the real platform: raw files in a folder, an Iceberg lake, a real PostgreSQL as the source."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+import pyarrow as pa
+from pydantic import SecretStr
+
+from cdc_platform.config.model import (
+    Connection,
+    LakeConfig,
+    PlatformConfig,
+    RawOptions,
+    SourceConfig,
+    TableConfig,
+    WindowOptions,
+)
+from cdc_platform.pipeline import Platform, merge_table, take_in
+from cdc_platform.reconcile.full import FullOptions, compare_full
+from cdc_platform.reconcile.verdict import Reconciliation
+from cdc_platform.testing import write_change_file, write_load_file
+
+DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class ToldPlatform(Platform):
+    """The platform, with capture's position told by the test."""
+
+    captured: Callable[[], str | None] = staticmethod(lambda: "FFFFFFFF/0")
+
+    def captured_position(self, source: str) -> str | None:
+        return self.captured()
+
+
+class WholeShop:
+    """The table public.item, loaded into base from raw files; small segments unless told otherwise."""
+
+    def __init__(
+        self,
+        folder: Path,
+        dsn: str | None,
+        types: Mapping[str, pa.DataType],
+        *,
+        rows_per_segment: int = 100,
+        **table: Any,
+    ) -> None:
+        self.raw, self.dsn, self.types = folder / "raw", dsn, dict(types)
+        self.raw.mkdir(exist_ok=True)
+        self.rows_per_segment = rows_per_segment
+        source = SourceConfig(
+            raw=RawOptions(location=str(self.raw)),
+            window=WindowOptions(start=DAY.date()),
+            connection=Connection(dsn=SecretStr(dsn)) if dsn else None,
+            tables=(TableConfig(**{"name": "public.item", "merge_key": ("id",), **table}),),
+        )
+        config = PlatformConfig(
+            base_folder=folder, lake=LakeConfig(warehouse="warehouse"), sources={"retail": source}
+        )
+        self.platform = ToldPlatform(config)
+
+    def sql(self, *statements: str) -> None:
+        assert self.dsn is not None
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def catch_up(self) -> None:
+        """Let capture be as far as the source's log whenever it is asked."""
+
+        def position() -> str:
+            with psycopg.connect(self.dsn or "", autocommit=True) as connection:
+                row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+                assert row is not None
+                return str(row[0])
+
+        self.platform.captured = position
+
+    def fall_behind(self) -> None:
+        """Let capture stay where the source's log is now."""
+        self.catch_up()
+        position = self.platform.captured()
+        self.platform.captured = lambda: position
+
+    def load(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        write_load_file(self.raw, "public", "item", rows, at=DAY, types=self.types)
+
+    def load_from_source(self) -> None:
+        """Make base of what the source holds now."""
+        with psycopg.connect(self.dsn or "") as connection:
+            cursor = connection.execute(f"SELECT {', '.join(self.types)} FROM item")
+            rows = [dict(zip(self.types, row, strict=True)) for row in cursor.fetchall()]
+        self.load(rows)
+        self.apply()
+
+    def change(self, *events: Mapping[str, Any], minutes: int = 10) -> None:
+        moment = DAY.replace(minute=minutes)
+        write_change_file(self.raw, "public", "item", at=moment, events=events, types=self.types)
+
+    def apply(self) -> None:
+        take_in(self.platform, "retail")
+        merge_table(self.platform, "retail", "item")
+
+    def compare(self, **options: Any) -> Reconciliation:
+        chosen = FullOptions(**{"rows_per_segment": self.rows_per_segment, **options})
+        return compare_full(self.platform, "retail", "item", chosen)
+
+    def tamper(self, statement: str) -> None:
+        """Change the base table behind the platform's back, keeping every control column."""
+        table = self.platform.lake.load("retail", "item")
+        assert table is not None
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.register("rows", table.scan().to_arrow())
+            connection.execute("CREATE TABLE base AS SELECT * FROM rows")
+            connection.execute(statement)
+            with warnings.catch_warnings(action="ignore"):  # pyiceberg says that it copies on write
+                table.overwrite(
+                    connection.execute("FROM base").to_arrow_table().cast(table.schema().as_arrow())
+                )
