@@ -161,12 +161,15 @@ class PostgresReader:
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
         """Open a read-only REPEATABLE READ transaction with pinned, verified settings."""
-        with connect(self._settings) as connection:
+        connection = connect(self._settings)
+        try:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
-            with connection.transaction():
-                pin_settings(connection)
-                yield PostgresSnapshot(connection, _position(connection))
+            pin_settings(connection)
+            yield PostgresSnapshot(connection, _position(connection))
+        finally:
+            # It wrote nothing, so there is nothing to commit; a connection that was cut cannot be asked to.
+            connection.close()
 
 
 def describe(connection: psycopg.Connection[tuple[Any, ...]], schema: str, table: str) -> SourceTable:

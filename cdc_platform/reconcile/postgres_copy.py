@@ -22,12 +22,14 @@ from psycopg.pq import ExecStatus
 
 from cdc_platform.errors import SourceUnavailable
 from cdc_platform.reconcile.decode import decode
-from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan
+from cdc_platform.reconcile.postgres_numeric import decimals, fits
+from cdc_platform.reconcile.sources import ColumnPlan, Decoding, ReadPlan
 
 Bytes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int64]
 
 _HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_AS_TEXT = "::text"
 _TRAILER = b"\xff\xff"
 _MOST_BYTES = 4 << 20
 _MOST_ROWS = 65_536
@@ -97,7 +99,7 @@ def _batches(pgconn: psycopg.pq.abc.PGconn, plan: ReadPlan) -> Iterator[pa.Recor
 
 def copy_query(plan: ReadPlan, low: Sequence[str] | None, high: Sequence[str] | None) -> sql.Composed:
     """Return the COPY of the columns of ``plan`` for a range of keys."""
-    selected = sql.SQL(", ").join(sql.SQL(column.select) for column in plan.columns)
+    selected = sql.SQL(", ").join(sql.SQL(_selected(column)) for column in plan.columns)
     table = sql.Identifier(plan.table.schema, plan.table.name)
     conditions = [
         sql.SQL("({}) {} ({})").format(_key(plan), sql.SQL(operator), _values(plan, bound))
@@ -108,6 +110,16 @@ def copy_query(plan: ReadPlan, low: Sequence[str] | None, high: Sequence[str] | 
     return sql.SQL("COPY (SELECT {} FROM {} t WHERE {}) TO STDOUT (FORMAT BINARY)").format(
         selected, table, where
     )
+
+
+def _is_numeric(column: ColumnPlan) -> bool:
+    """Whether a decimal comes as PostgreSQL's numeric, not as its text."""
+    is_text = column.decoding is Decoding.DECIMAL_TEXT and column.select.endswith(_AS_TEXT)
+    return is_text and fits(column.arrow)
+
+
+def _selected(column: ColumnPlan) -> str:
+    return column.select.removesuffix(_AS_TEXT) if _is_numeric(column) else column.select
 
 
 def _key(plan: ReadPlan) -> sql.Composed:
@@ -154,7 +166,10 @@ def _batch(parts: Sequence[bytes], lengths: Sequence[int], plan: ReadPlan) -> pa
         at = at + 4
         if (sizes < 0).any() or (at + sizes > ends).any():
             raise _broken("a value is longer than its row", plan)
-        arrays.append(decode(_column(data, at, sizes, null, column, plan), column))
+        if _is_numeric(column):
+            arrays.append(_numerics(data, at, sizes, column, plan))
+        else:
+            arrays.append(decode(_column(data, at, sizes, null, column, plan), column))
         at = at + sizes
     if not (at == ends).all():
         raise _broken("a row is longer than its values", plan)
@@ -176,11 +191,22 @@ def _column(
     return pa.array(native, column.wire, mask=null)
 
 
+def _numerics(data: Bytes, at: Places, sizes: Places, column: ColumnPlan, plan: ReadPlan) -> pa.Array[Any]:
+    found = decimals(_every(data, ">u2"), at, sizes, column.arrow)
+    if found is None:
+        raise _broken(f"a value of {column.source_column!r} is no {column.arrow}", plan)
+    return found
+
+
 def _numbers(data: Bytes, at: Places, kind: str) -> npt.NDArray[Any]:
     """Return the numbers that begin at ``at``, which need not be aligned."""
+    return np.asarray(_every(data, kind)[at])
+
+
+def _every(data: Bytes, kind: str) -> npt.NDArray[Any]:
+    """Return the numbers that begin at every byte."""
     dtype = np.dtype(kind)
-    every = np.ndarray((len(data) - dtype.itemsize + 1,), dtype, data.data, strides=(1,))
-    return np.asarray(every[at])
+    return np.ndarray((len(data) - dtype.itemsize + 1,), dtype, data.data, strides=(1,))
 
 
 def _texts(

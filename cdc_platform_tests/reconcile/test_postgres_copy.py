@@ -24,27 +24,33 @@ BASE = pa.schema(
         ("d", pa.float64()), ("n", pa.decimal128(20, 4)), ("b", pa.bool_()), ("t", pa.string()),
         ("c", pa.string()), ("y", pa.binary()), ("day", pa.date32()), ("clock", pa.time64("us")),
         ("at", pa.timestamp("us", tz="UTC")), ("local", pa.timestamp("us")), ("u", pa.string()),
-        ("j", pa.string()),
+        ("j", pa.string()), ("p", pa.decimal128(12, 2)), ("q", pa.decimal128(18, 6)),
+        ("z", pa.decimal128(6, 0)), ("s", pa.decimal128(4, 4)),
     ]
 )  # fmt: skip
 DDL = """CREATE TABLE item (id bigint PRIMARY KEY, small smallint, big bigint, r real, d float8,
     n numeric(20,4), b boolean, t text, c char(5), y bytea, day date, clock time, at timestamptz,
-    local timestamp, u uuid, j jsonb)"""
+    local timestamp, u uuid, j jsonb, p numeric(12,2), q numeric(18,6),
+    z numeric(4,-2), s numeric(2,4))"""
 ROWS = """INSERT INTO item
     SELECT g, -g, 9223372036854775807 - g, g / 7.0, g / 3.0, g * 1.25 - 7, g % 2 = 0,
            repeat('é', g % 40), 'c' || g % 9, decode(md5(g::text), 'hex'), DATE '1900-01-01' + g,
            TIME '00:00' + g * interval '1.5 s', TIMESTAMPTZ 'epoch' + g * interval '1 day 1 us',
-           TIMESTAMP '1960-01-01' + g * interval '1 us', md5(g::text)::uuid, jsonb_build_object('g', g)
+           TIMESTAMP '1960-01-01' + g * interval '1 us', md5(g::text)::uuid, jsonb_build_object('g', g),
+           (g - 150) * 12345678.91, -999999999999.123456 + g, (g - 150) * 1234, g % 100 / 10000.0
     FROM generate_series(1, 300) g"""
 ODD = """INSERT INTO item (id, d, n, t, day, at) VALUES
     (1001, 'NaN', 'NaN', '', 'infinity', '-infinity'), (1002, '-Infinity', 0, E'a\\tb\\n', '-infinity', NULL),
     (1003, NULL, -0.0001, NULL, '0044-03-15 BC', '20000-01-01')"""
+DECIMALS = """UPDATE item SET p = CASE id WHEN 1001 THEN 'NaN' WHEN 1002 THEN 0 ELSE -9999999999.99 END,
+    q = CASE id WHEN 1001 THEN 0.000001 WHEN 1002 THEN 999999999999.999999 ELSE 10000 END
+    WHERE id > 1000"""
 
 
 @pytest.fixture
 def reader(postgres_database: str) -> PostgresReader:
     with psycopg.connect(postgres_database, autocommit=True) as connection:
-        for statement in (DDL, ROWS, ODD, "ANALYZE item"):
+        for statement in (DDL, ROWS, ODD, DECIMALS, "ANALYZE item"):
             connection.execute(statement)
     return PostgresReader(Connection(dsn=SecretStr(postgres_database)))
 

@@ -1,0 +1,245 @@
+"""Full reconciliation beside what it must not cost more than, in one run.
+
+    python -m bench.reconcile                  10 million rows of 10 columns in Parquet and Iceberg, then
+                                               1 million rows of 10 columns in PostgreSQL and Parquet
+
+The first is measured against a plain scan of all columns of both sides; the second in processor seconds of
+the source's backend against a binary COPY of the same rows.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import SecretStr
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.types import (
+    BooleanType,
+    DecimalType,
+    DoubleType,
+    IntegerType,
+    LongType,
+    NestedField,
+    PrimitiveType,
+    StringType,
+    TimestamptzType,
+)
+
+from bench.data import arguments, say
+from bench.results import Results
+from cdc_platform.config.model import Connection, LakeConfig, PlatformConfig
+from cdc_platform.lake.catalog import Lake, open_lake
+from cdc_platform.lake.data_files import DataFileWriter
+from cdc_platform.lake.live_rows import live_sql
+from cdc_platform.lake.read import open_workspace
+from cdc_platform.lake.row_delta import RowDelta, commit_row_delta
+from cdc_platform.local.postgres import EmbeddedPostgres
+from cdc_platform.naming import sql_text
+from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.full_result import FullComparison
+from cdc_platform.reconcile.full_run import FullOptions, FullRun
+from cdc_platform.reconcile.in_flight import Capture
+from cdc_platform.reconcile.parquet_source import ParquetReader
+from cdc_platform.reconcile.postgres import PostgresReader, PostgresSnapshot
+from cdc_platform.reconcile.sides import Sides
+from cdc_platform.reconcile.sources import SourceReader
+from cdc_platform.reconcile.verdict import Verdict
+
+_COLUMNS: dict[str, tuple[PrimitiveType, str]] = {
+    "id": (LongType(), "i"),
+    "store": (IntegerType(), "(i % 100)::INTEGER"),
+    "quantity": (IntegerType(), "(hash(i) % 50)::INTEGER"),
+    "amount": (DecimalType(12, 2), "(hash(i + 1) % 1000000 / 100)::DECIMAL(12, 2)"),
+    "ratio": (DoubleType(), "hash(i + 3) / 1e19"),
+    "status": (StringType(), "['new', 'paid', 'sent', 'done'][1 + i % 4]"),
+    "note": (StringType(), "'note ' || (hash(i + 2) % 1000000)"),
+    "ordered_at": (TimestamptzType(), "TIMESTAMPTZ '2024-01-01 00:00:00+00' + to_seconds(i % 30000000)"),
+    "paid_at": (TimestamptzType(), "CASE WHEN i % 5 > 0 THEN TIMESTAMPTZ '2024-01-02' + to_seconds(i) END"),
+    "flag": (BooleanType(), "CASE WHEN i % 7 > 0 THEN i % 3 = 0 END"),
+}
+_POSTGRES = """CREATE TABLE item AS SELECT i AS id, (i % 100)::int AS store, (i % 50)::int AS quantity,
+    ((i * 7919 % 1000000) / 100.0)::numeric(12,2) AS amount, i / 3.0::float8 AS ratio,
+    (ARRAY['new','paid','sent','done'])[1 + i % 4] AS status, 'note ' || (i * 31 % 1000000) AS note,
+    TIMESTAMPTZ '2024-01-01' + i * interval '1 s' AS ordered_at,
+    CASE WHEN i % 5 > 0 THEN TIMESTAMPTZ '2024-01-02' + i * interval '1 s' END AS paid_at,
+    CASE WHEN i % 7 > 0 THEN i % 3 = 0 END AS flag
+    FROM generate_series(1::bigint, {rows}) i"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line, make the sides, and measure both cases."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--source-rows", type=int, default=1_000_000, help="rows in PostgreSQL")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each kind")
+    options = parser.parse_args(argv)
+    folder = options.workdir.resolve() / "reconcile"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    results = Results("reconcile")
+    try:
+        with open_lake(PlatformConfig(base_folder=folder, lake=LakeConfig(warehouse="warehouse"))) as lake:
+            _measure_lake(lake, folder, options.rows, options.repeat, results)
+            _measure_postgres(lake, folder, options.source_rows, options.repeat, results)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _measure_lake(lake: Lake, folder: Path, rows: int, repeat: int, results: Results) -> None:
+    table, export = _make_base(lake, rows), folder / "export.parquet"
+    connection = open_workspace(lake, iceberg=True)
+    names = ", ".join(_COLUMNS)
+    relation, there = live_sql(table), f"read_parquet({sql_text(str(export))})"
+    connection.execute(f"COPY (SELECT {names} FROM {relation}) TO {sql_text(str(export))} (COMPRESSION zstd)")
+    counts = ", ".join(f"count({name})" for name in _COLUMNS)
+    say(f"{rows:,} rows on either side")
+
+    def scan() -> None:
+        for side in (relation, there):
+            connection.execute(f"SELECT {counts} FROM {side}").fetchall()
+
+    view = BaseView(relation, table.schema().as_arrow(), 1)
+    reader = ParquetReader(lake, str(export))
+    scans = _best(scan, repeat)
+    compared = _best(lambda: _compare(connection, view, reader, rows), repeat)
+    connection.close()
+    ratio = round(compared / scans, 2)
+    measured = {"scan_seconds": scans, "seconds": compared, "times_a_scan": ratio}
+    results.add({"sides": "Parquet and Iceberg", "rows": rows}, measured)
+    say(f"a scan of both {scans:.3f} s, compared in {compared:.3f} s: {ratio} times")
+
+
+def _make_base(lake: Lake, rows: int) -> Table:
+    lake.ensure_namespace("bench")
+    fields = [NestedField(n, name, kind) for n, (name, (kind, _)) in enumerate(_COLUMNS.items(), 1)]
+    control = NestedField(len(fields) + 1, "_cdc_op", StringType())
+    table = lake.catalog.create_table(lake.identifier("bench", "item"), Schema(*fields, control))
+    selected = ", ".join(f"{sql} AS {name}" for name, (_, sql) in _COLUMNS.items())
+    transaction = table.transaction()
+    writer = DataFileWriter(transaction.table_metadata, table.io, table.location_provider())
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        query = f"SELECT {selected}, 'I' AS _cdc_op FROM range({rows}) r(i)"
+        files = tuple(writer.write(connection.execute(query).to_arrow_reader(65_536)))
+    commit_row_delta(transaction, table, RowDelta(files))
+    return lake.catalog.load_table(table.name())
+
+
+def _compare(
+    connection: duckdb.DuckDBPyConnection, view: BaseView, reader: SourceReader, rows: int
+) -> FullComparison:
+    """Compare in full, capture being up to date; every row must be equal."""
+
+    def observe(sides: Sides) -> tuple[Capture, list[tuple[Verdict, str]]]:
+        kinds = [sides.digest.types[place] for place in sides.key_places]
+        fields = ", ".join(f"k{place} {kind}" for place, kind in enumerate(kinds))
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE changed_keys (segment INT, {fields})")
+        return Capture("FFFFFFFF/0"), []
+
+    plan = reader.plan("public", "item", ("id",), view.columns)
+    run = FullRun(view, ("id",), connection, reader, plan, observe, None, FullOptions(), "bench")
+    found = run.compare()
+    fault = f"{found.verdict.value}: {found.comparison.reason}"
+    assert (found.verdict, found.comparison.tally.matched) == (Verdict.MATCH, rows), fault
+    return found
+
+
+class _MeasuredReader(PostgresReader):
+    """A reader that says how long the source's processor worked for a snapshot."""
+
+    processor_seconds = 0.0
+
+    @contextmanager
+    def snapshot(self) -> Iterator[PostgresSnapshot]:
+        with super().snapshot() as snapshot:
+            pid = snapshot._connection.info.backend_pid
+            before = _processor_seconds(pid)
+            yield snapshot
+            self.processor_seconds = _processor_seconds(pid) - before
+
+
+def _measure_postgres(lake: Lake, folder: Path, rows: int, repeat: int, results: Results) -> None:
+    with EmbeddedPostgres(folder / "server", durable=False) as server:
+        dsn = server.create_database("bench")
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            for statement in (
+                _POSTGRES.format(rows=rows),
+                "ALTER TABLE item ADD PRIMARY KEY (id)",
+                "VACUUM ANALYZE item",
+            ):
+                connection.execute(statement)
+        reader = _MeasuredReader(Connection(dsn=SecretStr(dsn)))
+        base = _write_base(reader, folder / "base.parquet")
+        workspace = open_workspace(lake)
+        view = BaseView(f"read_parquet({sql_text(str(base))})", pq.read_schema(base), 1)
+        ours, copies, seconds = [], [], []
+        for _ in range(repeat):
+            copies.append(_copy(dsn))
+            started = time.perf_counter()
+            _compare(workspace, view, reader, rows)
+            seconds.append(round(time.perf_counter() - started, 3))
+            ours.append(reader.processor_seconds)
+        workspace.close()
+    measured = {
+        "seconds": min(seconds),
+        "source_processor_seconds": round(min(ours), 3),
+        "copy_processor_seconds": round(min(copies), 3),
+        "times_a_copy": round(min(ours) / min(copies), 2),
+    }
+    results.add({"sides": "PostgreSQL and Parquet", "rows": rows}, measured)
+    say(f"{rows:,} rows of PostgreSQL: {measured}")
+
+
+def _write_base(reader: PostgresReader, path: Path) -> Path:
+    """Write the source's rows as base has them."""
+    kinds: dict[str, pa.DataType] = {
+        "id": pa.int64(), "store": pa.int32(), "quantity": pa.int32(), "amount": pa.decimal128(12, 2),
+        "ratio": pa.float64(), "status": pa.string(), "note": pa.string(),
+        "ordered_at": pa.timestamp("us", tz="UTC"), "paid_at": pa.timestamp("us", tz="UTC"),
+        "flag": pa.bool_(),
+    }  # fmt: skip
+    schema = pa.schema(list(kinds.items()))
+    plan = reader.plan("public", "item", ("id",), schema)
+    with reader.snapshot() as snapshot:
+        table = pa.Table.from_batches(snapshot.rows_between(None, None, plan)).cast(schema)
+    pq.write_table(table.append_column("_cdc_op", pa.array(["I"] * len(table))), path)
+    return path
+
+
+def _copy(dsn: str) -> float:
+    """Return the backend's processor seconds of a binary COPY of the whole table that nobody decodes."""
+    with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
+        pid = connection.info.backend_pid
+        before = _processor_seconds(pid)
+        with cursor.copy("COPY item TO STDOUT (FORMAT BINARY)") as copy:
+            for _ in copy:
+                pass
+        return _processor_seconds(pid) - before
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _best(step: Callable[[], Any], repeat: int) -> float:
+    taken = []
+    for _ in range(repeat):
+        started = time.perf_counter()
+        step()
+        taken.append(time.perf_counter() - started)
+    return round(min(taken), 3)
+
+
+if __name__ == "__main__":
+    main()

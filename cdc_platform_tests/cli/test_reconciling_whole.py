@@ -1,0 +1,47 @@
+"""``cdc reconcile --full`` and ``--against`` as a person or a script runs them."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdc_platform_tests.cli.conftest import Cdc
+
+LOAD = "raw/public/orders/LOAD00000001.parquet"
+
+
+def test_a_whole_table_is_compared_with_an_export_and_every_segment_is_told(cdc: Cdc) -> None:
+    cdc("apply")
+
+    done = cdc("reconcile", "--table", "orders", "--against", LOAD, "--json")
+
+    (found,) = done.json["reconciliations"]
+    keys = {one["key"]["id"] for one in found["comparisons"][0]["discrepancies"]}
+    assert (1, "UNVERIFIED", "full", {1, 3}) == (done.code, found["verdict"], found["window"], keys)
+    assert 2 == len(found["certificate"]["segments"])
+    assert "shop/orders: 2 of 2 segments, 2 rows" in done.err
+
+
+def test_a_full_run_without_a_connection_is_not_verified_and_leaves_the_status_alone(cdc: Cdc) -> None:
+    cdc("apply")
+
+    done = cdc("reconcile", "--full")
+
+    assert 1 == done.code
+    assert "no `connection` in cdc.yaml" in done.out
+    assert [None] == [one["verdict"] for one in cdc("status", "--json").json]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--resume",), "add --full"),
+        (("--max-rows", "5"), "add --full"),
+        (("--full", "--all"), "a full run compares no windows"),
+        (("--full", "--window", "2024-05-31"), "a full run compares no windows"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(cdc: Cdc, options: tuple[str, ...], says: str) -> None:
+    done = cdc("reconcile", *options)
+
+    assert 2 == done.code
+    assert says in done.err

@@ -1,0 +1,173 @@
+"""A source that is missing, closed, hiding or lost on the way: an ERROR with the reason, never MATCH."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cdc_platform.reconcile.parquet_source import ParquetReader
+from cdc_platform.reconcile.verdict import Reconciliation, Verdict
+from cdc_platform_tests.reconcile.shop import WholeShop
+
+pytestmark = pytest.mark.postgres
+
+TYPES = {"id": pa.int64(), "v": pa.string()}
+ROWS = 400
+
+
+@pytest.fixture
+def shop(tmp_path: Path, postgres_database: str) -> Iterator[WholeShop]:
+    """Four segments, equal in the source and in base."""
+    found = WholeShop(tmp_path, postgres_database, TYPES)
+    found.sql(
+        "CREATE TABLE item (id bigint PRIMARY KEY, v text)",
+        f"INSERT INTO item SELECT g, 'v' || g FROM generate_series(1, {ROWS}) g",
+        "ANALYZE item",
+    )
+    found.load_from_source()
+    yield found
+    found.platform.lake.close()
+
+
+def reason(found: Reconciliation) -> str:
+    return found.comparisons[0].reason
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("DROP TABLE item", "the source has no such table"),
+        ("ALTER TABLE item RENAME COLUMN id TO key", "merge key column 'id' cannot be compared"),
+        ("ALTER TABLE item ALTER COLUMN id TYPE text", "merge key column 'id' cannot be compared"),
+    ],
+)
+def test_a_source_that_has_no_such_table_or_key_is_an_error(
+    shop: WholeShop, statement: str, says: str
+) -> None:
+    shop.sql(statement)
+
+    found = shop.compare()
+
+    assert Verdict.ERROR is found.verdict
+    assert says in reason(found)
+
+
+def test_a_column_that_came_or_went_is_listed_as_not_compared(shop: WholeShop) -> None:
+    shop.sql("ALTER TABLE item ADD COLUMN fresh text", "ALTER TABLE item DROP COLUMN v")
+
+    found = shop.compare()
+
+    assert ["v", "fresh"] == [one.column for one in found.comparisons[0].excluded]
+    assert ["id"] == list(found.comparisons[0].columns)
+
+
+@pytest.mark.parametrize(
+    ("grant", "says"),
+    [
+        ("GRANT SELECT (id) ON item TO {}", "column 'v' may not be read"),
+        ("GRANT SELECT ON item TO {}; ALTER TABLE item ENABLE ROW LEVEL SECURITY", "row-level security"),
+    ],
+)
+def test_g5_columns_and_rows_hidden_from_the_user_are_an_error(
+    shop: WholeShop, tmp_path: Path, grant: str, says: str
+) -> None:
+    user = f"limited_{uuid.uuid4().hex[:12]}"
+    shop.sql(f"CREATE ROLE {user} LOGIN PASSWORD 'pw-of-limited'", *grant.format(user).split("; "))
+    dsn = psycopg.conninfo.make_conninfo(shop.dsn or "", user=user, password="pw-of-limited")
+    try:
+        found = WholeShop(tmp_path, dsn, TYPES).compare()
+    finally:
+        shop.sql(f"DROP OWNED BY {user}", f"DROP ROLE {user}")
+
+    assert Verdict.ERROR is found.verdict
+    assert says in reason(found)
+    assert "pw-of-limited" not in reason(found)
+
+
+def test_g2_a_connection_cut_on_the_way_leaves_the_rest_an_error_and_what_was_proven(shop: WholeShop) -> None:
+    told: list[str] = []
+
+    def cut_after_the_first(text: str) -> None:
+        told.append(text)
+        if len(told) == 1:
+            shop.sql(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE application_name LIKE 'cdc-platform%' AND datname = current_database()"
+            )
+
+    found = shop.compare(tell=cut_after_the_first)
+
+    assert (Verdict.ERROR, {"MATCH": 1, "ERROR": 4}) == (
+        found.verdict,
+        found.certificate["segment_verdicts"],
+    )
+    assert "cannot read public.item" in reason(found)
+
+
+def test_a_source_that_cannot_be_reached_is_an_error(shop: WholeShop, tmp_path: Path) -> None:
+    found = WholeShop(tmp_path, "postgresql://etl:hush-hush@127.0.0.1:1/shop", TYPES).compare()
+
+    assert Verdict.ERROR is found.verdict
+    assert "hush-hush" not in reason(found)
+
+
+def test_a_source_without_a_connection_and_a_table_without_base_are_not_verified(
+    shop: WholeShop, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+
+    assert Verdict.UNVERIFIED is WholeShop(tmp_path, None, TYPES).compare().verdict
+    assert "base has no snapshot yet" in reason(WholeShop(other, shop.dsn, TYPES).compare())
+
+
+def export(folder: Path, rows: list[dict[str, object]]) -> Path:
+    folder.mkdir()
+    half = len(rows) // 2
+    for name, part in (("1", rows[:half]), ("2", rows[half:])):
+        pq.write_table(pa.Table.from_pylist(part, pa.schema(TYPES)), folder / f"{name}.parquet")
+    return folder
+
+
+def against(shop: WholeShop, path: Path | str) -> Reconciliation:
+    return shop.compare(reader=ParquetReader(shop.platform.lake, str(path)), origin=str(path))
+
+
+def test_an_export_that_equals_base_matches_and_the_source_is_not_read(
+    shop: WholeShop, tmp_path: Path
+) -> None:
+    rows: list[dict[str, object]] = [{"id": n, "v": f"v{n}"} for n in range(ROWS, 0, -1)]
+    shop.sql("DROP TABLE item")
+
+    found = against(shop, export(tmp_path / "export", rows))
+
+    assert (Verdict.MATCH, ROWS) == (found.verdict, found.comparisons[0].tally.matched)
+
+
+def test_what_differs_from_an_export_is_shown_and_not_called_different(
+    shop: WholeShop, tmp_path: Path
+) -> None:
+    rows: list[dict[str, object]] = [{"id": n, "v": f"v{n}"} for n in range(2, ROWS + 1)]
+    rows[0] = {"id": 2, "v": "other"}
+
+    found = against(shop, export(tmp_path / "export", rows))
+
+    assert Verdict.UNVERIFIED is found.verdict
+    assert {1, 2} == {one.key["id"] for one in found.comparisons[0].discrepancies}
+    assert {"MATCH": 4, "UNVERIFIED": 1} == found.certificate["segment_verdicts"]
+
+
+def test_an_export_that_is_not_there_or_not_whole_is_an_error(shop: WholeShop, tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"id": n, "v": f"v{n}"} for n in range(ROWS)]
+    folder = export(tmp_path / "export", rows)
+    (folder / "2.parquet").write_bytes((folder / "2.parquet").read_bytes()[:-200])
+
+    assert [Verdict.ERROR, Verdict.ERROR] == [
+        against(shop, path).verdict for path in (tmp_path / "nowhere", folder)
+    ]
