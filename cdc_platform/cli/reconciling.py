@@ -99,7 +99,11 @@ def reconcile(
     else:
         print_reconciliations(results.values())
     exit_with_failures(failures)
-    verdicts = {result.verdict.value for result in results.values()}
+    _exit_by({result.verdict.value for result in results.values()})
+
+
+def _exit_by(verdicts: set[str]) -> None:
+    """Exit as the verdicts say; a comparison that failed could not be done."""
     if "ERROR" in verdicts:
         raise typer.Exit(ExitCode.FAILED)
     exit_if_found(bool(verdicts - {"MATCH"}))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import duckdb
+import pyarrow as pa
 
 from cdc_platform.errors import CdcError
 from cdc_platform.naming import quoted
@@ -52,8 +53,8 @@ class _Held:
     reader: SourceReader
     open: list[SourceSnapshot]
 
-    def plan(self, *args: object) -> ReadPlan:
-        raise NotImplementedError("the plan is made before the snapshot is opened")
+    def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
+        return self.reader.plan(schema, table, key, base_columns)
 
     def position(self) -> str:
         return self.reader.position()

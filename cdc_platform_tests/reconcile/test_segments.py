@@ -72,7 +72,7 @@ def test_d1_a_key_on_a_boundary_is_in_the_segment_above_it(
 ) -> None:
     segments = Segments(("BIGINT",), (("10",), ("20",)))
 
-    (found,) = connection.execute(f"SELECT {segments.number_sql([f'{key}::BIGINT'])}").fetchall()
+    (found,) = connection.execute(f"SELECT {segments.number_sql([f'({key})::BIGINT'])}").fetchall()
 
     assert ((key >= 10) + (key >= 20),) == found
 
