@@ -68,26 +68,39 @@ def _struct(kind: DifferenceKind, n: str = "NULL", size: str = "NULL") -> str:
 
 
 def _text_sql(left: str, right: str) -> str:
-    shorter = f"CASE WHEN length({left}) <= length({right}) THEN {left} ELSE {right} END"
-    longer = f"CASE WHEN length({left}) <= length({right}) THEN {right} ELSE {left} END"
-    whole = f"rtrim({shorter}, chr(65533))"
     is_number = " AND ".join(
         f"length({one}) <= {_EXACT_DIGITS} AND regexp_full_match({one}, {_NUMBER})" for one in (left, right)
     )
     equal_numbers = f"TRY_CAST({left} AS DOUBLE) = TRY_CAST({right} AS DOUBLE)"
-    cut = f"{whole} <> '' AND length({shorter}) - length({whole}) <= 3 AND starts_with({longer}, {whole})"
     same = " OR ".join(
         f"(lower(trim({left})) IN ({words}) AND lower(trim({right})) IN ({words}))"
         for words in (", ".join(f"'{word}'" for word in sorted(one)) for one in (TRUE_WORDS, FALSE_WORDS))
     )
-    bytes_left = f"strlen({whole})"
+    plain = f"left(ltrim({left}), 1) NOT IN ('{{', '[') AND NOT ({is_number})"
+    cuts = " ".join(
+        f"WHEN {plain} AND {_cut_sql(cut, whole)} "
+        f"THEN {_struct(DifferenceKind.TRUNCATED, f'length({_whole(cut)})', f'strlen({_whole(cut)})')}"
+        for cut, whole in ((left, right), (right, left))
+    )
     return f"""WHEN lower({left}) = lower({right}) THEN {_struct(DifferenceKind.CASE)}
         WHEN nfc_normalize({left}) = nfc_normalize({right}) THEN {_struct(DifferenceKind.NORMALISATION)}
         WHEN rtrim({left}, ' ') = rtrim({right}, ' ') THEN {_struct(DifferenceKind.PADDING)}
         WHEN {same} THEN {_struct(DifferenceKind.BOOLEAN_SPELLING)}
         WHEN {is_number} AND {equal_numbers} THEN {_struct(DifferenceKind.NUMBER_SPELLING)}
-        WHEN left(ltrim({left}), 1) NOT IN ('{{', '[') AND NOT ({is_number}) AND {cut}
-            THEN {_struct(DifferenceKind.TRUNCATED, f"length({whole})", bytes_left)}"""
+        {cuts}"""
+
+
+def _whole(cut: str) -> str:
+    """Return SQL for what is left of a cut text without a character cut apart."""
+    return f"rtrim({cut}, chr(65533))"
+
+
+def _cut_sql(cut: str, whole: str) -> str:
+    left = _whole(cut)
+    return (
+        f"{left} <> '' AND length({cut}) - length({left}) <= 3 AND length({left}) < length({whole}) "
+        f"AND starts_with({whole}, {left})"
+    )
 
 
 def _decimal_sql(left: str, right: str) -> str:

@@ -89,12 +89,14 @@ def _encoded_text(first: Any, second: Any) -> ValueClass | None:
         return ValueClass(DifferenceKind.JSON_ORDER)
     if _misread(first, second) or _misread(second, first):
         return ValueClass(DifferenceKind.MOJIBAKE)
-    shorter, longer = sorted((first, second), key=len)
-    whole = shorter.rstrip("\ufffd")
-    if whole and len(shorter) - len(whole) <= 3 and len(whole) < len(longer) and longer.startswith(whole):
-        size = len(whole.encode("utf-8", "surrogatepass"))
-        return ValueClass(DifferenceKind.TRUNCATED, len(whole), size)
-    return None
+    return _cut(first, second) or _cut(second, first)
+
+
+def _cut(cut: str, whole: str) -> ValueClass | None:
+    left = cut.rstrip("\ufffd")
+    if not left or len(cut) - len(left) > 3 or len(left) >= len(whole) or not whole.startswith(left):
+        return None
+    return ValueClass(DifferenceKind.TRUNCATED, len(left), len(left.encode("utf-8", "surrogatepass")))
 
 
 def _bytes(first: Any, second: Any) -> ValueClass | None:
