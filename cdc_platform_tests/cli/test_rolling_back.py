@@ -30,7 +30,7 @@ def test_what_would_be_undone_is_shown_and_nothing_changes(cdc: Cdc, batches: li
 
     assert 0 == done.code
     assert batches[1] in done.out
-    assert "1 files of 1 windows will count as not applied" in done.out
+    assert "1 file of 1 window will count as not applied" in done.out
     assert 2 == rows(cdc)
 
 

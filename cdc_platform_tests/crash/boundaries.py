@@ -21,9 +21,12 @@ from sqlalchemy import Engine, event
 
 
 class Points:
-    """Counts the points passed; kills this process at number ``fatal`` (None: at none)."""
+    """Counts the points passed; kills this process at number ``fatal``, or at the first of that label.
 
-    def __init__(self, fatal: int | None, told: int) -> None:
+    None kills at none.
+    """
+
+    def __init__(self, fatal: int | str | None, told: int) -> None:
         self._fatal = fatal
         self._told = told
         self.passed: list[str] = []
@@ -31,7 +34,7 @@ class Points:
     def reach(self, label: str, last_deed: Callable[[], object] | None = None) -> None:
         """Pass a point; when it is the fatal one, do ``last_deed`` and die."""
         self.passed.append(label)
-        if len(self.passed) == self._fatal:
+        if self._fatal in (len(self.passed), label):
             if last_deed is not None:
                 last_deed()
             self._die(label)

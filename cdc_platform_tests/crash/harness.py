@@ -40,6 +40,8 @@ from cdc_platform_tests.crash.upkeep import (
 from cdc_platform_tests.crash.workload import SHAPES, Life, Round, Shape, State
 from cdc_platform_tests.histories.afterwards import tuned
 
+_QUARANTINE = tuple(f"{when} quarantine object" for when in ("before", "half of", "after"))
+
 
 @dataclass
 class Report:
@@ -120,7 +122,7 @@ class CrashTest:
             self.report.random_kills += code == -signal.SIGKILL
             said = "a random moment"
         else:
-            point = self._rarest("merge")
+            point = self._rare_object(step) or self._rarest("merge")
             child = Child(self._folder, lambda lake, told: _merged_until(lake, step, point, told))
             code, said = child.wait()
         if code == 0:
@@ -128,6 +130,13 @@ class CrashTest:
         assert code == -signal.SIGKILL, f"{self._life.shape.name}: a merge failed: {said}"
         self.report.kills += 1
         self._points[said] += 1
+
+    def _rare_object(self, step: Round) -> str | None:
+        """Return a point of quarantine, which few merges pass, when this one does."""
+        if step.before.quarantine.keys() == step.after.quarantine.keys():
+            return None
+        label = min(_QUARANTINE, key=self._points.__getitem__)
+        return label if self._points[label] <= self.report.kills // 50 else None
 
     def _rarest(self, what: str, prefix: str = "") -> int:
         """Return the number of a point, as ``what`` passed it last, at which there were fewest kills."""
@@ -188,7 +197,7 @@ def _restarted(lake: Lake, step: Round, where: str) -> tuple[float, list[str]]:
     return seconds, points.passed
 
 
-def _merged_until(lake: Lake, step: Round, point: int, told: int) -> None:
+def _merged_until(lake: Lake, step: Round, point: int | str, told: int) -> None:
     wrap(Points(point, told))
     _merged(lake, step)
 
