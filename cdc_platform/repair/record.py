@@ -225,7 +225,7 @@ def _is_id(text: str) -> bool:
 
 
 def _bytes(repair: Repair) -> bytes:
-    return json.dumps({"version": 1, **asdict(repair)}, indent=1, sort_keys=True).encode()
+    return json.dumps({"version": 1, **asdict(repair)}, indent=1).encode()
 
 
 def _parse(data: bytes) -> Repair:
