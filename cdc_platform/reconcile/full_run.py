@@ -30,6 +30,9 @@ from cdc_platform.reconcile.sources import ReadPlan, SourceReader, SourceSnapsho
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Tally, Verdict, combine
 from cdc_platform.reconcile.window_events import count
 
+#: A table of more segments is read in ranges, so that what stops a long run leaves results behind.
+MOST_READ_AT_ONCE = 32
+
 METHOD = "every row: digests by segments of the key, then differing keys, then their full rows"
 
 
@@ -146,9 +149,15 @@ class FullRun:
                 saved = time.monotonic()
 
         try:
-            scan_source(self.workspace, snapshot, sides, scan, wanted, spending, done)
+            by_ranges = self._by_ranges(sides)
+            scan_source(self.workspace, snapshot, sides, scan, wanted, spending, done, by_ranges=by_ranges)
         finally:
             self._save(progress)
+
+    def _by_ranges(self, sides: Sides) -> bool:
+        """Whether segments are read one by one: a run can stop between them, at some more cost."""
+        bounded = self.options.budget != Budget() or self.options.resume
+        return self.plan.ranged and (bounded or sides.segments.ranges > MOST_READ_AT_ONCE)
 
     def _conclude(
         self,

@@ -120,6 +120,11 @@ class ParquetSnapshot:
         ).to_arrow_table()
         return found.cast(pa.schema([pa.field(KEY_NUMBER, pa.int64()), *_schema_of(plan)]))
 
+    def relation(self, plan: ReadPlan) -> str:
+        """Return all rows as a FROM item, for an engine that reads the files itself, by all its threads."""
+        columns = ", ".join(f"{column.select} AS {quoted(column.column)}" for column in plan.columns)
+        return f"(SELECT {columns} FROM {_relation(self._path)})"
+
     def rows_between(
         self, low: Sequence[str] | None, high: Sequence[str] | None, plan: ReadPlan
     ) -> Iterator[pa.RecordBatch]:

@@ -39,13 +39,15 @@ def scan_source(
     wanted: list[int],
     spending: Spending,
     done: Callable[[int], None],
+    *,
+    by_ranges: bool,
 ) -> None:
-    """Read the ``wanted`` segments of the source into ``scan``; ``done`` hears of each.
+    """Read the ``wanted`` segments of the source, one by one or at once; ``done`` hears of each.
 
     Whatever stops the reading leaves the rest unread, with the reason.
     """
     stopped: tuple[Verdict, str] | None = None
-    if not sides.plan.ranged:
+    if not by_ranges:
         stopped = _read(connection, snapshot, sides, scan, None, wanted, spending)
         for number in scan.source:
             done(number)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView
-from cdc_platform.reconcile.budget import Spending
+from cdc_platform.reconcile.budget import Budget, Spending
 from cdc_platform.reconcile.digest import RowDigest, Salt, duckdb_types
 from cdc_platform.reconcile.segments import Bound, Segments, quantile_segments
 from cdc_platform.reconcile.sources import ReadPlan, SourceSnapshot
@@ -141,17 +141,22 @@ class Arriving:
     ) -> None:
         self._connection, self._spending, self._schema = connection, spending, sides.source_schema
         self._rows = snapshot.rows_between(low, high, sides.plan)
+        relation = getattr(snapshot, "relation", None)
+        self._direct: str | None = relation(sides.plan) if relation is not None else None
         # a range is read to its end, so that the snapshot lives on
         self._interruptible = low is None and high is None
         self._error: Exception | None = None
 
     def __enter__(self) -> str:
         self._spending.before_query()
+        if self._direct is not None and self._spending.budget == Budget():
+            return self._direct
         reader = pa.RecordBatchReader.from_batches(self._schema, self._batches())
         self._connection.register("arriving_rows", reader)
         return "arriving_rows"
 
     def __exit__(self, *_: object) -> None:
+        # what was read directly was not registered, which is no error
         self._connection.unregister("arriving_rows")
         close = getattr(self._rows, "close", None)
         if close is not None:

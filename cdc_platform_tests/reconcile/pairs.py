@@ -18,6 +18,7 @@ import pyarrow as pa
 from cdc_platform.events import CONTROL_COLUMNS
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.full_result import FullComparison
 from cdc_platform.reconcile.full_run import FullOptions, FullRun
 from cdc_platform.reconcile.in_flight import Capture
@@ -200,7 +201,8 @@ def compare_pair(
         return Capture("0/20", "0/20"), []
 
     reader = RowsReader(source, plan)
-    options = FullOptions(rows_per_segment=rows_per_segment)
+    budget = Budget(max_rows=10**9) if ranged else Budget()
+    options = FullOptions(rows_per_segment=rows_per_segment, budget=budget)
     names = pair.names[: pair.key]
     return FullRun(view, names, connection, reader, plan, observe, None, options, "run").compare()
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 from cdc_platform_tests.reconcile.shop import WholeShop
@@ -101,7 +102,7 @@ def test_g2_a_connection_cut_on_the_way_leaves_the_rest_an_error_and_what_was_pr
                 " WHERE application_name LIKE 'cdc-platform%' AND datname = current_database()"
             )
 
-    found = shop.compare(tell=cut_after_the_first)
+    found = shop.compare(tell=cut_after_the_first, budget=Budget(max_rows=10**9))
 
     assert (Verdict.ERROR, {"MATCH": 1, "ERROR": 4}) == (
         found.verdict,
