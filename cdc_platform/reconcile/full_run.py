@@ -139,10 +139,11 @@ class FullRun:
             nonlocal saved
             equal = scan.equal(number)
             if equal:
-                rows = scan.source[number][0]
-                progress.equal[number] = Carried(rows, snapshot.position, self.run_id)
+                found = Carried(scan.source[number][0], snapshot.position, self.run_id)
+                progress.equal[number] = found
             state = "equal" if equal else "differs"
-            read = f"{len(scan.source)} of {len(wanted)} segments, {spending.rows:,} rows"
+            rows = sum(n for n, _, _ in scan.source.values())
+            read = f"{len(scan.source)} of {len(wanted)} segments, {rows:,} rows"
             self.options.tell(f"{read}: {sides.segments.label(number)} {state}")
             if time.monotonic() - saved > 1:
                 self._save(progress)
