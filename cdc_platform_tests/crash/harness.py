@@ -40,7 +40,9 @@ from cdc_platform_tests.crash.upkeep import (
 from cdc_platform_tests.crash.workload import SHAPES, Life, Round, Shape, State
 from cdc_platform_tests.histories.afterwards import tuned
 
-_QUARANTINE = tuple(f"{when} quarantine object" for when in ("before", "half of", "after"))
+_QUARANTINE = tuple(
+    f"{when} quarantine object" for when in ("half of", "before replace of a", "after replace of a")
+)
 
 
 @dataclass

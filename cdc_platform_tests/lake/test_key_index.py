@@ -28,7 +28,8 @@ def write(path: Path, hashes: list[int], identity: str = "file") -> None:
 
 def found(path: Path, asked: list[int], identity: str = "file") -> list[tuple[int, int, Any]]:
     hits = KeyIndex(path, identity).find(np.array(asked, dtype=np.uint64))
-    keys = hits.keys.column("id").to_pylist()
+    # by place, as look-ups take them: nothing depends on what the file calls them
+    keys = hits.keys.column(0).to_pylist()
     return sorted(zip(map(int, hits.rows), map(int, hits.hashes), keys, strict=True))
 
 
