@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import duckdb
 
 from cdc_platform.naming import quoted
-from cdc_platform.raw.manifests import read_accepted
 from cdc_platform.reconcile.drill import load_changed_keys
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.sources import SourceReader
-from cdc_platform.reconcile.standing import standing_of
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.verdict import Verdict
-from cdc_platform.reconcile.window_events import Events, Standing
 
 
 def observe_table(
@@ -26,14 +20,9 @@ def observe_table(
 
     Also returns what stands against MATCH whatever the digests say: files that may change any key.
     """
-    platform, table_id = subject.platform, subject.table.id
-    captured = platform.captured_position(subject.source_name)
+    captured = subject.platform.captured_position(subject.source_name)
     now = reader.position() if captured else None
-    waiting: list[Callable[[], Events]] = []
-    for file in read_accepted(platform.objects(subject.source_name, table_id)).readable:
-        if standing_of(file, subject.record, subject.quarantine) is Standing.PENDING:
-            waiting.append(partial(platform.event_file, subject.source_name, table_id, file))
-    untold = load_changed_keys(connection, sides, waiting)
+    untold = load_changed_keys(connection, sides, subject.waiting())
     unaccepted = len(subject.unaccepted())
     points = []
     if unaccepted:

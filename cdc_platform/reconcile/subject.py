@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
+import duckdb
 import pyarrow as pa
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import Table
@@ -23,9 +26,9 @@ from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.store import RawStore
 from cdc_platform.reconcile.awaited import unaccepted_files
 from cdc_platform.reconcile.base_rows import BaseView
-from cdc_platform.reconcile.standing import Quarantined, quarantined
+from cdc_platform.reconcile.standing import Quarantined, quarantined, standing_of, window_files
 from cdc_platform.reconcile.typed import canonical_schema
-from cdc_platform.reconcile.window_events import Events
+from cdc_platform.reconcile.window_events import Events, Standing, WindowEvents, load_window_events
 
 
 class Platform(Protocol):
@@ -80,6 +83,27 @@ class Subject:
     @property
     def manifest(self) -> WindowManifest:
         return self.platform.manifest(self.source_name, self.table.id, self.window)
+
+    def waiting(self) -> list[Callable[[], Events]]:
+        """Return how to open each accepted file, of any window, that the pinned snapshot has not applied."""
+        platform, table_id = self.platform, self.table.id
+        return [
+            partial(platform.event_file, self.source_name, table_id, file)
+            for file in read_accepted(platform.objects(self.source_name, table_id)).readable
+            if standing_of(file, self.record, self.quarantine) is Standing.PENDING
+        ]
+
+    def load_events(self, connection: duckdb.DuckDBPyConnection) -> WindowEvents:
+        """Load the events of the window's files; see :func:`load_window_events`."""
+        opened = partial(self.platform.event_file, self.source_name, self.table.id)
+        return load_window_events(
+            connection,
+            window_files(self.manifest, self.record, self.quarantine, opened),
+            key=self.key,
+            base_columns=self.view.columns,
+            completed_generation=self.view.completed_generation,
+            where=self.where,
+        )
 
     def unaccepted(self) -> list[str]:
         """Return the windows of raw files nobody has accepted yet, one entry a file."""

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import TypeVar
 
 import duckdb
@@ -20,7 +19,6 @@ import pyarrow as pa
 from cdc_platform.config.model import NoKey, SourceConfig
 from cdc_platform.errors import CdcError, ConfigError, redact
 from cdc_platform.lake.read import open_workspace
-from cdc_platform.raw.manifests import read_accepted
 from cdc_platform.reconcile.append import compare_append
 from cdc_platform.reconcile.awaited import load_awaited_keys
 from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
@@ -33,7 +31,7 @@ from cdc_platform.reconcile.report import write_report
 from cdc_platform.reconcile.results import history, record
 from cdc_platform.reconcile.source_base import compare_source_base
 from cdc_platform.reconcile.sources import SourceReader
-from cdc_platform.reconcile.standing import refused_files, standing_of, window_files
+from cdc_platform.reconcile.standing import refused_files
 from cdc_platform.reconcile.subject import Platform, Subject, pin
 from cdc_platform.reconcile.verdict import (
     RAW_MATCHES_BASE,
@@ -43,7 +41,7 @@ from cdc_platform.reconcile.verdict import (
     Verdict,
     combine,
 )
-from cdc_platform.reconcile.window_events import Events, Standing, WindowEvents, load_window_events
+from cdc_platform.reconcile.window_events import WindowEvents
 from cdc_platform.reconcile.window_slices import attribution_of
 from cdc_platform.reconcile.witnesses import locate_all
 
@@ -146,16 +144,7 @@ def _attributed(
 
 
 def _load(subject: Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[Subject, WindowEvents]:
-    open_file = partial(subject.platform.event_file, subject.source_name, subject.table.id)
-    files = window_files(subject.manifest, subject.record, subject.quarantine, open_file)
-    events = load_window_events(
-        workspace,
-        files,
-        key=subject.key,
-        base_columns=subject.view.columns,
-        completed_generation=subject.view.completed_generation,
-        where=subject.where,
-    )
+    events = subject.load_events(workspace)
     refused = refused_files(subject.manifest, subject.quarantine)
     events = replace(events, quarantined_files=(*events.quarantined_files, *refused))
     if subject.view.relation is None:
@@ -204,14 +193,9 @@ def source_reader(source: SourceConfig) -> SourceReader | str:
 
 def observe(subject: Subject, workspace: duckdb.DuckDBPyConnection, reader: SourceReader) -> Capture:
     """Ask how far capture has come, then find what the pinned snapshot still awaits: in this order."""
-    platform, table_id = subject.platform, subject.table.id
-    captured = platform.captured_position(subject.source_name)
+    captured = subject.platform.captured_position(subject.source_name)
     now = reader.position() if captured else None
-    waiting: list[Callable[[], Events]] = []
-    for file in read_accepted(platform.objects(subject.source_name, table_id)).readable:
-        if standing_of(file, subject.record, subject.quarantine) is Standing.PENDING:
-            waiting.append(partial(platform.event_file, subject.source_name, table_id, file))
-    untold = load_awaited_keys(workspace, waiting, subject.key)
+    untold = load_awaited_keys(workspace, subject.waiting(), subject.key)
     return Capture(captured, now, unaccepted=len(subject.unaccepted()) + untold)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 
 import duckdb
 
@@ -26,11 +25,10 @@ from cdc_platform.reconcile.open_points import open_points
 from cdc_platform.reconcile.postgres_instant import closed_instant
 from cdc_platform.reconcile.source_base import compare_source_base
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader
-from cdc_platform.reconcile.standing import window_files
 from cdc_platform.reconcile.subject import Subject, pin
 from cdc_platform.reconcile.verdict import Comparison, Tally, Verdict
 from cdc_platform.reconcile.window import observe, source_reader
-from cdc_platform.reconcile.window_events import WindowEvents, load_window_events
+from cdc_platform.reconcile.window_events import WindowEvents
 from cdc_platform.repair.position import STEP
 
 
@@ -132,16 +130,7 @@ def _subject(platform: Platform, source: str, table_id: str, window: str) -> Sub
 
 
 def _load(subject: Subject, con: duckdb.DuckDBPyConnection) -> WindowEvents:
-    opened = partial(subject.platform.event_file, subject.source_name, subject.table.id)
-    files = window_files(subject.manifest, subject.record, subject.quarantine, opened)
-    events = load_window_events(
-        con,
-        files,
-        key=subject.key,
-        base_columns=subject.view.columns,
-        completed_generation=subject.view.completed_generation,
-        where=subject.where,
-    )
+    events = subject.load_events(con)
     load_base_rows(con, subject.view, subject.key)
     return events
 
