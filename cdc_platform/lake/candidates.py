@@ -20,7 +20,7 @@ from pyiceberg.schema import Schema
 
 from cdc_platform.lake.base_files import BaseFile, bounds
 from cdc_platform.lake.touched_keys import TouchedKeys
-from cdc_platform.lake.workspace import source_column
+from cdc_platform.lake.workspace import table_column
 from cdc_platform.naming import quoted
 
 _IN_FILTER_KEYS = 200
@@ -30,7 +30,7 @@ def key_filter(con: duckdb.DuckDBPyConnection, schema: Schema, key: Sequence[str
     """Return a filter on the key columns that every key in ``touched`` passes."""
     result: BooleanExpression = AlwaysTrue()
     for name_there in key:
-        name, column = quoted(name_there), source_column(name_there) or name_there
+        name, column = quoted(name_there), table_column(name_there)
         if not _is_exact(schema, column):
             continue
         extremes = f"SELECT min({name}), max({name}), approx_count_distinct({name}) FROM touched"
@@ -72,7 +72,7 @@ def files_hit(
     columns: dict[str, pa.Array[Any]] = {"file": pa.array([file.index for file in files], pa.int32())}
     terms = []
     for number, name_there in enumerate(touched.key):
-        name, column = quoted(name_there), source_column(name_there) or name_there
+        name, column = quoted(name_there), table_column(name_there)
         limits = [bounds(file, schema, column) for file in files]
         kind = schema.as_arrow().field(column).type
         columns[f"low{number}"] = pa.array([low for low, _ in limits], kind)

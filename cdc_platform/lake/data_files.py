@@ -44,7 +44,13 @@ _MOST_DISTINCT = 0.3
 _PATH_ID = 2147483546
 _POSITION_ID = 2147483545
 _DELETE_FIELDS: list[pa.Field[Any]] = [
-    pa.field("file_path", pa.string(), nullable=False, metadata={"PARQUET:field_id": str(_PATH_ID)}),
+    # Written as the dictionary it is: text of each row would be most of the work. Readers see plain text.
+    pa.field(
+        "file_path",
+        pa.dictionary(pa.int32(), pa.string()),
+        nullable=False,
+        metadata={"PARQUET:field_id": str(_PATH_ID)},
+    ),
     pa.field("pos", pa.int64(), nullable=False, metadata={"PARQUET:field_id": str(_POSITION_ID)}),
 ]
 
@@ -232,9 +238,7 @@ def write_position_deletes(data_file: DataFile, positions: pa.Array[Any], io: Fi
     file_paths = pa.DictionaryArray.from_arrays(
         pa.repeat(pa.scalar(0, pa.int32()), rows), [data_file.file_path]
     )
-    # Written as the dictionary it is: text of each row would be most of the work. Readers see plain text.
-    fields = [pa.field("file_path", file_paths.type, nullable=False, metadata=_DELETE_FIELDS[0].metadata)]
-    table = pa.Table.from_arrays([file_paths, positions], schema=pa.schema([*fields, _DELETE_FIELDS[1]]))
+    table = pa.Table.from_arrays([file_paths, positions], schema=pa.schema(_DELETE_FIELDS))
     with io.new_output(path).create(overwrite=True) as stream:
         pq.write_table(
             table,

@@ -18,7 +18,7 @@ from cdc_platform.lake.candidates import files_hit
 from cdc_platform.lake.key_lookup import LEAST_ROWS, IndexFolder, KeyLookup
 from cdc_platform.lake.ordered_files import OrderedFiles
 from cdc_platform.lake.touched_keys import TouchedKeys
-from cdc_platform.lake.workspace import source_column
+from cdc_platform.lake.workspace import table_column
 from cdc_platform.naming import quoted
 
 #: What is told of a row found beside its place and key: column → (name, type).
@@ -71,7 +71,7 @@ class KeySearch:
         assert self._table is not None
         schema = self._table.schema()
         touched = TouchedKeys(
-            self._con, self._key, lambda file, column: bounds(file, schema, source_column(column) or column)
+            self._con, self._key, lambda file, column: bounds(file, schema, table_column(column))
         )
         chosen = files_hit(self._con, schema, touched, files)
         newer = [file for file in chosen if not upper_position(file, schema) < oldest]
@@ -118,7 +118,7 @@ class KeySearch:
             return files
         assert self._table is not None
         name = self._key[0]
-        field = self._table.schema().find_field(source_column(name) or name)
+        field = self._table.schema().find_field(table_column(name))
         threads = self._indexes.threads if self._indexes is not None else 1
         ordered = OrderedFiles(self._table.io, field.field_id, touched.ascending, threads)
         tables, left = ordered.find(files)

@@ -66,6 +66,8 @@ class KeyedRule:
         self._keys = ", ".join(map(quoted, key))
         self._columns = tuple(columns)
         self._soft = soft
+        #: Whether some key has several actions.
+        self._has_several = False
 
     def make_actions(self) -> None:
         """Make ``actions`` and ``touched`` from ``events``."""
@@ -80,7 +82,8 @@ class KeyedRule:
             self._make_actions_of_moves(heads)
         else:
             # Most batches have one event a key, and are read once more only.
-            kind = "TABLE" if self._count("touched", "_cdc_actions > 1") else "VIEW"
+            self._has_several = bool(self._count("touched", "_cdc_actions > 1"))
+            kind = "TABLE" if self._has_several else "VIEW"
             self._con.execute(f"CREATE {kind} actions AS {heads}")
 
     def _make_actions_of_moves(self, heads: str) -> None:
@@ -99,6 +102,7 @@ class KeyedRule:
             "CREATE OR REPLACE TABLE touched AS "
             f"SELECT {self._keys}, count(*) AS _cdc_actions FROM actions GROUP BY ALL"
         )
+        self._has_several = bool(self._count("touched", "_cdc_actions > 1"))
 
     def decide(self, floor: Position | None, *, has_positions: bool = True) -> None:
         """Make ``fates`` from ``actions``, ``known`` and ``tombs``.
@@ -109,9 +113,10 @@ class KeyedRule:
         soft-deleted row). ``event`` is the event whose image the row shows, NULL where ``image_file`` says
         that it is a base row's.
         """
-        kind = "TABLE" if self._count("touched", "_cdc_actions > 1") else "VIEW"
-        rows = self._newest("true") if kind == "TABLE" else "FROM actions"
-        self._con.execute(f"CREATE {kind} latest AS {rows}")
+        latest = (
+            f"TABLE latest AS {self._newest('true')}" if self._has_several else "VIEW latest AS FROM actions"
+        )
+        self._con.execute(f"CREATE {latest}")
         # A join of a million keys costs by the width of what is joined.
         placed = f"(SELECT {self._keys}, file, pos, -1 AS generation, -1 AS position FROM known)"
         self._judge("known" if has_positions or self._soft else placed, floor)

@@ -14,7 +14,7 @@ from cdc_platform.lake.quarantine import MAX_REJECTED_ROWS, MAX_REJECTED_SHARE, 
 from cdc_platform.lake.rules import DECIDED_ONE_BY_ONE, REASONS
 from cdc_platform.lake.staged_file import StagedFile
 from cdc_platform.lake.staging import AT, EVENT, FILE
-from cdc_platform.lake.workspace import source_column
+from cdc_platform.lake.workspace import source_column, table_column
 
 _INTERNAL = {"cause", EVENT, FILE, AT}
 
@@ -55,7 +55,7 @@ def items_set_aside(con: duckdb.DuckDBPyConnection, intake: Intake) -> list[Quar
 def _shown(name: str) -> str:
     """Return what a person knows a workspace's column by."""
     before = source_column(name.removeprefix(BEFORE_PREFIX)) if name.startswith(BEFORE_PREFIX) else None
-    return before_name(before) if before is not None else source_column(name) or name
+    return before_name(before) if before is not None else table_column(name)
 
 
 def _item(staged: StagedFile, values: Mapping[str, Any]) -> QuarantineItem:

@@ -21,3 +21,8 @@ def alias(column: str) -> str:
 def source_column(name: str) -> str | None:
     """Return the source column that goes by ``name`` in the workspace, None for the workspace's own."""
     return name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else None
+
+
+def table_column(name: str) -> str:
+    """Return the table's name of what goes by ``name`` in the workspace; control columns keep theirs."""
+    return source_column(name) or name
