@@ -36,6 +36,8 @@ class Shape:
     faults: int = 0
     #: Names of limits that are lowered, see ``histories.afterwards.TUNINGS``.
     tuned: tuple[str, ...] = ()
+    #: What only merges of this shape write, and not each: kills are aimed at it until each point had one.
+    rare: str | None = None
     #: Every round starts a table of its own.
     is_new_each_round: bool = False
 
@@ -57,8 +59,8 @@ SHAPES = (
     #: As the last, its load files written as they are read.
     Shape("direct", KEY, loads=2, tuned=("load directly",)),
     Shape("evolving", KEY, columns=2, tuned=("consolidate",)),
-    Shape("indexed", KEY, tuned=("index keys",)),
-    Shape("faulty", KEY, faults=2),
+    Shape("indexed", KEY, tuned=("index keys",), rare="key index"),
+    Shape("faulty", KEY, faults=2, rare="quarantine object"),
     Shape("appended", {"merge_key": (), "no_key": "append"}),
     Shape("new", KEY, is_new_each_round=True),
 )
