@@ -30,30 +30,29 @@ from cdc_platform.testing import write_change_file, write_load_file
 DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
+def log_position(dsn: str) -> str:
+    """Return where the source's log ends now."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+        assert row is not None
+        return str(row[0])
+
+
 class ToldPlatform(Platform):
     """The platform, with capture's position told by the test."""
 
-    captured: Callable[[], str | None] = staticmethod(lambda: "FFFFFFFF/0")
+    captured: Callable[[], str | None] = staticmethod(lambda: None)
 
     def captured_position(self, source: str) -> str | None:
         return self.captured()
 
 
-class WholeShop:
-    """The table public.item, loaded into base from raw files; small segments unless told otherwise."""
+class ItemShop:
+    """The table public.item: its raw folder, its base and its source."""
 
-    def __init__(
-        self,
-        folder: Path,
-        dsn: str | None,
-        types: Mapping[str, pa.DataType],
-        *,
-        rows_per_segment: int = 100,
-        **table: Any,
-    ) -> None:
-        self.raw, self.dsn, self.types = folder / "raw", dsn, dict(types)
+    def __init__(self, folder: Path, dsn: str | None, **table: Any) -> None:
+        self.raw, self.dsn = folder / "raw", dsn
         self.raw.mkdir(exist_ok=True)
-        self.rows_per_segment = rows_per_segment
         source = SourceConfig(
             raw=RawOptions(location=str(self.raw)),
             window=WindowOptions(start=DAY.date()),
@@ -73,20 +72,48 @@ class WholeShop:
 
     def catch_up(self) -> None:
         """Let capture be as far as the source's log whenever it is asked."""
-
-        def position() -> str:
-            with psycopg.connect(self.dsn or "", autocommit=True) as connection:
-                row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
-                assert row is not None
-                return str(row[0])
-
-        self.platform.captured = position
+        self.platform.captured = lambda: log_position(self.dsn or "")
 
     def fall_behind(self) -> None:
         """Let capture stay where the source's log is now."""
-        self.catch_up()
-        position = self.platform.captured()
+        position = log_position(self.dsn or "")
         self.platform.captured = lambda: position
+
+    def apply(self) -> None:
+        take_in(self.platform, "retail")
+        merge_table(self.platform, "retail", "item")
+
+    def tamper(self, statement: str) -> None:
+        """Change the base table behind the platform's back, keeping every control column."""
+        table = self.platform.lake.load("retail", "item")
+        assert table is not None
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.register("rows", table.scan().to_arrow())
+            connection.execute("CREATE TABLE base AS SELECT * FROM rows")
+            connection.execute(statement)
+            with warnings.catch_warnings(action="ignore"):  # pyiceberg says that it copies on write
+                table.overwrite(
+                    connection.execute("FROM base").to_arrow_table().cast(table.schema().as_arrow())
+                )
+
+
+class WholeShop(ItemShop):
+    """A shop loaded into base from raw files, compared whole; small segments unless told otherwise."""
+
+    def __init__(
+        self,
+        folder: Path,
+        dsn: str | None,
+        types: Mapping[str, pa.DataType],
+        *,
+        rows_per_segment: int = 100,
+        **table: Any,
+    ) -> None:
+        super().__init__(folder, dsn, **table)
+        self.types = dict(types)
+        self.rows_per_segment = rows_per_segment
+        self.platform.captured = lambda: "FFFFFFFF/0"
 
     def load(self, rows: Sequence[Mapping[str, Any]]) -> None:
         write_load_file(self.raw, "public", "item", rows, at=DAY, types=self.types)
@@ -103,24 +130,6 @@ class WholeShop:
         moment = DAY.replace(minute=minutes)
         write_change_file(self.raw, "public", "item", at=moment, events=events, types=self.types)
 
-    def apply(self) -> None:
-        take_in(self.platform, "retail")
-        merge_table(self.platform, "retail", "item")
-
     def compare(self, **options: Any) -> Reconciliation:
         chosen = FullOptions(**{"rows_per_segment": self.rows_per_segment, **options})
         return compare_full(self.platform, "retail", "item", chosen)
-
-    def tamper(self, statement: str) -> None:
-        """Change the base table behind the platform's back, keeping every control column."""
-        table = self.platform.lake.load("retail", "item")
-        assert table is not None
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.register("rows", table.scan().to_arrow())
-            connection.execute("CREATE TABLE base AS SELECT * FROM rows")
-            connection.execute(statement)
-            with warnings.catch_warnings(action="ignore"):  # pyiceberg says that it copies on write
-                table.overwrite(
-                    connection.execute("FROM base").to_arrow_table().cast(table.schema().as_arrow())
-                )

@@ -3,90 +3,32 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pyarrow as pa
 import pytest
-from pydantic import SecretStr
 
-from cdc_platform.config.model import (
-    Connection,
-    LakeConfig,
-    PlatformConfig,
-    RawOptions,
-    SourceConfig,
-    TableConfig,
-    WindowOptions,
-)
 from cdc_platform.errors import ConfigError
 from cdc_platform.lake.quarantine import discard, list_items
-from cdc_platform.pipeline import Platform, complete_load, merge_table, reconcile, take_in
+from cdc_platform.pipeline import complete_load, reconcile, take_in
 from cdc_platform.reconcile.results import latest_verdicts
 from cdc_platform.reconcile.verdict import Kind, Reconciliation, Verdict
 from cdc_platform.reconcile.window import compare_window
 from cdc_platform.testing import write_change_file, write_load_file
+from cdc_platform_tests.reconcile.shop import DAY, ItemShop, log_position
 
 pytestmark = pytest.mark.postgres
 
-DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 WINDOW, NEXT_WINDOW = "2026-03-01", "2026-03-02"
 TYPES: dict[str, pa.DataType] = {"id": pa.int64(), "name": pa.string(), "price": pa.decimal128(10, 2)}
 
 
-def log_position(dsn: str) -> str:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
-        assert row is not None
-        return str(row[0])
-
-
-class ToldPlatform(Platform):
-    """The platform, with capture's position told by the test."""
-
-    captured: Callable[[], str | None] = staticmethod(lambda: None)
-
-    def captured_position(self, source: str) -> str | None:
-        return self.captured()
-
-
-class Shop:
+class Shop(ItemShop):
     """One table, its raw folder, its base and its source."""
-
-    def __init__(self, folder: Path, dsn: str | None, **table: Any) -> None:
-        self.raw = folder / "raw"
-        self.raw.mkdir(exist_ok=True)
-        self.dsn = dsn
-        source = SourceConfig(
-            raw=RawOptions(location=str(self.raw)),
-            window=WindowOptions(start=datetime(2026, 3, 1, tzinfo=UTC).date()),
-            connection=Connection(dsn=SecretStr(dsn)) if dsn else None,
-            tables=(TableConfig(**{"name": "public.item", "merge_key": ("id",), **table}),),
-        )
-        config = PlatformConfig(
-            base_folder=folder, lake=LakeConfig(warehouse="warehouse"), sources={"retail": source}
-        )
-        self.platform = ToldPlatform(config)
-
-    def sql(self, *statements: str) -> None:
-        assert self.dsn is not None
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
-            for statement in statements:
-                connection.execute(statement)
-
-    def catch_up(self) -> None:
-        """Let capture be as far as the source's log whenever it is asked."""
-        self.platform.captured = lambda: log_position(self.dsn or "")
-
-    def fall_behind(self) -> None:
-        """Let capture stay where the source's log is now."""
-        position = log_position(self.dsn or "")
-        self.platform.captured = lambda: position
 
     def load(self, *rows: dict[str, Any], at: datetime = DAY) -> None:
         write_load_file(self.raw, "public", "item", rows, at=at, types=TYPES)
@@ -95,32 +37,12 @@ class Shop:
         moment = DAY + timedelta(minutes=minutes)
         write_change_file(self.raw, "public", "item", at=moment, events=events, types=types or TYPES)
 
-    def apply(self) -> None:
-        take_in(self.platform, "retail")
-        merge_table(self.platform, "retail", "item")
-
     def reconcile(self, window: str = WINDOW) -> Reconciliation:
         return compare_window(self.platform, "retail", "item", window)
 
     def verdicts(self, window: str = WINDOW) -> tuple[Verdict, Verdict]:
         found = self.reconcile(window)
         return found.comparison("raw_matches_base").verdict, found.comparison("source_matches_base").verdict
-
-    def tamper(self, statement: str) -> None:
-        """Change the base table behind the platform's back, keeping every control column."""
-        table = self.platform.lake.load("retail", "item")
-        assert table is not None
-        import duckdb
-
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.register("rows", table.scan().to_arrow())
-            connection.execute("CREATE TABLE base AS SELECT * FROM rows")
-            connection.execute(statement)
-            with warnings.catch_warnings(action="ignore"):  # pyiceberg says that it copies on write
-                table.overwrite(
-                    connection.execute("FROM base").to_arrow_table().cast(table.schema().as_arrow())
-                )
 
 
 @pytest.fixture

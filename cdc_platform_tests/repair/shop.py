@@ -28,8 +28,8 @@ from cdc_platform.repair.carry_out import carry_out
 from cdc_platform.repair.draft import Ask
 from cdc_platform.repair.record import Repair
 from cdc_platform.testing import write_change_file, write_load_file
+from cdc_platform_tests.reconcile.shop import ToldPlatform
 from cdc_platform_tests.reconcile.test_window import Shop as WindowShop
-from cdc_platform_tests.reconcile.test_window import ToldPlatform
 
 TYPES: dict[str, pa.DataType] = {"id": pa.int64(), "name": pa.string(), "price": pa.decimal128(10, 2)}
 ROWS = 40

@@ -14,7 +14,7 @@ from cdc_platform.cli import main
 from cdc_platform.definitions import build_definitions
 from cdc_platform.pipeline import Platform
 from cdc_platform_tests.cli.conftest import Outcome
-from cdc_platform_tests.reconcile.test_window import log_position
+from cdc_platform_tests.reconcile.shop import log_position
 from cdc_platform_tests.repair.shop import Shop
 
 pytestmark = pytest.mark.postgres
