@@ -233,7 +233,7 @@ def comparison_metadata(comparison: Comparison) -> dict[str, Any]:
             "keys_in_flight": tally.in_flight,
             "keys_unverified": tally.unverified,
             "discrepancies": table_value(rows),
-            "faults": faults_in_words(comparison.faults) or None,
+            "faults": faults_in_words(comparison.faults, comparison.tally.different) or None,
             "columns_that_differ": table_value(map(_column_row, comparison.column_differences)),
             "in_common": comparison.attribution or None,
             "columns_not_compared": table_value(excluded),

@@ -146,7 +146,7 @@ def _print_reason(where: str, comparison: Comparison) -> None:
     from cdc_platform.reconcile.faults import faults_in_words
 
     stdout().print(f"{where} {comparison.name}: {comparison.reason}", highlight=False, markup=False)
-    for sentence in (faults_in_words(comparison.faults), comparison.attribution):
+    for sentence in (faults_in_words(comparison.faults, comparison.tally.different), comparison.attribution):
         if sentence:
             stdout().print(f"  {sentence}", highlight=False, markup=False)
     for found in comparison.discrepancies[:_SHOWN_DISCREPANCIES]:

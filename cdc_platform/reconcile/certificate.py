@@ -75,6 +75,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "keys": asdict(comparison.tally),
         "discrepancies": comparison.discrepancies_total,
         "faults": {fault.value: keys for fault, keys in comparison.faults.items()},
+        "located": {"keys": sum(comparison.faults.values()), "of": comparison.tally.different},
         "column_differences": [one.as_json() for one in comparison.column_differences],
         "attribution": comparison.attribution,
         "notes": list(comparison.notes),

@@ -156,14 +156,19 @@ class Located:
         return found
 
 
-def faults_in_words(faults: Mapping[Fault, int]) -> str:
+def faults_in_words(faults: Mapping[Fault, int], different: int = 0) -> str:
     """Return where the faults lie as one sentence; empty for none.
+
+    ``different`` is how many keys differ, of which no more than a bounded number are looked into.
 
     >>> faults_in_words({Fault.CAPTURE_LOST: 2, Fault.STALE: 1})
     'Of 3 differences looked into: 2 capture lost, 1 stale'
+    >>> faults_in_words({Fault.STALE: 100}, 1234)
+    'Of 100 of 1,234 differences looked into: 100 stale'
     """
     if not faults:
         return ""
     total = sum(faults.values())
+    of = f"{total:,} of {different:,}" if different > total else f"{total:,}"
     parts = ", ".join(f"{keys:,} {fault.value}" for fault, keys in faults.items())
-    return f"Of {total:,} difference{'s' if total != 1 else ''} looked into: {parts}"
+    return f"Of {of} difference{'s' if max(total, different) != 1 else ''} looked into: {parts}"

@@ -23,6 +23,7 @@ from cdc_platform.reconcile.results import FULL, record
 from cdc_platform.reconcile.subject import Platform, Subject, pin
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Reconciliation, Verdict
 from cdc_platform.reconcile.window import Failed, guarded, source_reader
+from cdc_platform.reconcile.witnesses import locate_all
 
 __all__ = ["FullOptions", "compare_full", "reconcile_full"]
 
@@ -35,8 +36,8 @@ def reconcile_full(
     Never raises for a side that cannot be compared: the verdict says so. Raises ConfigError for an unknown
     table, StorageUnavailable or StaleCommit when the outcome cannot be recorded.
     """
-    found = compare_full(platform, source, table_id, options)
-    recorded = replace(found, report=keep(platform.objects(source, table_id), found))
+    found, full = _compared(platform, source, table_id, options)
+    recorded = replace(found, report=keep(platform.objects(source, table_id), found, full))
     record(platform.lake, recorded)
     return recorded
 
@@ -45,16 +46,16 @@ def compare_full(
     platform: Platform, source: str, table_id: str, options: FullOptions | None = None
 ) -> Reconciliation:
     """Compare the whole table with its source. Writes nothing but the progress of the run."""
+    return _compared(platform, source, table_id, options)[0]
+
+
+def _compared(
+    platform: Platform, source: str, table_id: str, options: FullOptions | None
+) -> tuple[Reconciliation, FullComparison]:
     started_at, started = datetime.now(UTC), time.monotonic()
-    options = options or FullOptions()
     run_id = f"{started_at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
     table, subject = platform.table(source, table_id), pin(platform, source, table_id, FULL)
-    workspace = open_workspace(platform.lake, iceberg=True)
-    try:
-        outcome = guarded(lambda: _compare(subject, workspace, options, run_id))
-    finally:
-        workspace.close()
-    full = _without(subject, Verdict.ERROR, outcome.reason) if isinstance(outcome, Failed) else outcome
+    full = _outcome(subject, options or FullOptions(), run_id)
     seconds = round(time.monotonic() - started, 3)
     full = replace(full, comparison=replace(full.comparison, seconds=seconds))
     proof = full_certificate(
@@ -67,9 +68,22 @@ def compare_full(
         started_at=started_at,
     )
     comparisons = (full.comparison,)
-    return Reconciliation(
+    found = Reconciliation(
         run_id, source, table_id, FULL, full.verdict, comparisons, proof, started_at, seconds
     )
+    return found, full
+
+
+def _outcome(subject: Subject, options: FullOptions, run_id: str) -> FullComparison:
+    workspace = open_workspace(subject.platform.lake, iceberg=True)
+    try:
+        outcome = guarded(lambda: _compare(subject, workspace, options, run_id))
+    finally:
+        workspace.close()
+    full = _without(subject, Verdict.ERROR, outcome.reason) if isinstance(outcome, Failed) else outcome
+    # what the source says was read; where the fault lies follows from raw and base
+    (comparison,) = locate_all(subject, [full.comparison])
+    return replace(full, comparison=comparison)
 
 
 def _compare(

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from cdc_platform.lake.catalog import Lake
+from cdc_platform.naming import quoted
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.digest import DIGEST_BITS, Salt, implementation
 from cdc_platform.reconcile.results import FULL
 from cdc_platform.reconcile.segment_results import SegmentResult
-from cdc_platform.reconcile.verdict import Comparison, Reconciliation, Verdict
+from cdc_platform.reconcile.sides import Sides
+from cdc_platform.reconcile.source_base import CONFIRMED
+from cdc_platform.reconcile.sources import ReadPlan
+from cdc_platform.reconcile.verdict import (
+    SOURCE_MATCHES_BASE,
+    Comparison,
+    Reconciliation,
+    Tally,
+    Verdict,
+    combine,
+)
 
 LATEST = "reports/full/latest.json"
 
@@ -33,6 +49,8 @@ class FullComparison:
     salt: Salt | None = None
     is_systemic: bool = False
     guilty_columns: tuple[str, ...] = ()
+    #: Every key that is DIFFERENT for certain, as base holds it; None when there is none.
+    confirmed: pa.Table | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -55,6 +73,7 @@ def full_certificate(full: FullComparison, **common: Any) -> dict[str, Any]:
             "salt_id": full.salt.id if full.salt else None,
         },
         "is_systemic": full.is_systemic,
+        "confirmed_keys": full.confirmed.num_rows if full.confirmed is not None else 0,
         "guilty_columns": list(full.guilty_columns),
         "segment_verdicts": counts,
         "segments": [one.as_json() for one in full.segments],
@@ -62,13 +81,22 @@ def full_certificate(full: FullComparison, **common: Any) -> dict[str, Any]:
     }
 
 
-def keep(objects: ObjectStore, run: Reconciliation) -> str:
-    """Store the certificate, also as the latest one, and return its path or URL."""
+def keep(objects: ObjectStore, run: Reconciliation, full: FullComparison) -> str:
+    """Store the certificate, also as the latest one, and the keys that differ; return its path or URL."""
     data = json.dumps(run.certificate, indent=1, sort_keys=True).encode()
+    if full.confirmed is not None:
+        sink = io.BytesIO()
+        pq.write_table(full.confirmed, sink, compression="zstd")
+        objects.put(keys_key(run.run_id), sink.getvalue())
     key = f"reports/full/{run.run_id}.json"
     objects.put(key, data)
     objects.put(LATEST, data)
     return objects.url(key)
+
+
+def keys_key(run_id: str) -> str:
+    """Return the object key of the keys a full run found different for certain."""
+    return f"reports/full/{run_id}.keys.parquet"
 
 
 def latest_full(lake: Lake, source: str, table_id: str) -> dict[str, Any] | None:
@@ -78,7 +106,53 @@ def latest_full(lake: Lake, source: str, table_id: str) -> dict[str, Any] | None
     return found
 
 
-def sentence(segments: Sequence[SegmentResult], points: Sequence[str]) -> str:
+def full_comparison(
+    sides: Sides,
+    segments: tuple[SegmentResult, ...],
+    points: list[tuple[Verdict, str]],
+    rows: Comparison | None,
+    *,
+    position: str,
+    method: str,
+    notes: tuple[str, ...],
+) -> Comparison:
+    """Return the comparison of the whole: its segments, ``rows`` of suspects, what stands against MATCH."""
+    verdicts = [one.verdict for one in segments] + [verdict for verdict, _ in points]
+    if sides.digest.bits < DIGEST_BITS:
+        verdicts.append(Verdict.UNVERIFIED)
+        points = [*points, (Verdict.UNVERIFIED, f"a digest of {sides.digest.bits} bits proves nothing")]
+    return Comparison(
+        name=SOURCE_MATCHES_BASE,
+        verdict=combine(verdicts),
+        reason=_sentence(segments, [text for _, text in points]),
+        tally=_total([one.tally for one in segments]),
+        discrepancies=rows.discrepancies if rows else (),
+        discrepancies_total=rows.discrepancies_total if rows else 0,
+        excluded=sides.plan.excluded,
+        columns=tuple(column.column for column in sides.plan.columns),
+        rules={column.column: column.rule for column in sides.plan.columns if column.rule},
+        rows={
+            "source rows": sum(one.source_rows for one in segments),
+            "base rows": sum(one.base_rows for one in segments),
+        },
+        notes=notes,
+        source_position=position or None,
+        snapshot_id=sides.view.snapshot_id,
+        method=method,
+        column_differences=rows.column_differences if rows else (),
+    )
+
+
+def confirmed_keys(connection: duckdb.DuckDBPyConnection, plan: ReadPlan) -> pa.Table:
+    """Return the looked-up keys that differ and are not on their way: columns key_0, key_1 …, in order."""
+    names = [f"k.{quoted(column.column)} AS key_{place}" for place, column in enumerate(plan.key)]
+    return connection.execute(
+        f"""SELECT {", ".join(names)} FROM source_outcomes o JOIN keys k ON k.key_id = o.key_id
+            WHERE {CONFIRMED} ORDER BY ALL"""
+    ).to_arrow_table()
+
+
+def _sentence(segments: Sequence[SegmentResult], points: Sequence[str]) -> str:
     """Return the verdict's reason: how much of the table is proven, and what stands against the rest."""
     rows = sum(max(one.source_rows, one.base_rows) for one in segments)
     proven = [one for one in segments if one.verdict is Verdict.MATCH]
@@ -90,3 +164,13 @@ def sentence(segments: Sequence[SegmentResult], points: Sequence[str]) -> str:
             first = f"{those[0].keys}: {those[0].reason}"
             parts.append(f"{len(those)} {verdict.value.replace('_', ' ').lower()}, first {first}")
     return "; ".join([*parts, *points])
+
+
+def _total(tallies: list[Tally]) -> Tally:
+    return Tally(
+        compared=sum(one.compared for one in tallies),
+        matched=sum(one.matched for one in tallies),
+        different=sum(one.different for one in tallies),
+        in_flight=sum(one.in_flight for one in tallies),
+        unverified=sum(one.unverified for one in tallies),
+    )

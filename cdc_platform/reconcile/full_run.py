@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import duckdb
-import pyarrow as pa
 
 from cdc_platform.errors import CdcError
 from cdc_platform.naming import quoted
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
 from cdc_platform.reconcile.budget import Budget, Spending
-from cdc_platform.reconcile.digest import DIGEST_BITS, Salt, new_salt
-from cdc_platform.reconcile.drill import Drilled, chosen_to_drill, drill
-from cdc_platform.reconcile.full_result import FullComparison, sentence
+from cdc_platform.reconcile.digest import Salt, new_salt
+from cdc_platform.reconcile.drill import MOST_SUSPECTS, Drilled, chosen_to_drill, drill
+from cdc_platform.reconcile.full_result import FullComparison, confirmed_keys, full_comparison
+from cdc_platform.reconcile.full_slices import SliceScope, attributed
 from cdc_platform.reconcile.full_state import Carried, Progress, conditions_of, resume
+from cdc_platform.reconcile.held_snapshot import HeldReader
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
 from cdc_platform.reconcile.on_the_way import count_changed, mark_awaited
 from cdc_platform.reconcile.scan import Scan, scan_source
@@ -27,7 +27,7 @@ from cdc_platform.reconcile.segments import ROWS_PER_SEGMENT
 from cdc_platform.reconcile.sides import EMPTY, Sides, base_digests, make_sides
 from cdc_platform.reconcile.source_base import compare_source_base
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader, SourceSnapshot
-from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Tally, Verdict, combine
+from cdc_platform.reconcile.verdict import Comparison, Verdict
 from cdc_platform.reconcile.window_events import count
 
 #: A table of more segments is read in ranges, so that what stops a long run leaves results behind.
@@ -47,28 +47,6 @@ class FullOptions:
     rows_per_segment: int = ROWS_PER_SEGMENT
     salt: Salt = field(default_factory=new_salt)
     tell: Callable[[str], None] = lambda _: None
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A reader whose first snapshot is the one that is open already; the next ones are new."""
-
-    reader: SourceReader
-    open: list[SourceSnapshot]
-
-    def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
-        return self.reader.plan(schema, table, key, base_columns)
-
-    def position(self) -> str:
-        return self.reader.position()
-
-    @contextmanager
-    def snapshot(self) -> Iterator[SourceSnapshot]:
-        if self.open:
-            yield self.open.pop()
-        else:
-            with self.reader.snapshot() as snapshot:
-                yield snapshot
 
 
 @dataclass(slots=True)
@@ -187,10 +165,21 @@ class FullRun:
             _carry(judge_segment(found, number), carried.get(number))
             for number in range(sides.segments.ranges + 1)
         )
-        comparison = self._comparison(segments, points, rows, snapshot.position, sides)
         is_systemic = len(numbers) < len(differing)
-        guilty = drilled.guilty_columns
-        return FullComparison(comparison, segments, self.options.salt, is_systemic, guilty)
+        notes = (*self.notes, *_not_looked_up(drilled))
+        comparison = full_comparison(
+            sides, segments, points, rows, position=snapshot.position, method=METHOD, notes=notes
+        )
+        full = FullComparison(comparison, segments, self.options.salt, is_systemic, drilled.guilty_columns)
+        return full if rows is None else self._explained(full, sides, frozenset(numbers))
+
+    def _explained(self, found: FullComparison, sides: Sides, drilled: frozenset[int]) -> FullComparison:
+        """Return it with the keys that differ for certain, and what they have in common."""
+        if not found.comparison.tally.different:
+            return found
+        scope = SliceScope(drilled if found.is_systemic else None, self.view.columns)
+        comparison = attributed(self.workspace, found.comparison, sides, scope)
+        return replace(found, comparison=comparison, confirmed=confirmed_keys(self.workspace, self.plan))
 
     def _drill(
         self, snapshot: SourceSnapshot, sides: Sides, scan: Scan, numbers: list[int], spending: Spending
@@ -218,42 +207,16 @@ class FullRun:
             return None
         mark_awaited(self.workspace, sides)
         load_base_rows(self.workspace, self.view, self.key)
-        held = _Held(self.reader, [snapshot])
+        held = HeldReader(self.reader, [snapshot])
         if not snapshot.position:
             capture = replace(capture, position=None)
         return compare_source_base(self.workspace, held, self.plan, self.view, observe=lambda: capture)
 
-    def _comparison(
-        self,
-        segments: tuple[SegmentResult, ...],
-        points: list[tuple[Verdict, str]],
-        rows: Comparison | None,
-        position: str,
-        sides: Sides,
-    ) -> Comparison:
-        verdicts = [one.verdict for one in segments] + [verdict for verdict, _ in points]
-        if sides.digest.bits < DIGEST_BITS:
-            verdicts.append(Verdict.UNVERIFIED)
-            points = [*points, (Verdict.UNVERIFIED, f"a digest of {sides.digest.bits} bits proves nothing")]
-        return Comparison(
-            name=SOURCE_MATCHES_BASE,
-            verdict=combine(verdicts),
-            reason=sentence(segments, [text for _, text in points]),
-            tally=_total([one.tally for one in segments]),
-            discrepancies=rows.discrepancies if rows else (),
-            discrepancies_total=rows.discrepancies_total if rows else 0,
-            excluded=self.plan.excluded,
-            columns=tuple(column.column for column in self.plan.columns),
-            rules={column.column: column.rule for column in self.plan.columns if column.rule},
-            rows={
-                "source rows": sum(one.source_rows for one in segments),
-                "base rows": sum(one.base_rows for one in segments),
-            },
-            notes=tuple(self.notes),
-            source_position=position or None,
-            snapshot_id=self.view.snapshot_id,
-            method=METHOD,
-        )
+
+def _not_looked_up(drilled: Drilled) -> tuple[str, ...]:
+    beyond = sum(drilled.beyond.values())
+    what = f"{beyond:,} more keys differ by digest; at most {MOST_SUSPECTS:,} of a segment are looked up"
+    return (what,) if beyond else ()
 
 
 def _judgement(position: str, capture: Capture) -> Judgement:
@@ -267,13 +230,3 @@ def _carry(result: SegmentResult, carried: Carried | None) -> SegmentResult:
     if carried is None:
         return result
     return replace(result, source_position=carried.source_position, carried_from=carried.run_id)
-
-
-def _total(tallies: list[Tally]) -> Tally:
-    return Tally(
-        compared=sum(one.compared for one in tallies),
-        matched=sum(one.matched for one in tallies),
-        different=sum(one.different for one in tallies),
-        in_flight=sum(one.in_flight for one in tallies),
-        unverified=sum(one.unverified for one in tallies),
-    )

@@ -142,7 +142,7 @@ def _shown(comparison: Comparison, sources: Mapping[str, Discrepancy]) -> dict[s
         ],
         "rules": _by_rule(comparison),
         "discrepancies": [sample_of(found, sources) for found in comparison.discrepancies],
-        "faults": faults_in_words(comparison.faults),
+        "faults": faults_in_words(comparison.faults, comparison.tally.different),
     }
 
 

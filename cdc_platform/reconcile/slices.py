@@ -58,6 +58,8 @@ class Attribution:
     differing: int
     slice_keys: int
     slice_differing: int
+    #: Whether the keys that are equal are a sample of them; those that differ are all.
+    sampled: bool = False
 
     @property
     def share(self) -> float:
@@ -74,20 +76,22 @@ class Attribution:
         """The finding for a person."""
         common = " and ".join(one.words for one in self.conditions)
         share = _percent(self.slice_differing, self.differing)
+        of = f"a sample of {self.keys:,} keys" if self.sampled else f"the {self.keys:,} keys compared"
         return (
             f"{share} of the {self.differing:,} keys that differ have {common}, "
-            f"as have {_percent(self.slice_keys, self.keys)} of the {self.keys:,} keys compared "
+            f"as have {_percent(self.slice_keys, self.keys)} of {of} "
             f"({self.lift:.1f} times as often)"
         )
 
 
 def attribute(
-    connection: duckdb.DuckDBPyConnection, relation: str, dimensions: Sequence[str]
+    connection: duckdb.DuckDBPyConnection, relation: str, dimensions: Sequence[str], *, sampled: bool = False
 ) -> Attribution | None:
     """Return what stands out among the rows of ``relation`` that differ; None when nothing does.
 
     ``relation`` is a FROM item with one row per compared key: a boolean ``differs``, and one text column per
-    dimension. Columns of more than a few values are of no use and cost time: leave them out.
+    dimension. Columns of more than a few values are of no use and cost time: leave them out. ``sampled`` says
+    that of the keys that do not differ only a sample is there.
     """
     keys, differing = _counts(connection, relation, [])
     if differing < LEAST_DIFFERING or differing == keys:
@@ -102,7 +106,7 @@ def attribute(
             break
         chosen.append(best)
         size = best.keys, best.differing
-    return Attribution(tuple(chosen), keys, differing, *size) if chosen else None
+    return Attribution(tuple(chosen), keys, differing, *size, sampled) if chosen else None
 
 
 def _best(values: Sequence[Condition], size: tuple[int, int], *, first: bool) -> Condition | None:

@@ -56,6 +56,9 @@ _FOUND = {
     ),
 }
 
+#: The condition on ``source_outcomes o`` that a difference is one, where the judgement is DIFFERENT.
+CONFIRMED = "o.outcome > 0 AND NOT o.awaited AND NOT o.moved"
+
 #: Added to the outcome for the sample: the key is on its way, or its source row moved while it was read.
 _AWAITED, _MOVED = 100, 200
 

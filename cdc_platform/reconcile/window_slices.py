@@ -35,7 +35,7 @@ def attribution_of(
     values = {
         name: f"coalesce(b.{quoted(name)}, r.{quoted(name)})"
         for name in view.columns.names
-        if name in events.columns.names and name not in events.key and _is_plain(view.columns.field(name))
+        if name in events.columns.names and name not in events.key and is_plain(view.columns.field(name))
     }
     joined = f"""({rows}) o LEFT JOIN raw_events r ON r.rowid = o.event
         LEFT JOIN (SELECT * FROM base_rows
@@ -60,6 +60,7 @@ def attribution_of(
     )
 
 
-def _is_plain(column: pa.Field[pa.DataType]) -> bool:
+def is_plain(column: pa.Field[pa.DataType]) -> bool:
+    """Whether a column's values are such that rows can have one in common."""
     kinds = (pa.types.is_string, pa.types.is_boolean, pa.types.is_integer, pa.types.is_date)
     return any(is_kind(column.type) for is_kind in kinds)
