@@ -30,6 +30,7 @@ from cdc_platform_tests.histories.case import (
 )
 from cdc_platform_tests.histories.faults import random_quarantine_case
 from cdc_platform_tests.histories.soak import failures
+from cdc_platform_tests.histories.upkept import random_upkept_case
 
 #: What a worker sends: one history done (None), a failure (text), or that it is through (its number).
 Message = str | int | None
@@ -108,9 +109,15 @@ def work(number: int, seeds: Seeds, stop_at: float, queue: Queue[Message]) -> No
 
 
 def _case(seed: int) -> Case:
-    """Return the case of a seed: any order, quarantine, forgotten deletes and key indexes by turns."""
-    makers = (random_case, random_quarantine_case, random_forgetful_case, random_indexed_case)
-    return makers[seed % 4](seed)
+    """Return the case of a seed: any order, quarantine, forgotten deletes, key indexes, upkeep by turns."""
+    makers = (
+        random_case,
+        random_quarantine_case,
+        random_forgetful_case,
+        random_indexed_case,
+        random_upkept_case,
+    )
+    return makers[seed % len(makers)](seed)
 
 
 def _options() -> argparse.Namespace:

@@ -1,21 +1,31 @@
-"""What may be done to a table between two merges without any row of it changing, and how merges are tuned."""
+"""What may be done to a table between two merges, and how merges are tuned.
+
+No row changes by any of it but for a rollback, which says to which snapshot.
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
-from cdc_platform.config.maintenance import CompactionOptions
+from cdc_platform.config.maintenance import CompactionOptions, OrphanOptions, SnapshotOptions
 from cdc_platform.config.model import TableConfig
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.key_lookup import KeyLookup
+from cdc_platform.lake.lineage import snapshot_history
 from cdc_platform.lake.maintenance.compaction import commit_compaction
 from cdc_platform.lake.maintenance.compaction_plan import plan_compaction
+from cdc_platform.lake.maintenance.expiry import commit_expiry, plan_expiry
+from cdc_platform.lake.maintenance.orphans import plan_orphans, remove_orphans
+from cdc_platform.lake.rollback import commit_rollback, plan_rollback
 
 SOURCE = "histories"
+#: Snapshots of its history that an expiry leaves of a table, unless another needs their record.
+KEPT_SNAPSHOTS = 2
 
 #: Ways of large tables that the few rows of a history take none of: name → (module, constant, value)…
 TUNINGS: dict[str, tuple[tuple[str, str, int], ...]] = {
@@ -81,6 +91,32 @@ def compact(lake: Lake, table: TableConfig) -> None:
         commit_compaction(lake, plan_compaction(base, options), attempts=2)
 
 
+def expire(lake: Lake, table: TableConfig) -> None:
+    """Leave the newest two snapshots, and what they need; those that were rolled back are old as well."""
+    base = lake.load(SOURCE, table.id)
+    if base is not None:
+        options = SnapshotOptions(max_age_days=1e-9, min_count=KEPT_SNAPSHOTS, max_count=KEPT_SNAPSHOTS)
+        commit_expiry(plan_expiry(base, lake.objects(SOURCE, table.id), options))
+
+
+def clean_up(lake: Lake, table: TableConfig) -> None:
+    """Remove every file that nothing names, whatever its age."""
+    base = lake.load(SOURCE, table.id)
+    if base is not None:
+        options = OrphanOptions(min_age_hours=1e-9)
+        remove_orphans(plan_orphans(base, lake.objects(SOURCE, table.id), options, force=True))
+
+
+def roll_back(snapshots: int, lake: Lake, table: TableConfig) -> int | None:
+    """Set a table back by so many snapshots, or as far as they are there; return the one it is set to."""
+    base = lake.load(SOURCE, table.id)
+    earlier = snapshot_history(base)[1 : snapshots + 1] if base is not None else ()
+    if base is None or not earlier:
+        return None
+    commit_rollback(plan_rollback(lake, SOURCE, table.id, earlier[-1], base))
+    return earlier[-1].snapshot_id
+
+
 def lose_indexes(lake: Lake, table: TableConfig) -> None:
     """Remove every other key index."""
     for path in _indexes(lake)[::2]:
@@ -104,10 +140,16 @@ def _indexes(lake: Lake) -> list[Path]:
     return sorted(folder.glob("*.keys")) if folder.exists() else []
 
 
-AFTERWARDS: dict[str, Callable[[Lake, TableConfig], None]] = {
+AFTERWARDS: dict[str, Callable[[Lake, TableConfig], int | None]] = {
     "compact": compact,
     "lose indexes": lose_indexes,
     "damage indexes": damage_indexes,
     "drop statistics": without_statistics,
     "cut statistics": short_statistics,
+    "expire": expire,
+    "clean up": clean_up,
+    "roll back": partial(roll_back, 1),
+    "roll back further": partial(roll_back, 3),
 }
+#: Those after which the table's past is looked at as well.
+OF_THE_PAST = ("expire", "clean up", "roll back", "roll back further")

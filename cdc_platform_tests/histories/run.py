@@ -18,11 +18,11 @@ from cdc_platform.lake.quarantine import (
     quarantine_id,
     release,
 )
-from cdc_platform_tests.histories.afterwards import AFTERWARDS, SOURCE, tuned
+from cdc_platform_tests.histories.afterwards import AFTERWARDS, OF_THE_PAST, SOURCE, tuned
 from cdc_platform_tests.histories.case import Case, Decision, File, Step
 from cdc_platform_tests.histories.oracle import Expected, Shown
 from cdc_platform_tests.histories.records import generation_of, input_of, records_of
-from cdc_platform_tests.histories.ward import Ward
+from cdc_platform_tests.histories.ward import Memory, Ward
 
 _names = itertools.count()
 
@@ -40,6 +40,9 @@ class Seen:
 
     snapshot_id: int
     expected: Expected
+    #: What was applied then.
+    memory: Memory
+    in_doubt: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -78,6 +81,8 @@ class Run:
             self._step(Step(tuple(self._files)))
             if self.case.forgets:
                 self._settle()
+        if any(step.then in OF_THE_PAST for step in self.case.steps):
+            self.check_past()
         self._check_source()
         self._check_quarantine()
 
@@ -93,8 +98,32 @@ class Run:
         merge(self.lake, SOURCE, self.table, inputs, completed_generation=wish)
         self._check()
         if step.then:
-            AFTERWARDS[step.then](self.lake, self.table)
+            target = AFTERWARDS[step.then](self.lake, self.table)
+            if target is not None:
+                self._go_back(target)
             self._check()
+        if step.then in OF_THE_PAST:
+            self.check_past()
+
+    def _go_back(self, target: int) -> None:
+        """Let the oracle go back to what was applied as of a snapshot."""
+        table = self.lake.load(SOURCE, self.table.id)
+        if table is None or table.metadata.current_snapshot_id != target:
+            raise Mismatch(f"the table was set back to snapshot {target} and does not show it")
+        (seen,) = (each for each in self.seen if each.snapshot_id == target)
+        self._ward.go_back(seen.memory)
+
+    def check_past(self) -> None:
+        """Read every snapshot that is left; raise Mismatch when one shows other rows than it must."""
+        table = self.lake.load(SOURCE, self.table.id)
+        there = {each.snapshot_id for each in table.metadata.snapshots} if table is not None else set()
+        for seen in self.seen:
+            if seen.snapshot_id in there:
+                rows = self.read(self.table.id, seen.snapshot_id)
+                try:
+                    compare(self.case, seen.expected, rows, in_doubt=seen.in_doubt)
+                except Mismatch as e:
+                    raise Mismatch(f"snapshot {seen.snapshot_id}: {e}") from e
 
     def _input(self, file: File, generation: int) -> MergeInput:
         return input_of(self.case, self.life, file, generation, mended=file.name in self._ward.mended)
@@ -147,8 +176,9 @@ class Run:
             return
         known = {each.snapshot_id for each in self.seen}
         made = [each.snapshot_id for each in table.metadata.snapshots if each.snapshot_id not in known]
-        self.seen += [Seen(snapshot_id, wanted) for snapshot_id in made]
-        in_doubt = {key for _, key in self._in_doubt()} if self.case.forgets else set()
+        in_doubt = frozenset(key for _, key in self._in_doubt()) if self.case.forgets else frozenset()
+        memory = self._ward.memory()
+        self.seen += [Seen(snapshot_id, wanted, memory, in_doubt) for snapshot_id in made]
         current = table.metadata.current_snapshot_id
         if current is None or current != self._last[0]:
             self._last = current, self.read(self.table.id, None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from cdc_platform_tests.histories.case import Case, Decision, File
 from cdc_platform_tests.histories.oracle import Expected, expected
@@ -14,6 +15,17 @@ Item = tuple[str, int | None]
 
 #: States in which a file or row is not applied.
 _HELD = ("open", "discarded")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What was applied at some time, with the items that were replayed by then."""
+
+    applied: Mapping[str, int]
+    kinds: Mapping[int, str]
+    complete: int
+    deliveries: int
+    replayed: frozenset[Item]
 
 
 class Ward:
@@ -34,6 +46,20 @@ class Ward:
     def expected(self) -> Expected:
         """Return what the table shows now."""
         return expected(self._deliveries, self.complete, soft=self._case.shape.soft)
+
+    def memory(self) -> Memory:
+        """Return what ``go_back`` needs to return to now."""
+        replayed = frozenset(item for item, state in self.items.items() if state == "replayed")
+        return Memory(dict(self._applied), dict(self._kinds), self.complete, len(self._deliveries), replayed)
+
+    def go_back(self, memory: Memory) -> None:
+        """Forget what was applied since; what waits goes on waiting, replays since then are made again."""
+        self._applied, self._kinds = dict(memory.applied), dict(memory.kinds)
+        self.complete = memory.complete
+        del self._deliveries[memory.deliveries :]
+        for item, state in self.items.items():
+            if state == "replayed" and item not in memory.replayed:
+                self.items[item] = "released"
 
     def is_applied(self, file: File, generation: int) -> bool:
         return self._applied.get(file.name) == generation

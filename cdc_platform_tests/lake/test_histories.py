@@ -13,8 +13,9 @@ import pytest
 from cdc_platform_tests.histories.case import random_forgetful_case, random_indexed_case
 from cdc_platform_tests.histories.faults import random_quarantine_case
 from cdc_platform_tests.histories.soak import failures
+from cdc_platform_tests.histories.upkept import random_upkept_case
 
-HISTORIES = int(os.environ.get("CDC_HYPOTHESIS_EXAMPLES", "60"))
+HISTORIES = int(os.environ.get("CDC_HYPOTHESIS_EXAMPLES", "52"))
 FIRST = int(os.environ.get("CDC_FIRST_SEED", "0"))
 #: The seeds are dealt out, for several processes to share.
 PARTS = 4
@@ -42,3 +43,8 @@ def test_what_is_older_than_the_remembered_deletes_is_never_guessed(part: int) -
 @pytest.mark.parametrize("part", range(PARTS))
 def test_key_indexes_change_no_table_lost_damaged_or_with_colliding_hashes(part: int) -> None:
     assert None is next(failures(seeds(part)[::4], make=random_indexed_case), None)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_expiry_clean_up_and_rollbacks_leave_the_source_table_and_its_past(part: int) -> None:
+    assert None is next(failures(seeds(part)[1::4], make=random_upkept_case), None)
