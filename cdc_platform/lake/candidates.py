@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import duckdb
@@ -35,7 +36,8 @@ def key_filter(con: duckdb.DuckDBPyConnection, schema: Schema, key: Sequence[str
             continue
         extremes = f"SELECT min({name}), max({name}), approx_count_distinct({name}) FROM touched"
         low, high, distinct = con.execute(extremes).fetchone() or (None, None, 0)
-        if low is None or _may_wrap(schema, column, low):
+        if low is None or _may_wrap(schema, column, low) or low == date.min or high == date.max:
+            # pyiceberg steps over the bounds of a filter, which the first and the last date do not allow
             continue
         term: BooleanExpression = And(
             GreaterThanOrEqual(term=Reference(column), value=low),

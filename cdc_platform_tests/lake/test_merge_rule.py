@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import pyarrow as pa
 import pytest
@@ -259,6 +259,18 @@ def test_an_update_that_moves_a_row_to_another_partition_leaves_one_row(bench: B
     table.merge(change_file("a", moved, generation=1, columns=columns))
 
     assert [(1, "b", date(2024, 6, 1))] == table.rows("id", "v", "day")
+
+
+@pytest.mark.parametrize("day", [date.min, date.max])
+def test_the_first_and_the_last_date_are_keys_like_others_under_partitions(bench: Bench, day: date) -> None:
+    columns = pa.schema([pa.field("day", pa.date32()), pa.field("v", pa.string())])
+    table = bench.with_table(merge_key=("day",), partition_by=("year(day)",))
+    days = [date(2000, 1, 1) + timedelta(days=number) for number in range(300)]
+    for sequence, value in ((10, "a"), (20, "b")):
+        changes = [Change("U", {"day": each, "v": value}, sequence) for each in (day, *days)]
+        table.merge(change_file(value, *changes, columns=columns))
+
+    assert [(day, "b")] == [row for row in table.rows("day", "v") if row[0] == day]
 
 
 def test_a_row_whose_partition_column_is_null_is_kept_and_found_again(bench: Bench) -> None:
