@@ -268,7 +268,7 @@ def test_the_first_and_the_last_date_are_keys_like_others_under_partitions(bench
     days = [date(2000, 1, 1) + timedelta(days=number) for number in range(300)]
     for sequence, value in ((10, "a"), (20, "b")):
         changes = [Change("U", {"day": each, "v": value}, sequence) for each in (day, *days)]
-        table.merge(change_file(value, *changes, columns=columns))
+        table.merge(change_file(value, *changes, columns=columns, before=()))
 
     assert [(day, "b")] == [row for row in table.rows("day", "v") if row[0] == day]
 
