@@ -25,7 +25,9 @@ def as_dagster(error: CdcError) -> dg.Failure | dg.RetryRequested:
 
 
 @contextlib.contextmanager
-def dagster_outcome(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Iterator[None]:
+def dagster_outcome(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext,
+) -> Iterator[None]:
     """Run a step's work; let this package's errors end it the way Dagster shows and retries them."""
     try:
         yield

@@ -19,7 +19,8 @@ from cdc_platform.lake.read import open_workspace
 from cdc_platform.reconcile.full_result import FullComparison, full_certificate, keep
 from cdc_platform.reconcile.full_run import METHOD, FullOptions, FullRun
 from cdc_platform.reconcile.on_the_way import observe_table
-from cdc_platform.reconcile.results import FULL, record
+from cdc_platform.reconcile.report import write_report
+from cdc_platform.reconcile.results import FULL, history, record
 from cdc_platform.reconcile.subject import Platform, Subject, pin
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Reconciliation, Verdict
 from cdc_platform.reconcile.window import Failed, guarded, source_reader
@@ -31,13 +32,16 @@ __all__ = ["FullOptions", "compare_full", "reconcile_full"]
 def reconcile_full(
     platform: Platform, source: str, table_id: str, options: FullOptions | None = None
 ) -> Reconciliation:
-    """Compare the whole table, keep the certificate and record the verdict in the result tables.
+    """Compare the whole table, keep certificate and report, and record the verdict in the result tables.
 
     Never raises for a side that cannot be compared: the verdict says so. Raises ConfigError for an unknown
     table, StorageUnavailable or StaleCommit when the outcome cannot be recorded.
     """
     found, full = _compared(platform, source, table_id, options)
-    recorded = replace(found, report=keep(platform.objects(source, table_id), found, full))
+    objects = platform.objects(source, table_id)
+    keep(objects, found, full)
+    earlier = history(platform.lake, source, table_id, FULL)
+    recorded = replace(found, report=write_report(objects, found, earlier))
     record(platform.lake, recorded)
     return recorded
 
@@ -55,11 +59,13 @@ def _compared(
     started_at, started = datetime.now(UTC), time.monotonic()
     run_id = f"{started_at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
     table, subject = platform.table(source, table_id), pin(platform, source, table_id, FULL)
-    full = _outcome(subject, options or FullOptions(), run_id)
+    options = options or FullOptions()
+    full = _outcome(subject, options, run_id)
     seconds = round(time.monotonic() - started, 3)
     full = replace(full, comparison=replace(full.comparison, seconds=seconds))
     proof = full_certificate(
         full,
+        against=options.origin,
         run_id=run_id,
         source=source,
         table=table.name,

@@ -57,8 +57,8 @@ class FullComparison:
         return self.comparison.verdict
 
 
-def full_certificate(full: FullComparison, **common: Any) -> dict[str, Any]:
-    """Return the certificate; ``common`` is what :func:`certificate` takes."""
+def full_certificate(full: FullComparison, *, against: str, **common: Any) -> dict[str, Any]:
+    """Return the certificate; ``against`` names the source side, ``common`` is :func:`certificate`'s."""
     proof = certificate(**common, window=FULL, bounds=None, comparisons=[full.comparison])
     counts = {
         verdict.value: sum(one.verdict is verdict for one in full.segments)
@@ -72,6 +72,7 @@ def full_certificate(full: FullComparison, **common: Any) -> dict[str, Any]:
             "bits": DIGEST_BITS,
             "salt_id": full.salt.id if full.salt else None,
         },
+        "against": against,
         "is_systemic": full.is_systemic,
         "confirmed_keys": full.confirmed.num_rows if full.confirmed is not None else 0,
         "guilty_columns": list(full.guilty_columns),
@@ -81,8 +82,8 @@ def full_certificate(full: FullComparison, **common: Any) -> dict[str, Any]:
     }
 
 
-def keep(objects: ObjectStore, run: Reconciliation, full: FullComparison) -> str:
-    """Store the certificate, also as the latest one, and the keys that differ; return its path or URL."""
+def keep(objects: ObjectStore, run: Reconciliation, full: FullComparison) -> None:
+    """Store the certificate, also as the latest one, and the keys that differ for certain."""
     data = json.dumps(run.certificate, indent=1, sort_keys=True).encode()
     if full.confirmed is not None:
         sink = io.BytesIO()
@@ -91,7 +92,6 @@ def keep(objects: ObjectStore, run: Reconciliation, full: FullComparison) -> str
     key = f"reports/full/{run.run_id}.json"
     objects.put(key, data)
     objects.put(LATEST, data)
-    return objects.url(key)
 
 
 def keys_key(run_id: str) -> str:

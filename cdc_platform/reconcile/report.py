@@ -14,9 +14,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cdc_platform.raw.objects import ObjectStore
-from cdc_platform.reconcile.certificate import NOT_COVERED
 from cdc_platform.reconcile.faults import faults_in_words
 from cdc_platform.reconcile.report_lanes import against_source, sample_of, show
+from cdc_platform.reconcile.report_segments import segment_map
+from cdc_platform.reconcile.results import FULL
 from cdc_platform.reconcile.verdict import (
     RAW_MATCHES_BASE,
     SOURCE_MATCHES_BASE,
@@ -31,6 +32,7 @@ _CLAIMS = {
     RAW_MATCHES_BASE: "Base holds what the last raw event of every key changed in the window says.",
     SOURCE_MATCHES_BASE: "Base holds the row the source has now for every key changed in the window.",
 }
+_WHOLE_CLAIM = "Base holds every row the source has, as the source has it, and no other."
 _MERGE_OR_HAND = "a merge went wrong, or someone wrote into base"
 _BARS = ("matched", "superseded", "different", "in_flight", "unverified")
 
@@ -61,8 +63,12 @@ def render_report(reconciliation: Reconciliation, history: Sequence[Mapping[str,
             run=reconciliation,
             headline=headline(reconciliation),
             fault=fault(reconciliation),
-            comparisons=[_shown(comparison, sources) for comparison in reconciliation.comparisons],
-            not_covered=NOT_COVERED,
+            is_whole=reconciliation.window == FULL,
+            against=reconciliation.certificate.get("against"),
+            segments=segment_map(reconciliation.certificate),
+            comparisons=[
+                _shown(comparison, sources, reconciliation) for comparison in reconciliation.comparisons
+            ],
             certificate=json.dumps(reconciliation.certificate, indent=2, sort_keys=True),
             history=[
                 {
@@ -85,7 +91,11 @@ def headline(reconciliation: Reconciliation) -> str:
     keys = max((comparison.tally.compared for comparison in comparisons), default=0)
     different = max((comparison.tally.different for comparison in comparisons), default=0)
     scope = f"{keys:,} key{'s' if keys != 1 else ''} changed in this window"
+    if reconciliation.window == FULL:
+        scope = f"{keys:,} row{'s' if keys != 1 else ''} of the table"
     match reconciliation.verdict:
+        case Verdict.MATCH if reconciliation.window == FULL:
+            return _whole_match(reconciliation, scope)
         case Verdict.MATCH if keys == 0:
             return "Nothing was changed in this window, so there was nothing that could differ."
         case Verdict.MATCH:
@@ -99,13 +109,25 @@ def headline(reconciliation: Reconciliation) -> str:
                 if c.verdict is Verdict.DIFFERENT
             )
             verb = "differs" if different == 1 else "differ"
-            return f"Base is wrong: {different:,} of the {scope} {verb} from {where}."
+            open_keys = max((comparison.tally.unverified for comparison in comparisons), default=0)
+            least = "at least " if open_keys and reconciliation.window == FULL else ""
+            return f"Base is wrong: {least}{different:,} of the {scope} {verb} from {where}."
         case Verdict.IN_FLIGHT:
             return f"No difference is proven for the {scope}, but changes are still on their way: look again."
         case Verdict.UNVERIFIED:
             return f"No difference is proven for the {scope}, but not everything could be compared."
         case Verdict.ERROR:
             return "A comparison failed, so nothing is proven about what it covers."
+
+
+def _whole_match(reconciliation: Reconciliation, scope: str) -> str:
+    (comparison,) = reconciliation.comparisons
+    if not comparison.tally.compared:
+        return "Neither base nor the source has a row."
+    left_out = len(comparison.excluded)
+    columns = f"{len(comparison.columns)} of {len(comparison.columns) + left_out} columns"
+    said = f"Base is proven equal to the source for the {scope}"
+    return f"{said}, in {columns}." if left_out else f"{said}, in every column."
 
 
 def fault(reconciliation: Reconciliation) -> str | None:
@@ -129,12 +151,12 @@ def fault(reconciliation: Reconciliation) -> str | None:
     return None
 
 
-def _shown(comparison: Comparison, sources: Mapping[str, Discrepancy]) -> dict[str, Any]:
+def _shown(comparison: Comparison, sources: Mapping[str, Discrepancy], run: Reconciliation) -> dict[str, Any]:
     tally = asdict(comparison.tally)
     return {
         "it": comparison,
         "title": _TITLES.get(comparison.name, comparison.name),
-        "claim": _CLAIMS.get(comparison.name, ""),
+        "claim": _WHOLE_CLAIM if run.window == FULL else _CLAIMS.get(comparison.name, ""),
         "bars": [
             (name, tally[name], 100 * tally[name] / max(1, comparison.tally.compared))
             for name in _BARS

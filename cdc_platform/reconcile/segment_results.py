@@ -94,9 +94,8 @@ def judge_segment(found: Findings, number: int) -> SegmentResult:
     if number in found.scan.unread:
         verdict, reason = found.scan.unread[number]
         base_rows = found.scan.base.get(number, EMPTY)[0]
-        return SegmentResult(
-            number, found.segments.label(number), verdict, reason, NOT_COMPARED, base_rows=base_rows
-        )
+        unread, keys = Tally(compared=base_rows, unverified=base_rows), found.segments.label(number)
+        return SegmentResult(number, keys, verdict, reason, NOT_COMPARED, unread, base_rows=base_rows)
     source_rows, base_rows = found.scan.source[number][0], found.scan.base.get(number, EMPTY)[0]
     changed = found.changed.get(number, 0)
     if found.scan.equal(number):

@@ -14,11 +14,14 @@ import pytest
 from pyiceberg.catalog import Catalog
 
 from cdc_platform.reconcile import full_slices
+from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.faults import Fault
 from cdc_platform.reconcile.full import FullOptions, reconcile_full
+from cdc_platform.reconcile.report_segments import segment_map
 from cdc_platform.reconcile.verdict import Discrepancy, Reconciliation, Verdict
 from cdc_platform.testing import write_change_file
 from cdc_platform_tests.reconcile.shop import DAY, WholeShop
+from cdc_platform_tests.reconcile.test_report import text_of
 
 pytestmark = pytest.mark.postgres
 
@@ -143,7 +146,7 @@ def test_what_may_still_be_on_its_way_is_not_located(shop: WholeShop) -> None:
     assert (Verdict.IN_FLIGHT, None) == (one.verdict, one.located)
 
 
-def test_the_result_tables_have_the_faults_the_classes_and_the_sentence(shop: WholeShop) -> None:
+def test_the_result_tables_and_the_page_have_the_faults_the_classes_and_the_sentence(shop: WholeShop) -> None:
     shop.sql("UPDATE item SET name = upper(name) WHERE name = 'tin'")
     shop.catch_up()
 
@@ -155,6 +158,27 @@ def test_the_result_tables_have_the_faults_the_classes_and_the_sentence(shop: Wh
     (kept, *_) = _rows(shop.platform.lake.catalog, "discrepancies")
     assert (run.run_id, {"name": "case only"}) == (kept["run_id"], json.loads(kept["classes"]))
     assert "raw" in json.loads(kept["fault_evidence"])
+    page = text_of(Path(run.report or "").read_text())
+    assert "Base is wrong: 60 of the 299 rows of the table differ from the source." in page
+    assert "column name = tin" in page
+    assert "name 60 case only 60" in page
+    assert "raw, newest" in page
+    assert "Raw files were not compared with base here" in page
+
+
+def test_the_page_of_a_whole_table_has_a_cell_for_every_segment(shop: WholeShop) -> None:
+    shop.sql("DELETE FROM item WHERE id = 2")
+
+    options = FullOptions(rows_per_segment=100, budget=Budget(max_rows=120), tell=lambda _: None)
+    run = reconcile_full(shop.platform, "retail", "item", options)
+
+    shown = segment_map(run.certificate)
+    assert shown is not None
+    assert ["DIFFERENT", "UNVERIFIED", "UNVERIFIED"] == [one.verdict for one in shown.cells]
+    assert (("1", "?"), 3) == ((shown.cells[0].mark, shown.cells[1].mark), shown.open)
+    page = text_of(Path(run.report or "").read_text())
+    assert "at least 1 of the" in page
+    assert "2 segments of the key: unverified, see above." in page
 
 
 def test_an_event_of_any_window_is_a_witness_of_a_full_run(shop: WholeShop) -> None:

@@ -1,0 +1,119 @@
+"""The job ``reconcile_whole``: what ``cdc reconcile --full`` and ``--against`` do, from the launchpad.
+
+Its verdict is the metadata of the run and an observation of the table's reconciliation asset, so that a
+person finds it where the verdicts of windows are. A difference, or a comparison that failed, fails the run.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from cdc_platform.assets.keys import reconciliation_key
+from cdc_platform.assets.metadata import (
+    SHOWN_ROWS,
+    comparison_metadata,
+    reconciliation_metadata,
+    table_value,
+    without_none,
+)
+from cdc_platform.assets.outcome import dagster_outcome
+from cdc_platform.reconcile.verdict import Reconciliation, Verdict
+from cdc_platform.resources import PlatformResource
+
+if TYPE_CHECKING:
+    from cdc_platform.pipeline import Platform
+
+#: Whole tables are read one at a time: the source has other work.
+POOL = "maintenance"
+_REFUSED = (Verdict.DIFFERENT, Verdict.ERROR)
+
+
+class WholeRun(dg.Config):
+    """Which table to compare as a whole, with what, and what may be spent."""
+
+    source: str
+    table: str
+    against: str | None = None
+    resume: bool = False
+    max_seconds: float | None = None
+    max_rows: int | None = None
+    queries_per_second: float | None = None
+
+
+def whole_metadata(outcome: Reconciliation) -> dict[str, Any]:
+    """Return what the UI shows of a full run: verdict, segments, what differs, what was not checked."""
+    (comparison,), proof = outcome.comparisons, outcome.certificate
+    rows = [_segment_row(one) for one in proof["segments"] if one["verdict"] != Verdict.MATCH.value]
+    verdicts = [{"verdict": name, "segments": number} for name, number in proof["segment_verdicts"].items()]
+    not_checked = [{"not checked": text} for text in proof["not_covered"]]
+    return without_none(
+        {
+            **comparison_metadata(comparison),
+            **reconciliation_metadata(outcome),
+            "discrepancies": comparison_metadata(comparison).get("discrepancies"),
+            "compared_with": proof["against"],
+            "segment_verdicts": table_value(verdicts),
+            "segments_that_do_not_match": table_value(rows[:SHOWN_ROWS]),
+            "columns_guilty": ", ".join(proof["guilty_columns"]) or None,
+            "not_checked": table_value(not_checked),
+        }
+    )
+
+
+def _segment_row(segment: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "keys": segment["keys"],
+        "verdict": segment["verdict"],
+        "source rows": segment["rows"]["source"],
+        "base rows": segment["rows"]["base"],
+        "different": segment["different"],
+        "in flight": segment["in_flight"],
+        "unverified": segment["unverified"],
+        "reason": segment["reason"],
+    }
+
+
+def build_whole_job() -> dg.JobDefinition:
+    """Return the job ``reconcile_whole`` of the whole code location."""
+
+    @dg.op(
+        name="compare_whole_table", pool=POOL, description="Compares every row of a table with its source."
+    )
+    def compare_whole_table(
+        context: dg.OpExecutionContext, config: WholeRun, platform: PlatformResource
+    ) -> None:
+        with dagster_outcome(context):
+            outcome = _reconciled(platform.open(), config, context)
+        metadata = whole_metadata(outcome)
+        context.add_output_metadata(metadata)
+        key = reconciliation_key(config.source, config.table)
+        context.log_event(dg.AssetObservation(key, description=outcome.sentence, metadata=metadata))
+        if outcome.verdict in _REFUSED:
+            raise dg.Failure(outcome.sentence, metadata=metadata, allow_retries=False)
+
+    @dg.job(
+        name="reconcile_whole",
+        description="Every row of a table compared with the source, or with a Parquet export in its place.",
+        executor_def=dg.in_process_executor,
+    )
+    def reconcile_whole() -> None:
+        compare_whole_table()
+
+    return reconcile_whole
+
+
+def _reconciled(platform: "Platform", config: WholeRun, context: dg.OpExecutionContext) -> Reconciliation:
+    from cdc_platform.reconcile.budget import Budget
+    from cdc_platform.reconcile.full import FullOptions, reconcile_full
+    from cdc_platform.reconcile.parquet_source import ParquetReader
+
+    platform.table(config.source, config.table)
+    options = FullOptions(
+        resume=config.resume,
+        budget=Budget(config.max_seconds, config.max_rows, config.queries_per_second),
+        reader=None if config.against is None else ParquetReader(platform.lake, config.against),
+        origin=config.against or "source",
+        tell=context.log.info,
+    )
+    return reconcile_full(platform, config.source, config.table, options)
