@@ -151,5 +151,5 @@ AFTERWARDS: dict[str, Callable[[Lake, TableConfig], int | None]] = {
     "roll back": partial(roll_back, 1),
     "roll back further": partial(roll_back, 3),
 }
-#: Those after which the table's past is looked at as well.
+#: Those for which the table's past is looked at as well.
 OF_THE_PAST = ("expire", "clean up", "roll back", "roll back further")

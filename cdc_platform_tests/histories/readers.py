@@ -18,7 +18,8 @@ from cdc_platform.lake.live_rows import live_files, live_sql
 from cdc_platform.lake.read import connect
 from cdc_platform.naming import sql_text
 from cdc_platform_tests.histories.afterwards import SOURCE
-from cdc_platform_tests.histories.run import Mismatch, Run, compare
+from cdc_platform_tests.histories.case import Case
+from cdc_platform_tests.histories.run import Mismatch, Read, Run, compare
 
 #: Columns with their types as text, and rows, as of a snapshot.
 Found = tuple[dict[str, str], list[dict[str, Any]]]
@@ -46,6 +47,24 @@ def readers(lake: Lake, spark: Any = None) -> Iterator[dict[str, Reader]]:
         yield found
     finally:
         con.close()
+
+
+def check_case(lake: Lake, case: Case, read: Read, by_name: dict[str, Reader]) -> int:
+    """Run a case, and read what its upkeep leaves, and every snapshot in the end, through every reader.
+
+    Returns how many snapshots were read. Raises Mismatch.
+    """
+    run = Run(lake, case, read)
+    counts: list[int] = []
+
+    def look() -> None:
+        table = lake.load(SOURCE, run.table.id)
+        head = table.metadata.current_snapshot_id if table is not None else None
+        counts.append(check_history(run, by_name, snapshots=[] if head is None else [head]))
+
+    run.on_upkeep = look
+    run.go()
+    return check_history(run, by_name) + sum(counts)
 
 
 def check_history(run: Run, by_name: dict[str, Reader], *, snapshots: Sequence[int] | None = None) -> int:

@@ -54,6 +54,8 @@ class Run:
     read: Read
     #: What each snapshot must read as, for time travel.
     seen: list[Seen] = field(default_factory=list)
+    #: Called after each expiry, clean-up and rollback.
+    on_upkeep: Callable[[], object] | None = None
 
     def __post_init__(self) -> None:
         shape = self.case.shape
@@ -97,13 +99,16 @@ class Run:
         inputs = [self._input(file, generation) for file, generation in given]
         merge(self.lake, SOURCE, self.table, inputs, completed_generation=wish)
         self._check()
+        if step.then == "expire":
+            # read at the last moment a snapshot shows what harmed it before; those left are read at the end
+            self.check_past()
         if step.then:
             target = AFTERWARDS[step.then](self.lake, self.table)
             if target is not None:
                 self._go_back(target)
             self._check()
-        if step.then in OF_THE_PAST:
-            self.check_past()
+        if self.on_upkeep is not None and step.then in OF_THE_PAST:
+            self.on_upkeep()
 
     def _go_back(self, target: int) -> None:
         """Let the oracle go back to what was applied as of a snapshot."""
