@@ -70,7 +70,9 @@ class S3Objects:
             )
             for page in pages:
                 for found in page.get("Contents", []):
-                    yield found["Key"].removeprefix(self._prefix)
+                    # consoles and file systems put an empty object where a folder is to be seen
+                    if not found["Key"].endswith("/"):
+                        yield found["Key"].removeprefix(self._prefix)
 
     def delete(self, key: str) -> None:
         with s3_errors(self.url(key)):

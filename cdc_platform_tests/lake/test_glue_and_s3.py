@@ -12,41 +12,21 @@ from cdc_platform.lake.catalog import open_lake
 from cdc_platform.lake.health import applied_record, table_health
 from cdc_platform_tests.lake.conftest import SOURCE, Bench
 from cdc_platform_tests.lake.memory_files import change_file, load_file
-
-REGION = "us-east-1"
+from cdc_platform_tests.lake.s3 import properties, served
 
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An S3 and Glue endpoint of this test alone, with an empty bucket ``lake``."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    for name, value in {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": REGION,
-    }.items():
-        monkeypatch.setenv(name, value)
-    boto3.client("s3").create_bucket(Bucket="lake")
-    yield url
-    server.stop()
+    """An S3 and Glue endpoint of this test alone."""
+    with served(monkeypatch) as url:
+        yield url
 
 
 @pytest.fixture
 def bench(endpoint: str, tmp_path: Path) -> Iterator[Bench]:
-    properties = {
-        **{f"{service}.endpoint": endpoint for service in ("glue", "s3")},
-        **{f"{service}.region": REGION for service in ("glue", "s3")},
-        **{f"{service}.access-key-id": "test" for service in ("glue", "s3")},
-        **{f"{service}.secret-access-key": "test" for service in ("glue", "s3")},
-    }
-    lake = LakeConfig(warehouse="s3://lake/warehouse", catalog=GlueCatalog(properties=properties))
+    lake = LakeConfig(
+        warehouse="s3://lake/warehouse", catalog=GlueCatalog(properties=properties(endpoint, "glue", "s3"))
+    )
     with open_lake(PlatformConfig(base_folder=tmp_path, lake=lake)) as opened:
         yield Bench(opened, TableConfig(name="public.item", merge_key=("id",), partition_by=("v",)))
 

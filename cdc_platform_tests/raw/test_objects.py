@@ -101,6 +101,15 @@ def test_a_bucket_that_does_not_exist_is_told(s3: Any) -> None:
         open_object_store("s3://no-such-bucket/x").put("a", b"")
 
 
+def test_what_only_stands_for_a_folder_is_not_listed(s3: Any) -> None:
+    s3.create_bucket(Bucket="folders")
+    store = open_object_store("s3://folders/x")
+    store.put("windows/a.json", b"{}")
+    s3.put_object(Bucket="folders", Key="x/windows/", Body=b"")
+
+    assert ["windows/a.json"] == list(store.list("windows/"))
+
+
 def test_no_temporary_file_is_left_or_listed(tmp_path: Path) -> None:
     store = open_object_store(str(tmp_path))
     store.put("a", b"one")
