@@ -27,6 +27,7 @@ class RepairRun(dg.Config):
     table: str
     window: str | None = None
     run: str | None = None
+    full: bool = False
     plan: str | None = None
     approve: bool = False
     upserts_only: bool = False
@@ -96,9 +97,11 @@ def _repaired(platform: "Platform", config: RepairRun, by: str) -> "Repair":
         config.source,
         config.table,
         by=by,
-        window=kept.window if kept else config.window,
-        run_id=None if kept else config.run,
-        upserts_only=kept.upserts_only if kept else config.upserts_only,
+        window=config.window,
+        run_id=config.run,
+        full=config.full,
+        plan=kept,
+        upserts_only=config.upserts_only,
         max_rows=config.max_rows,
         max_share=config.max_share,
     )

@@ -4,7 +4,7 @@ Its verdict is the metadata of the run and an observation of the table's reconci
 person finds it where the verdicts of windows are. A difference, or a comparison that failed, fails the run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -78,19 +78,23 @@ def build_whole_job() -> dg.JobDefinition:
     """Return the job ``reconcile_whole`` of the whole code location."""
 
     @dg.op(
-        name="compare_whole_table", pool=POOL, description="Compares every row of a table with its source."
+        name="compare_whole_table",
+        pool=POOL,
+        description="Compares every row of a table with its source.",
+        out=dg.Out(dg.Nothing),
     )
     def compare_whole_table(
         context: dg.OpExecutionContext, config: WholeRun, platform: PlatformResource
-    ) -> None:
+    ) -> Iterator[dg.AssetObservation | dg.Output[None]]:
         with dagster_outcome(context):
             outcome = _reconciled(platform.open(), config, context)
         metadata = whole_metadata(outcome)
-        context.add_output_metadata(metadata)
+        # yielded, not logged: a step that fails keeps what it yielded
         key = reconciliation_key(config.source, config.table)
-        context.log_event(dg.AssetObservation(key, description=outcome.sentence, metadata=metadata))
+        yield dg.AssetObservation(key, description=outcome.sentence, metadata=metadata)
         if outcome.verdict in _REFUSED:
             raise dg.Failure(outcome.sentence, metadata=metadata, allow_retries=False)
+        yield dg.Output(None, metadata=metadata)
 
     @dg.job(
         name="reconcile_whole",

@@ -33,7 +33,8 @@ TableArgument = Annotated[
     str | None, typer.Argument(help="The table: source.id, or its id.", metavar="SOURCE.TABLE")
 ]
 WindowOption = Annotated[str | None, typer.Option("--window", "-w", help="The window; default the newest.")]
-RunOption = Annotated[str | None, typer.Option("--run", help="The window of this reconciliation run.")]
+RunOption = Annotated[str | None, typer.Option("--run", help="What this reconciliation run compared.")]
+FullOption = Annotated[bool, typer.Option("--full", help="What the last full run found different.")]
 PlanOption = Annotated[str | None, typer.Option("--plan", help="A plan that --dry-run kept.", metavar="ID")]
 UndoOption = Annotated[str | None, typer.Option("--undo", help="Take this repair back.", metavar="ID")]
 ListOption = Annotated[bool, typer.Option("--list", help="Show plans and repairs, the newest last.")]
@@ -52,6 +53,7 @@ def repair(
     table: TableArgument = None,
     window: WindowOption = None,
     run: RunOption = None,
+    full: FullOption = False,
     plan: PlanOption = None,
     undo: UndoOption = None,
     listed: ListOption = False,
@@ -65,11 +67,11 @@ def repair(
 ) -> None:
     """Bring rows of base back to what the source holds, where a reconciliation proves them different.
 
-    Every key changed in the window is compared anew. Keys that are DIFFERENT for certain become change
-    events with the source's row, at the place in the order of changes where that row was read: a change
-    committed later always wins, one committed earlier never does. The ordinary merge applies them, and just
-    these keys are compared with the source again. Keys in flight are left alone, and nothing is deleted
-    that the comparison did not look at.
+    Every key changed in the window is compared anew; with --full, every key the last full run found
+    different. Keys that are DIFFERENT for certain become change events with the source's row, at the place
+    in the order of changes where that row was read: a change committed later always wins, one committed
+    earlier never does. The ordinary merge applies them, and just these keys are compared with the source
+    again. Keys in flight are left alone, and nothing is deleted that the comparison did not look at.
 
     Look first: [bold]--dry-run[/bold] keeps a plan under an id. [bold]--plan ID --yes[/bold] carries out just
     that plan, or refuses it when its rows changed since. Cut off, it goes on when run again.
@@ -83,13 +85,15 @@ def repair(
 
       cdc repair retail.productorder -w 2026-01-31 --yes    plan, approve, merge and verify in one go
 
+      cdc repair retail.productorder --full --dry-run       what the last full run found different
+
       cdc repair productorder --plan 20260131T120000123-4f2a1c --yes
 
       cdc repair productorder --undo 20260131T120000123-4f2a1c
 
       cdc repair --list
     """
-    _check_options(table, window or run, plan, undo, listed, dry_run)
+    _check_options(table, window or run or full or None, plan, undo, listed, dry_run)
     platform = open_platform(config)
     if listed:
         _list(platform, table, as_json)
@@ -99,7 +103,8 @@ def repair(
     if undo is not None:
         _undo(platform, source, chosen.id, undo, yes, as_json)
         return
-    kept, ask = _asked(platform, source, chosen.id, (window, run, plan), (upserts_only, max_rows, max_share))
+    which, bounds = (window, run, full, plan), (upserts_only, max_rows, max_share)
+    kept, ask = _asked(platform, source, chosen.id, which, bounds)
     if dry_run or not (yes or kept):
         kept = _planned(platform, ask, as_json)
     if dry_run:
@@ -115,14 +120,14 @@ def _asked(
     platform: Platform,
     source: str,
     table_id: str,
-    which: tuple[str | None, str | None, str | None],
+    which: tuple[str | None, str | None, bool, str | None],
     bounds: tuple[bool, int | None, float | None],
 ) -> tuple[Repair | None, Ask]:
     """Return the plan that is named, and what is asked for; a plan keeps its window and its kind."""
     from cdc_platform.repair.asking import ask_of
     from cdc_platform.repair.record import read_repair
 
-    (window, run, plan), (upserts_only, max_rows, max_share) = which, bounds
+    (window, run, full, plan), (upserts_only, max_rows, max_share) = which, bounds
     where = f"{source}.{table_id}"
     kept = read_repair(platform.objects(source, table_id), plan, where) if plan else None
     ask = ask_of(
@@ -130,9 +135,11 @@ def _asked(
         source,
         table_id,
         by=getpass.getuser(),
-        window=kept.window if kept else window,
+        window=window,
         run_id=run,
-        upserts_only=kept.upserts_only if kept else upserts_only,
+        full=full,
+        plan=kept,
+        upserts_only=upserts_only,
         max_rows=max_rows,
         max_share=max_share,
     )
@@ -140,10 +147,15 @@ def _asked(
 
 
 def _check_options(
-    table: str | None, window: str | None, plan: str | None, undo: str | None, listed: bool, dry_run: bool
+    table: str | None,
+    scope: str | bool | None,
+    plan: str | None,
+    undo: str | None,
+    listed: bool,
+    dry_run: bool,
 ) -> None:
     given = [name for name, value in (("--plan", plan), ("--undo", undo), ("--list", listed)) if value]
-    if len(given) > 1 or (given and (window is not None or dry_run)):
+    if len(given) > 1 or (given and (scope is not None or dry_run)):
         what = f"{' and '.join(given)} cannot be combined with others"
         raise ConfigError("cdc repair", [(given[0], what, "give one thing to do")])
     if table is None and not listed:

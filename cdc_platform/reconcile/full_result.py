@@ -94,6 +94,13 @@ def keep(objects: ObjectStore, run: Reconciliation, full: FullComparison) -> Non
     objects.put(LATEST, data)
 
 
+def full_run_of(objects: ObjectStore, run_id: str) -> dict[str, Any] | None:
+    """Return the certificate of one full comparison of a table; None when there is none of this id."""
+    data = objects.get(f"reports/full/{run_id}.json") if run_id.replace("-", "").isalnum() else None
+    found: dict[str, Any] | None = json.loads(data) if data else None
+    return found
+
+
 def keys_key(run_id: str) -> str:
     """Return the object key of the keys a full run found different for certain."""
     return f"reports/full/{run_id}.keys.parquet"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from cdc_platform.config.repair import RepairOptions
 from cdc_platform.errors import ConfigError, ReconciliationError
 from cdc_platform.pipeline import Platform
-from cdc_platform.reconcile.results import run_of
+from cdc_platform.reconcile.full_result import latest_full
+from cdc_platform.reconcile.results import FULL, run_of
 from cdc_platform.repair.approve import approve_repair, plan_and_approve
 from cdc_platform.repair.carry_out import carry_out
 from cdc_platform.repair.draft import Ask
@@ -20,25 +21,26 @@ def ask_of(
     by: str,
     window: str | None = None,
     run_id: str | None = None,
+    full: bool = False,
+    plan: Repair | None = None,
     upserts_only: bool = False,
     max_rows: int | None = None,
     max_share: float | None = None,
 ) -> Ask:
-    """Return the repair that is asked for: of a window, of a recorded run's, else of the newest one.
+    """Return the repair that is asked for: of a window, of a recorded run, of the last full run (``full``).
 
-    Bounds not given are those of cdc.yaml. Raises ConfigError for bounds that are none and for a window
-    beside a run, ReconciliationError for a run that is not recorded or of another table.
+    Without any, of the newest window; a ``plan`` keeps its scope and its kind. Bounds not given are those of
+    cdc.yaml. Raises ConfigError for bounds that are none and for more than one scope, ReconciliationError for
+    a run that is not recorded or of another table.
     """
     where = f"{source}.{table_id}"
-    if window is not None and run_id is not None:
-        raise ConfigError(where, [("--window", "a run names its window", "give --window or --run")])
-    if run_id is not None:
-        window = _window_of(platform, source, table_id, run_id)
-    if window is None:
-        there = platform.windows(source, table_id)
-        if not there:
-            raise ReconciliationError("no window has files yet", where=where, mend="take in: cdc apply")
-        window = there[-1]
+    if (window is not None) + (run_id is not None) + full > 1:
+        mend = "give --window, --run or --full"
+        raise ConfigError(where, [("--window", "a run names what it compared", mend)])
+    if plan is not None:
+        window, run_id, upserts_only = plan.window, plan.run_id, plan.upserts_only
+    else:
+        window, run_id = _scope(platform, source, table_id, window, run_id, full=full)
     given = {"max_rows": max_rows, "max_share": max_share}
     limits = platform.config.repair.model_dump() | {n: v for n, v in given.items() if v is not None}
     try:
@@ -47,6 +49,25 @@ def ask_of(
         mend = "--max-rows is 1 or more, --max-share above 0 and at most 1"
         raise ConfigError(where, [("bounds", str(error).splitlines()[0], mend)]) from None
     return Ask(source, table_id, window, by, run_id, upserts_only, bounds)
+
+
+def _scope(
+    platform: Platform, source: str, table_id: str, window: str | None, run_id: str | None, *, full: bool
+) -> tuple[str, str | None]:
+    """Return the window, FULL for a whole table, and the run that led to the repair."""
+    where = f"{source}.{table_id}"
+    if run_id is not None:
+        return _window_of(platform, source, table_id, run_id), run_id
+    if full:
+        proof = latest_full(platform.lake, source, table_id)
+        if proof is None:
+            mend = "compare it first: cdc reconcile --full"
+            raise ReconciliationError("the whole table was not compared yet", where=where, mend=mend)
+        return FULL, str(proof["run_id"])
+    there = [window] if window is not None else platform.windows(source, table_id)
+    if not there:
+        raise ReconciliationError("no window has files yet", where=where, mend="take in: cdc apply")
+    return there[-1], None
 
 
 def repair_now(platform: Platform, ask: Ask, plan: Repair | None = None) -> Repair:

@@ -6,7 +6,7 @@ import io
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -23,12 +23,13 @@ from cdc_platform.naming import quoted
 from cdc_platform.pipeline import Platform
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.repairs import FOLDER
+from cdc_platform.reconcile.results import FULL
 from cdc_platform.reconcile.source_base import Outcome
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.typed import json_value
 from cdc_platform.repair.guards import Seen, guards
 from cdc_platform.repair.images import KINDS, ImageColumns, changed_columns, image_columns, make_images
-from cdc_platform.repair.judge import Judged, judged_window
+from cdc_platform.repair.judge import Judged, judged_run, judged_window
 from cdc_platform.repair.order import Place, place_of
 from cdc_platform.repair.record import Guard, Repair, RepairState, read_repair, store_new
 
@@ -38,7 +39,10 @@ PREVIEW_ROWS = 20
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a repair is asked for. ``run_id`` is the reconciliation that led to it."""
+    """What a repair is asked for. ``run_id`` is the reconciliation that led to it.
+
+    Where ``window`` is FULL, the keys are those that full run found different.
+    """
 
     source: str
     table_id: str
@@ -75,9 +79,9 @@ class Draft:
 
 @contextmanager
 def drafted(platform: Platform, ask: Ask) -> Iterator[Draft]:
-    """Compare the window with the source and draft the repair of what differs."""
+    """Compare the window, or the keys of a full run, with the source and draft the repair of what differs."""
     started = time.monotonic()
-    with judged_window(platform, ask.source, ask.table_id, ask.window) as judged:
+    with _judged(platform, ask) as judged:
         subject = judged.subject
         base = platform.lake.load(ask.source, ask.table_id)
         if base is None or base.snapshot_by_id(subject.view.snapshot_id or 0) is None:
@@ -95,6 +99,12 @@ def drafted(platform: Platform, ask: Ask) -> Iterator[Draft]:
         place, no_place = _place(platform, judged)
         seen = _seen(judged, base, place, no_place)
         yield Draft(ask, judged, base, columns, place, left_out, guards(seen, ask.limits), started)
+
+
+def _judged(platform: Platform, ask: Ask) -> AbstractContextManager[Judged]:
+    if ask.window == FULL:
+        return judged_run(platform, ask.source, ask.table_id, ask.run_id or "")
+    return judged_window(platform, ask.source, ask.table_id, ask.window)
 
 
 def keep_plan(draft: Draft, objects: ObjectStore) -> Repair:
@@ -120,7 +130,7 @@ def keep_plan(draft: Draft, objects: ObjectStore) -> Repair:
         state=RepairState.PLANNED,
         snapshot_id=str(draft.subject.view.snapshot_id),
         source_position=(comparison.source_position if comparison else None) or "",
-        compared=judged.tally.compared,
+        compared=judged.compared,
         ops=_ops(con),
         kinds=_kinds(con),
         left_out=dict(draft.left_out),
@@ -167,11 +177,12 @@ def _seen(judged: Judged, base: Table, place: Place | None, no_place: str) -> Se
     return Seen(
         keys=count_rows(judged.con, "touched"),
         deletes=count_rows(judged.con, "touched WHERE op = 'D'"),
-        compared=judged.tally.compared,
+        compared=judged.compared,
         base_rows=rows,
         source_rows=judged.source_rows,
         unverified=judged.tally.unverified,
         incomplete=judged.incomplete,
+        is_whole=judged.run is not None,
         place=place.position if place is not None else None,
         no_place=no_place,
         highest=_highest(judged) if place is not None else None,

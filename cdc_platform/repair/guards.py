@@ -24,14 +24,17 @@ class Seen:
     #: Why there is no place for the repair's events.
     no_place: str
     highest: Position | None
+    #: Whether a whole table was compared, so that there is no share of a window.
+    is_whole: bool = False
 
 
 def guards(seen: Seen, limits: RepairOptions) -> tuple[Guard, ...]:
     """Return every guard, in the order a person reads them. Pure."""
+    of_window = Guard("share of window", *_share(seen.keys, seen.compared, "keys compared", limits))
     return (
         Guard("place", *_place(seen)),
         Guard("rows", *_rows(seen, limits)),
-        Guard("share of window", *_share(seen.keys, seen.compared, "keys compared", limits)),
+        *(() if seen.is_whole else (of_window,)),
         Guard("share of table", *_share(seen.keys, seen.base_rows, "rows of base", limits)),
         Guard("deletes", *_deletes(seen)),
     )
@@ -70,5 +73,6 @@ def _deletes(seen: Seen) -> tuple[bool, str]:
     if seen.unverified:
         return False, f"{told}, but {seen.unverified:,} keys could not be verified"
     if seen.incomplete:
-        return False, f"{told}, but the window is not wholly compared: {'; '.join(seen.incomplete)}"
+        what = "the full run" if seen.is_whole else "the window"
+        return False, f"{told}, but {what} is not wholly compared: {'; '.join(seen.incomplete)}"
     return True, f"{told}; the source was read whole"

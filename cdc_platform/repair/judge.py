@@ -1,16 +1,18 @@
 """Which keys differ from the source for certain: the comparison of a reconciliation, kept open to work on.
 
-The comparison is made anew over *every* key of the window, not read from a report's samples. After the first
+The comparison is made anew over *every* key of the window, not read from a report's samples; after a full
+run, over every key the run found different for certain. After the first
 read of the source and before the second an instant is closed (see :mod:`position`): a key that both reads
 show alike is known as of that instant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import duckdb
 
@@ -20,9 +22,11 @@ from cdc_platform.lake.read import open_workspace
 from cdc_platform.naming import quoted, sql_text
 from cdc_platform.pipeline import Platform
 from cdc_platform.reconcile.base_rows import load_base_rows
+from cdc_platform.reconcile.full_result import full_run_of, keys_key
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.open_points import open_points
 from cdc_platform.reconcile.postgres_instant import closed_instant
+from cdc_platform.reconcile.results import FULL
 from cdc_platform.reconcile.source_base import compare_source_base
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader
 from cdc_platform.reconcile.subject import Subject, pin
@@ -30,6 +34,15 @@ from cdc_platform.reconcile.verdict import Comparison, Tally, Verdict
 from cdc_platform.reconcile.window import observe, source_reader
 from cdc_platform.reconcile.window_events import WindowEvents
 from cdc_platform.repair.position import STEP
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRun:
+    """What a full run compared, of which only the keys that differ are judged again."""
+
+    run_id: str
+    compared: int
+    source_rows: int
 
 
 @dataclass(slots=True)
@@ -45,6 +58,7 @@ class Judged:
     #: Why not everything of the window could be compared, besides what the tally says.
     incomplete: tuple[str, ...] = ()
     instant: datetime | None = None
+    run: WholeRun | None = None
 
     @property
     def tally(self) -> Tally:
@@ -52,8 +66,15 @@ class Judged:
         return self.comparison.tally if self.comparison else Tally()
 
     @property
+    def compared(self) -> int:
+        """How many keys were compared, also those of a full run that were equal."""
+        return self.run.compared if self.run is not None else self.tally.compared
+
+    @property
     def source_rows(self) -> int:
-        """How many rows the source gave."""
+        """How many rows the source gave, also for those keys."""
+        if self.run is not None:
+            return self.run.source_rows
         return self.comparison.rows["source rows"] if self.comparison else 0
 
 
@@ -82,21 +103,54 @@ def judged_window(platform: Platform, source: str, table_id: str, window: str) -
 
 
 @contextmanager
+def judged_run(platform: Platform, source: str, table_id: str, run_id: str) -> Iterator[Judged]:
+    """Compare every key the full run ``run_id`` found different for certain with the source again.
+
+    Raises ReconciliationError when there is no such run, besides what :func:`judged_window` raises.
+    """
+    objects, where = platform.objects(source, table_id), f"{source}.{table_id}"
+    proof = full_run_of(objects, run_id)
+    if proof is None:
+        mend = "compare the table first: cdc reconcile --full"
+        raise ReconciliationError(f"there is no full run {run_id!r}", where=where, mend=mend)
+    subject = _subject(platform, source, table_id, FULL)
+    (comparison,) = proof["comparisons"]
+    run = WholeRun(run_id, comparison["keys"]["compared"], comparison["rows"].get("source rows", 0))
+    with _workspace(platform) as con:
+        judged = Judged(subject, con, incomplete=_left_open(proof), run=run)
+        if proof["confirmed_keys"]:
+            _load_keys(judged, objects.url(keys_key(run_id)))
+            _compare(judged)
+        yield judged
+
+
+def _left_open(proof: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return why a full run says nothing of some of the table."""
+    counts = ((name, proof["segment_verdicts"].get(name, 0)) for name in ("UNVERIFIED", "ERROR"))
+    return tuple(f"{number:,} of its segments: {name.lower()}" for name, number in counts if number)
+
+
+@contextmanager
 def judged_keys(platform: Platform, source: str, table_id: str, window: str, url: str) -> Iterator[Judged]:
     """Compare the keys of the touched-keys file at ``url`` with the source."""
     subject = _subject(platform, source, table_id, window)
     with _workspace(platform) as con:
-        columns = list(enumerate(subject.key))
-        names = ", ".join(f"key_{i} AS {quoted(column)}" for i, column in columns)
-        order = ", ".join(f"key_{i}" for i, _ in columns)
-        con.execute(
-            f"CREATE TEMP TABLE keys AS SELECT row_number() OVER (ORDER BY {order}) AS key_id, {names} "
-            f"FROM read_parquet({sql_text(url)})"
-        )
-        load_base_rows(con, subject.view, subject.key)
         judged = Judged(subject, con)
+        _load_keys(judged, url)
         _compare(judged)
         yield judged
+
+
+def _load_keys(judged: Judged, url: str) -> None:
+    """Make ``keys`` of a file of keys, and what base holds of them."""
+    columns = list(enumerate(judged.subject.key))
+    names = ", ".join(f"key_{i} AS {quoted(column)}" for i, column in columns)
+    order = ", ".join(f"key_{i}" for i, _ in columns)
+    judged.con.execute(
+        f"CREATE TEMP TABLE keys AS SELECT row_number() OVER (ORDER BY {order}) AS key_id, {names} "
+        f"FROM read_parquet({sql_text(url)})"
+    )
+    load_base_rows(judged.con, judged.subject.view, judged.subject.key)
 
 
 @contextmanager
@@ -111,7 +165,8 @@ def _workspace(platform: Platform) -> Iterator[duckdb.DuckDBPyConnection]:
 def _subject(platform: Platform, source: str, table_id: str, window: str) -> Subject:
     where = f"{source}.{table_id}"
     try:
-        platform.source(source).window.bounds(window)
+        if window != FULL:
+            platform.source(source).window.bounds(window)
     except ValueError:
         every = platform.source(source).window.every
         what = f"{window!r} is not a {every} window"
