@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdc_platform.config.load import load_config
-from cdc_platform.config.model import PlatformConfig, SourceConfig, TableConfig
+from cdc_platform.config.model import Images, PlatformConfig, SourceConfig, TableConfig
 from cdc_platform.errors import CdcError, ConfigError
 from cdc_platform.lake.applied import AppliedRecord, read_applied
 from cdc_platform.lake.catalog import Lake, open_lake
@@ -266,8 +266,15 @@ def prepare_merge(
     standing = read_standing(platform.lake, source, table_id)
     applied = standing.record
     wanted = None if windows is None else set(windows)
+    # of a late event it matters what later windows set, where updates tell the changed columns only
+    looks_back = wanted and table.images is Images.PARTIAL
     files = [
-        one for one in accepted.readable if wanted is None or one.window in wanted or applied.is_outdated(one)
+        one
+        for one in accepted.readable
+        if wanted is None
+        or one.window in wanted
+        or applied.is_outdated(one)
+        or (looks_back and one.window > min(wanted) and applied.holds(one))
     ]
     complete = completed_generation(platform, source, table_id, accepted, applied, files)
     if not table.merge_key:

@@ -116,7 +116,7 @@ class _Planner:
         superseded = self._drop_superseded(max(completed or 0, record.generation_complete), intake, selection)
         rows = BaseRows(self.con, base, identity(self._config), self._lake.index_folder())
         tombstones = Tombstones(self.con, objects, record, identity_types(target))
-        decision = decide(self.con, self._config, target, reader, intake, rows, tombstones)
+        decision = decide(self.con, self._config, target, reader, selection, intake, rows, tombstones)
         quarantined = (*self._refused.values(), *intake.quarantined, *items_set_aside(self.con, intake))
         counts = self._counts(intake, decision, superseded, self._unload(rows, completed), quarantined)
         self._lap("decide", read)

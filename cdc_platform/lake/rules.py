@@ -16,8 +16,10 @@ from cdc_platform.lake.base_rows import BaseRows
 from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.lake.direct_load import DirectLoad
 from cdc_platform.lake.intake import Intake, Reader
+from cdc_platform.lake.recall import Recall
 from cdc_platform.lake.result import MergeCounts
 from cdc_platform.lake.schema import TargetSchema
+from cdc_platform.lake.selection import Selection
 from cdc_platform.lake.tombstones import Tombstones
 from cdc_platform.lake.workspace import alias
 from cdc_platform.naming import quoted
@@ -26,7 +28,7 @@ from cdc_platform.naming import quoted
 REASONS = {**keyed.REASONS, **partial.REASONS, **no_key.REASONS}
 
 #: Causes that are no fault of the file's: however many of its rows have one, each is decided by itself.
-DECIDED_ONE_BY_ONE = frozenset(keyed.REASONS)
+DECIDED_ONE_BY_ONE = frozenset({**keyed.REASONS, **partial.REASONS})
 
 #: Below every position: with it as the oldest, stored positions are read in every candidate file.
 _LOWEST = Position(-1, -1)
@@ -62,6 +64,7 @@ def decide(
     table: TableConfig,
     target: TargetSchema,
     reader: Reader,
+    selection: Selection,
     intake: Intake,
     rows: BaseRows,
     tombstones: Tombstones,
@@ -71,7 +74,7 @@ def decide(
         con.execute("CREATE TABLE gone (file INTEGER, pos BIGINT)")
         return Decision()
     if table.no_key is None:
-        return _decide_keyed(con, table, target, reader.direct, rows, tombstones)
+        return _decide_keyed(con, table, target, reader.direct, selection, rows, tombstones)
     return _decide_no_key(con, table.no_key, target, reader, intake, rows, tombstones)
 
 
@@ -80,6 +83,7 @@ def _decide_keyed(
     table: TableConfig,
     target: TargetSchema,
     direct: DirectLoad | None,
+    selection: Selection,
     rows: BaseRows,
     tombstones: Tombstones,
 ) -> Decision:
@@ -88,17 +92,16 @@ def _decide_keyed(
     soft, partial_images = table.delete_mode == DeleteMode.SOFT, table.images == Images.PARTIAL
     columns = tuple(kinds)
     rule = keyed.KeyedRule(con, key, columns, soft=soft)
-    oldest = _LOWEST if soft or partial_images else _oldest(con)
     if partial_images:
-        images = partial.PartialImages(con, key, kinds)
+        images = partial.PartialImages(con, key, kinds, soft=soft)
         images.touch()
-        _look_up(con, rows, tombstones, oldest)
-        images.fold(rows)
+        _look_up(con, rows, tombstones, _LOWEST)
+        images.fold(rows, Recall(con, selection, key, kinds))
         con.execute("DROP TABLE touched")
         rule.make_actions()
     else:
         rule.make_actions()
-        _look_up(con, rows, tombstones, oldest)
+        _look_up(con, rows, tombstones, _LOWEST if soft else _oldest(con))
     rule.decide(tombstones.floor, has_positions=rows.has_positions)
     if tombstones.floor is not None:
         rule.set_aside_lost()

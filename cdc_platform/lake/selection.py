@@ -27,6 +27,8 @@ class Selection:
     settled: tuple[QuarantineItem, ...] = ()
     #: Rows in quarantine that nobody released, by their file.
     held: Mapping[FileIdentity, frozenset[int]] = field(default_factory=dict)
+    #: Files that are applied already.
+    applied: tuple[MergeInput, ...] = ()
 
 
 def _files_in(items: Sequence[QuarantineItem], state: QuarantineState) -> frozenset[FileIdentity]:
@@ -42,10 +44,11 @@ def select_inputs(
     settled = tuple(item for item in free if item.release in record.replayed)
     discarded = _files_in(items, QuarantineState.DISCARDED)
     blocked = discarded | _files_in(items, QuarantineState.OPEN)
-    whole, rows, superseded, waiting, skipped = [], [], [], [], 0
+    whole, rows, superseded, waiting, applied, skipped = [], [], [], [], [], 0
     for source in sorted({i.identity: i for i in inputs}.values(), key=_order):
         mine = tuple(i for i in released if (i.key, i.etag) == source.identity and i.row is not None)
         if record.holds(source.accepted):
+            applied.append(source)
             if mine:
                 rows.append((source, mine))
             else:
@@ -66,6 +69,7 @@ def select_inputs(
         waiting=tuple(waiting),
         settled=settled,
         held=_held_rows(items),
+        applied=tuple(applied),
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from cdc_platform.lake.merge import MergeInput
 from cdc_platform.lake.quarantine import list_items, release
+from cdc_platform.lake.result import MergeResult
 from cdc_platform_tests.lake.conftest import SOURCE, Bench
 from cdc_platform_tests.lake.memory_files import Change, change_file, load_file
 
@@ -177,3 +178,124 @@ def test_a_partial_update_after_a_delete_is_set_aside_until_the_insert_between_t
 
         assert [1, 2] == sorted(i.row for i in result.quarantined if i.row is not None)
         assert [5, 6, 7] == [key for key, op in table.rows("id", "_cdc_op") if op != "D"]
+
+
+def _waiting(result: MergeResult) -> list[tuple[str, int | None]]:
+    return [(item.key, item.row) for item in result.quarantined]
+
+
+@pytest.mark.parametrize("mode", ["hard", "soft"])
+def test_a_late_insert_that_a_newer_update_was_not_laid_over_is_set_aside(bench: Bench, mode: str) -> None:
+    table = bench.with_table(**PARTIAL, delete_mode=mode)
+    table.merge(wide("a", ("I", 1, "old", "old", 10)))
+    table.merge(wide("c", ("U", 1, "V", None, 130)))
+    result = table.merge(wide("late", ("D", 1, None, None, 70), ("I", 1, "new", "new", 80)))
+
+    assert [("late", 1)] == _waiting(result)
+    assert "cdc repair" in result.quarantined[0].mend
+
+
+def test_a_late_insert_that_shows_what_the_row_shows_is_stale(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    table.merge(wide("a", ("I", 1, "v", "w", 10)), wide("c", ("U", 1, "V", None, 130)))
+    result = table.merge(
+        wide("late", ("D", 1, None, None, 70), ("I", 1, "v", "w", 80), ("U", 1, "V", None, 90))
+    )
+
+    assert ([(1, "V", "w")], []) == (three(table), _waiting(result))
+
+
+def test_a_late_delete_alone_changes_nothing(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    table.merge(wide("a", ("I", 1, "v", "w", 80), ("U", 1, "V", None, 130)))
+    result = table.merge(wide("late", ("D", 1, None, None, 70)))
+
+    assert ([(1, "V", "w")], []) == (three(table), _waiting(result))
+
+
+def test_a_late_insert_from_before_a_delete_is_stale(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    table.merge(wide("a", ("D", 1, None, None, 70)))
+    table.merge(wide("b", ("I", 1, "v", "w", 80), ("U", 1, "V", None, 90)))
+    result = table.merge(wide("late", ("I", 1, "old", "old", 10), ("U", 1, None, "older", 20)))
+
+    assert ([(1, "V", "w")], []) == (three(table), _waiting(result))
+
+
+def test_late_events_of_a_row_that_is_a_whole_image_are_stale(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    table.merge(wide("a", ("I", 1, "v", "w", 80)))
+    result = table.merge(wide("late", ("I", 1, "old", "old", 10), ("U", 1, None, "older", 20)))
+
+    assert ([(1, "v", "w")], []) == (three(table), _waiting(result))
+
+
+def test_an_update_that_supplies_every_column_needs_no_row(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    result = table.merge(wide("a", ("U", 1, "V", "W", 20), ("U", 1, None, "X", 30)))
+
+    assert ([(1, "V", "X")], []) == (three(table), _waiting(result))
+
+
+def test_a_late_event_does_not_matter_where_the_batch_sets_its_columns_anew(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    table.merge(wide("a", ("I", 1, "v", "w", 10), ("U", 1, "V", None, 130)))
+    result = table.merge(
+        wide("late", ("I", 1, "?", "w", 80), ("U", 1, "late", None, 90)),
+        wide("new", ("U", 1, "newest", None, 140)),
+    )
+
+    assert ([(1, "newest", "w")], []) == (three(table), _waiting(result))
+
+
+def test_late_updates_of_a_batch_are_judged_by_what_they_say_together(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    table.merge(wide("a", ("I", 1, "v", "w", 10), ("U", 1, "V", None, 130)))
+    result = table.merge(
+        wide("late", ("U", 1, None, "first", 20), ("U", 1, "early", None, 30), ("U", 1, None, "w", 40))
+    )
+
+    assert ([(1, "V", "w")], [("late", 1)]) == (three(table), _waiting(result))
+
+
+def test_a_file_sent_again_under_another_name_sets_nothing_aside(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    files = [
+        wide("a", ("I", 1, "v", "w", 10), ("U", 1, "x", None, 20)),
+        wide("b", ("U", 1, "y", None, 30), ("U", 1, None, "z", 40)),
+    ]
+    table.merge(*files)
+    again = wide("again", ("I", 1, "v", "w", 10), ("U", 1, "x", None, 20))
+    result = table.merge(*files, again)
+
+    assert ([(1, "y", "z")], []) == (three(table), _waiting(result))
+
+
+def test_a_late_update_that_applied_files_say_was_overwritten_is_stale(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    newer = wide("b", ("U", 1, "new", None, 30))
+    table.merge(wide("a", ("I", 1, "v", "w", 10)), newer)
+    result = table.merge(newer, wide("late", ("U", 1, "between", None, 20)))
+
+    assert ([(1, "new", "w")], []) == (three(table), _waiting(result))
+
+
+def test_what_waits_as_late_is_let_go_once_the_row_was_brought_in_whole(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL)
+    table.merge(wide("a", ("I", 1, "old", "old", 10), ("U", 1, "V", None, 130)))
+    late = wide("late", ("I", 1, "new", "new", 80))
+    (item,) = table.merge(late).quarantined
+    table.merge(wide("repair", ("I", 1, "V", "new", 200)))
+    release(table.lake, SOURCE, table.config.id, item.id)
+    result = table.merge(late)
+
+    assert ([(1, "V", "new")], []) == (three(table), _waiting(result))
+
+
+def test_the_image_of_a_soft_deleted_row_is_laid_from_late_updates_too(bench: Bench) -> None:
+    table = bench.with_table(**PARTIAL, **SOFT)
+    table.merge(wide("a", ("I", 1, "v", "w", 10)))
+    table.merge(wide("c", ("D", 1, None, None, 100)))
+    table.merge(wide("b", ("U", 1, "v", None, 50), ("U", 1, "V", None, 60)))
+
+    assert [(1, "V", "w", "D")] == table.rows("id", "v", "w", "_cdc_op")
