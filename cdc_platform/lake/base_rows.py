@@ -23,7 +23,8 @@ from cdc_platform.lake.candidates import key_filter
 from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.lake.key_lookup import IndexFolder
 from cdc_platform.lake.key_search import KeySearch
-from cdc_platform.lake.workspace import alias
+from cdc_platform.lake.touched_keys import TouchedKeys
+from cdc_platform.lake.workspace import alias, table_column
 from cdc_platform.naming import quoted, sql_text
 
 
@@ -40,6 +41,7 @@ class BaseRows:
         self._con = con
         self._indexes = indexes
         self.search: KeySearch | None = None
+        self._touched: TouchedKeys | None = None
         self._key = tuple(key)
         self._keys = ", ".join(map(quoted, key))
         self._table = table if table is not None and table.current_snapshot() is not None else None
@@ -65,18 +67,27 @@ class BaseRows:
         self._register(new)
         return new
 
+    @property
+    def most_deleted(self) -> int:
+        """How many rows the delete files of the files taken name, at most."""
+        return sum({d.file_path: d.record_count for f in self.files.values() for d in f.deletes}.values())
+
     def candidates(self) -> list[BaseFile]:
         """Take the files that may hold a key of ``touched``, by partition and statistics."""
         if self._table is None:
             return []
-        return self.plan(key_filter(self._con, self._table.schema(), self._key))
+        schema = self._table.schema()
+        self._touched = TouchedKeys(
+            self._con, self._key, lambda file, column: bounds(file, schema, table_column(column))
+        )
+        return self.plan(key_filter(self._con, schema, self._touched))
 
     def find(self, candidates: Iterable[BaseFile], oldest: Position) -> None:
         """Fill ``known`` (file, pos, key…, generation, position, committed_at, op) with rows in ``touched``.
 
         Positions are NULL where they are certainly below ``oldest``.
         """
-        self.search = KeySearch(self._con, self._table, self._key, self._indexes)
+        self.search = KeySearch(self._con, self._table, self._key, self._touched, self._indexes)
         self.search.find(list(candidates), oldest)
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -27,27 +26,26 @@ from cdc_platform.naming import quoted
 _IN_FILTER_KEYS = 200
 
 
-def key_filter(con: duckdb.DuckDBPyConnection, schema: Schema, key: Sequence[str]) -> BooleanExpression:
+def key_filter(con: duckdb.DuckDBPyConnection, schema: Schema, touched: TouchedKeys) -> BooleanExpression:
     """Return a filter on the key columns that every key in ``touched`` passes."""
     result: BooleanExpression = AlwaysTrue()
-    for name_there in key:
-        name, column = quoted(name_there), table_column(name_there)
+    for name in touched.key:
+        column = table_column(name)
         if not _is_exact(schema, column):
             continue
-        extremes = f"SELECT min({name}), max({name}), approx_count_distinct({name}) FROM touched"
-        low, high, distinct = con.execute(extremes).fetchone() or (None, None, 0)
+        values = touched.values(name, _IN_FILTER_KEYS)
+        low, high = min(values, default=None), max(values, default=None)
+        if not values:
+            extremes = f"SELECT min({quoted(name)}), max({quoted(name)}) FROM touched"
+            low, high = con.execute(extremes).fetchone() or (None, None)
         if low is None or _may_wrap(schema, column, low) or low == date.min or high == date.max:
             # pyiceberg steps over the bounds of a filter, which the first and the last date do not allow
             continue
-        term: BooleanExpression = And(
+        between = And(
             GreaterThanOrEqual(term=Reference(column), value=low),
             LessThanOrEqual(term=Reference(column), value=high),
         )
-        if distinct <= _IN_FILTER_KEYS // 2:
-            values = con.execute(f"SELECT DISTINCT {name} FROM touched").fetchall()
-            if len(values) <= _IN_FILTER_KEYS:
-                term = In(term=Reference(column), literals={value for (value,) in values})
-        result = And(result, term)
+        result = And(result, In(term=Reference(column), literals=values) if values else between)
     return result
 
 

@@ -14,6 +14,7 @@ from pyiceberg.table import Table
 
 from cdc_platform.config.model import GlueCatalog, PlatformConfig, SqlCatalog, bytes_of
 from cdc_platform.errors import ConfigError, redact
+from cdc_platform.lake.avro_readers import read_avro_quickly
 from cdc_platform.lake.damage import damaged_catalog, is_damaged_catalog
 from cdc_platform.lake.key_lookup import IndexFolder
 from cdc_platform.lake.outages import outages
@@ -113,6 +114,7 @@ def open_lake(config: PlatformConfig) -> Lake:
 
     Raises ConfigError when the catalog cannot be opened, MergeError when its SQLite file is damaged.
     """
+    read_avro_quickly()
     warehouse = config.path_of(config.lake.warehouse)
     options = config.lake.catalog
     try:

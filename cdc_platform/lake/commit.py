@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -114,12 +114,16 @@ class _Commit:
                 plan.target.evolve(update)
             metadata = transaction.table_metadata
         loaded, rejected = self._loaded(table)
-        # what does not depend on each other is written side by side
-        with ThreadPoolExecutor(2) as threads:
-            buried = threads.submit(self._tombstones)
-            hidden = threads.submit(self._deletes, table)
+        if plan.is_small:
+            tombstones, (deletes, removed) = self._tombstones(plan.con), self._deletes(plan.con, table)
             appended = (*loaded, *self._data_files(table, metadata))
-            (deletes, removed), tombstones = hidden.result(), buried.result()
+        else:
+            # what does not depend on each other is written side by side
+            with ThreadPoolExecutor(2) as threads, self._cursor() as one, self._cursor() as other:
+                buried = threads.submit(self._tombstones, one)
+                hidden = threads.submit(self._deletes, other, table)
+                appended = (*loaded, *self._data_files(table, metadata))
+                (deletes, removed), tombstones = hidden.result(), buried.result()
         manifest = self._manifest(tombstones)
         write_manifest_object(plan.objects, manifest, plan.record)
         wrote = time.perf_counter()
@@ -147,37 +151,35 @@ class _Commit:
     def _data_files(self, table: Table, metadata: TableMetadata) -> Iterator[DataFile]:
         writer = DataFileWriter(metadata, table.io, table.location_provider())
         writer.paths = self._written.files
-        yield from writer.write(read_ahead(rows_to_write(self._plan, metadata)))
+        rows = rows_to_write(self._plan, metadata)
+        yield from writer.write(rows if self._plan.is_small else read_ahead(rows))
 
-    @contextmanager
-    def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Yield a connection of its own to the workspace, for what runs beside the data files."""
-        with closing(self._plan.con.cursor()) as con:
-            con.execute("SET TimeZone = 'UTC'")
-            yield con
+    def _cursor(self) -> closing[duckdb.DuckDBPyConnection]:
+        """Return a connection of its own to the workspace, for what runs beside the data files."""
+        return closing(self._plan.con.cursor())
 
-    def _tombstones(self) -> TombstoneFiles:
+    def _tombstones(self, con: duckdb.DuckDBPyConnection) -> TombstoneFiles:
         plan = self._plan
-        with self._connection() as con:
-            return plan.tombstones.write(con, plan.batch_id, plan.decision.tombstones_sql, self._horizon())
+        return plan.tombstones.write(con, plan.batch_id, plan.decision.tombstones_sql, self._horizon())
 
-    def _deletes(self, table: Table) -> tuple[tuple[DataFile, ...], frozenset[str]]:
+    def _deletes(
+        self, con: duckdb.DuckDBPyConnection, table: Table
+    ) -> tuple[tuple[DataFile, ...], frozenset[str]]:
         """Write one delete file per data file touched, old and new positions together.
 
         Return them, with the paths of the delete files they replace and of files that are wholly gone.
         """
         deletes: list[DataFile] = []
         removed: set[str] = set()
-        with self._connection() as con:
-            for index, positions in gone_positions(con):
-                file = self._plan.rows.files[index]
-                removed.update(file.scoped_deletes)
-                if len(positions) == file.data.record_count:
-                    removed.add(file.data.file_path)
-                    continue
-                delete = write_position_deletes(file.data, positions, table.io)
-                self._written.files.append(delete.file_path)
-                deletes.append(delete)
+        for index, positions in gone_positions(con, self._plan.rows.most_deleted):
+            file = self._plan.rows.files[index]
+            removed.update(file.scoped_deletes)
+            if len(positions) == file.data.record_count:
+                removed.add(file.data.file_path)
+                continue
+            delete = write_position_deletes(file.data, positions, table.io)
+            self._written.files.append(delete.file_path)
+            deletes.append(delete)
         return tuple(deletes), frozenset(removed)
 
     def _horizon(self) -> Horizon:

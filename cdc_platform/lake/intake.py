@@ -134,7 +134,8 @@ class Reader:
         # A released file of a superseded generation is done with: nothing of it would be applied.
         intake.replayed += filter(None, (whole.get(source.identity) for source in selection.superseded))
         with ThreadPoolExecutor(self._threads) as threads:
-            outcomes = threads.map(lambda each: self._stage(staging, each, each.index in large), admitted)
+            side_by_side = threads.map if len(admitted) > 1 else map
+            outcomes = side_by_side(lambda each: self._stage(staging, each, each.index in large), admitted)
             for each, outcome in zip(admitted, outcomes, strict=True):
                 if isinstance(outcome, CdcError):
                     self._set_aside(intake, each.source, outcome)

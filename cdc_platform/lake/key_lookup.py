@@ -172,7 +172,6 @@ class KeyLookup:
             f"FROM {read_sql([file], self._key)}"
         )
         with closing(self._con.cursor()) as con:
-            con.execute("SET TimeZone = 'UTC'")
             table = con.execute(query).to_arrow_table()
         hashes: Any = table.column("hash")
         rows: Any = table.column("row")

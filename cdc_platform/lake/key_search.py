@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyiceberg.table import Table
 
 from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, Position
-from cdc_platform.lake.base_files import BaseFile, bounds, files_sql, number_sql, upper_position
+from cdc_platform.lake.base_files import BaseFile, files_sql, number_sql, upper_position
 from cdc_platform.lake.candidates import files_hit
 from cdc_platform.lake.key_lookup import LEAST_ROWS, IndexFolder, KeyLookup
 from cdc_platform.lake.ordered_files import OrderedFiles
@@ -39,12 +39,14 @@ class KeySearch:
         con: duckdb.DuckDBPyConnection,
         table: Table | None,
         key: Sequence[str],
+        touched: TouchedKeys | None,
         indexes: IndexFolder | None,
     ) -> None:
         self._con = con
         self._table = table
         self._key = tuple(key)
         self._keys = ", ".join(map(quoted, key))
+        self._touched = touched
         self._indexes = indexes
         self._lookup: KeyLookup | None = None
         #: Whether any of ``known`` has its position: else all are below the batch's.
@@ -56,7 +58,7 @@ class KeySearch:
 
         Positions are NULL where they are certainly below ``oldest``.
         """
-        selects = self._selects(files, oldest) if self._table is not None and files else []
+        selects = self._selects(self._table, self._touched, files, oldest) if files else []
         if not selects:
             empty_keys = f"{self._keys}," if self._key else ""
             selects = [
@@ -66,13 +68,13 @@ class KeySearch:
         kind = "TABLE" if self._reads_files else "TEMP VIEW"
         self._con.execute(f"CREATE {kind} known AS FROM ({found}) ANTI JOIN base_deleted USING (file, pos)")
 
-    def _selects(self, files: list[BaseFile], oldest: Position) -> list[str]:
+    def _selects(
+        self, table: Table | None, touched: TouchedKeys | None, files: list[BaseFile], oldest: Position
+    ) -> list[str]:
         """Return the queries that find the rows."""
-        assert self._table is not None
-        schema = self._table.schema()
-        touched = TouchedKeys(
-            self._con, self._key, lambda file, column: bounds(file, schema, table_column(column))
-        )
+        assert table is not None
+        assert touched is not None
+        schema = table.schema()
         chosen = files_hit(self._con, schema, touched, files)
         newer = [file for file in chosen if not upper_position(file, schema) < oldest]
         older = [file for file in chosen if upper_position(file, schema) < oldest]

@@ -78,11 +78,13 @@ class KeyedRule:
             f"""CREATE TABLE touched AS SELECT {self._keys}, count(*) AS _cdc_actions,
                    coalesce(bool_or({is_move(self._key)}), false) AS _cdc_moves FROM events GROUP BY ALL"""
         )
-        if self._count("touched", "_cdc_moves"):
+        tally = "SELECT bool_or(_cdc_moves), max(_cdc_actions) > 1 FROM touched"
+        moves, several = self._con.execute(tally).fetchone() or (False, False)
+        if moves:
             self._make_actions_of_moves(heads)
         else:
             # Most batches have one event a key, and are read once more only.
-            self._has_several = bool(self._count("touched", "_cdc_actions > 1"))
+            self._has_several = bool(several)
             kind = "TABLE" if self._has_several else "VIEW"
             self._con.execute(f"CREATE {kind} actions AS {heads}")
 
@@ -102,7 +104,7 @@ class KeyedRule:
             "CREATE OR REPLACE TABLE touched AS "
             f"SELECT {self._keys}, count(*) AS _cdc_actions FROM actions GROUP BY ALL"
         )
-        self._has_several = bool(self._count("touched", "_cdc_actions > 1"))
+        self._has_several = self._ask("SELECT max(_cdc_actions) > 1 FROM touched")
 
     def decide(self, floor: Position | None, *, has_positions: bool = True) -> None:
         """Make ``fates`` from ``actions``, ``known`` and ``tombs``.
@@ -120,7 +122,7 @@ class KeyedRule:
         # A join of a million keys costs by the width of what is joined.
         placed = f"(SELECT {self._keys}, file, pos, -1 AS generation, -1 AS position FROM known)"
         self._judge("known" if has_positions or self._soft else placed, floor)
-        if self._count("fates") > self._count("touched"):
+        if self._is_any_doubled():
             # A key with several rows, which no merge of ours leaves: the newest of them speaks for it.
             columns = ["generation", "position", "op", "file", "pos", "committed_at"]
             order = "generation DESC NULLS LAST, position DESC NULLS LAST, file, pos"
@@ -141,23 +143,17 @@ class KeyedRule:
         join = f"LEFT JOIN {known} k USING ({self._keys}) LEFT JOIN tombs t USING ({self._keys})"
         self._con.execute(self._soft_fates(join, floor) if self._soft else self._hard_fates(join, floor))
 
-    def _count(self, table: str, where: str = "true") -> int:
-        row = self._con.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()
-        return int(row[0]) if row else 0
+    def _is_any_doubled(self) -> bool:
+        """Whether the table has several rows of some key."""
+        return self._ask("SELECT (SELECT count(*) FROM fates) > (SELECT count(*) FROM touched)")
+
+    def _ask(self, query: str) -> bool:
+        return bool((self._con.execute(query).fetchone() or (False,))[0])
 
     def _newest(self, condition: str) -> str:
         """Return SQL for the newest action of each key that ``condition`` lets through."""
-        names = [
-            "event",
-            "deletes",
-            "kind",
-            "generation",
-            "position",
-            "committed_at",
-            "happened_at",
-            "file",
-            "row",
-        ]
+        names = ["event", "deletes", "kind", "generation", "position"]
+        names += ["committed_at", "happened_at", "file", "row"]
         # A delete and an upsert of one key at one position are of a swap that its file tells twice.
         order = 'generation DESC, position DESC, deletes, file DESC, "row" DESC'
         return self._first(f"SELECT * FROM actions WHERE {condition}", names, order)

@@ -22,6 +22,7 @@ from cdc_platform.lake.result import MergeCounts
 from cdc_platform.lake.rules import Decision
 from cdc_platform.lake.schema import TargetSchema
 from cdc_platform.lake.selection import Selection
+from cdc_platform.lake.staging import FEW_EVENTS
 from cdc_platform.lake.tombstones import Tombstones
 from cdc_platform.lake.workspaces import take_back
 from cdc_platform.raw.objects import ObjectStore
@@ -69,6 +70,12 @@ class MergePlan:
     def where(self) -> str:
         """The table's name for messages."""
         return ".".join(self.lake.identifier(self.source, self.config.id))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether so little is to be written that threads would cost more than they save."""
+        staged = sum(staged.rows for staged in self.intake.staged)
+        return self.direct is None and self.completed is None and staged <= FEW_EVENTS
 
     @property
     def has_record(self) -> bool:

@@ -11,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime
 
 from pyiceberg.table import Table
 
@@ -31,6 +31,7 @@ from cdc_platform.lake.rules import (
     decide,
     identity,
     identity_types,
+    keeps_events,
 )
 from cdc_platform.lake.schema import TargetSchema, new_table
 from cdc_platform.lake.selection import Selection, select_inputs
@@ -43,6 +44,9 @@ from cdc_platform.raw.files import FileKind
 
 #: What part of the engine's memory events may take up as they came, beside the engine's own.
 _SHARE_OF_EVENTS = 6
+
+#: The lowest and highest position of the events of a generation, and their latest time.
+_Span = tuple[Position, Position, datetime]
 
 
 def plan_merge(
@@ -116,7 +120,7 @@ class _Planner:
         superseded = self._drop_superseded(max(completed or 0, record.generation_complete), intake, selection)
         rows = BaseRows(self.con, base, identity(self._config), self._lake.index_folder())
         tombstones = Tombstones(self.con, objects, record, identity_types(target))
-        decision = decide(self.con, self._config, target, reader, selection, intake, rows, tombstones)
+        decision, reach = self._decided(target, reader, selection, intake, rows, tombstones)
         quarantined = (*self._refused.values(), *intake.quarantined, *items_set_aside(self.con, intake))
         counts = self._counts(intake, decision, superseded, self._unload(rows, completed), quarantined)
         self._lap("decide", read)
@@ -141,9 +145,31 @@ class _Planner:
             direct=reader.direct,
             created=self._created,
             kept=reader.kept,
-            reach=self._reach(record),
+            reach=reach,
             seconds=self._seconds,
         )
+
+    def _decided(
+        self,
+        target: TargetSchema,
+        reader: Reader,
+        selection: Selection,
+        intake: Intake,
+        rows: BaseRows,
+        tombstones: Tombstones,
+    ) -> tuple[Decision, Reach]:
+        """Return what becomes of the staged events, and how far those reach that were not set aside."""
+        spans = self._spans()
+        lowest = [low for low, _, _ in spans]
+        if reader.direct is not None and reader.direct.indexes:
+            # rows of it may become events after all
+            lowest.append(reader.direct.position)
+        oldest = min(lowest, default=None)
+        known = (selection, intake, rows, tombstones)
+        decision = decide(self.con, self._config, target, reader, *known, oldest)
+        if reader.direct is not None or not keeps_events(self._config):
+            spans = self._spans()
+        return decision, self._reach(spans)
 
     def discard(self) -> None:
         """Free what the attempt holds, and remove what it wrote."""
@@ -206,15 +232,20 @@ class _Planner:
         row = self.con.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()
         return int(row[0]) if row else 0
 
-    def _reach(self, record: AppliedRecord) -> Reach:
-        """Return the lowest and highest position staged, and the watermark the table has with them."""
+    def _spans(self) -> list[_Span]:
+        """Return the lowest and highest position of each generation staged, and its latest time."""
         generations = self.con.execute(
             f"SELECT {GENERATION}, min({POSITION}), max({POSITION}), max({AT}) FROM events GROUP BY ALL"
         ).fetchall()
-        reached, moments = [], [record.watermark]
-        for generation, low, high, latest in generations:
-            reached += [Position(int(generation), int(low)), Position(int(generation), int(high))]
-            moments.append(latest.astimezone(UTC))
+        return [
+            (Position(int(generation), int(low)), Position(int(generation), int(high)), latest)
+            for generation, low, high, latest in generations
+        ]
+
+    def _reach(self, spans: Sequence[_Span]) -> Reach:
+        """Return the lowest and highest position staged, and the watermark the table has with them."""
+        reached = [position for low, high, _ in spans for position in (low, high)]
+        moments = [self._standing.record.watermark, *(latest.astimezone(UTC) for *_, latest in spans)]
         direct = self._reader.direct if self._reader is not None else None
         if direct is not None and direct.indexes:
             reached.append(direct.position)

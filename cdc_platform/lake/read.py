@@ -56,7 +56,8 @@ def connect(
     con.execute("SET autoload_known_extensions = false")
     con.execute(f"SET memory_limit = '{_engine_share(bytes_of(engine.memory_limit))}B'")
     con.execute(f"SET threads = {engine.threads}")
-    con.execute("SET TimeZone = 'UTC'")
+    # of the whole engine: cursors have it from there
+    con.execute("SET GLOBAL TimeZone = 'UTC'")
     con.execute("SET preserve_insertion_order = false")
     con.execute(f"SET extension_directory = {sql_text(str(extension_folder(config)))}")
     if spill is not None:

@@ -46,6 +46,11 @@ class Decision:
     counts: MergeCounts = field(default_factory=MergeCounts)
 
 
+def keeps_events(table: TableConfig) -> bool:
+    """Return whether :func:`decide` leaves the staged events as they are, whatever becomes of them."""
+    return table.no_key is None and table.images is Images.FULL
+
+
 def identity(table: TableConfig) -> tuple[str, ...]:
     """Return the columns by which the merge knows a row again."""
     return tuple(map(alias, table.safe_key)) or no_key.IDENTITY
@@ -68,14 +73,17 @@ def decide(
     intake: Intake,
     rows: BaseRows,
     tombstones: Tombstones,
+    oldest: Position | None,
 ) -> Decision:
-    """Decide the fate of every staged event."""
+    """Decide the fate of every staged event, of which ``oldest`` is the lowest position."""
     if not intake.staged:
         con.execute("CREATE TABLE gone (file INTEGER, pos BIGINT)")
         return Decision()
     if table.no_key is None:
-        return _decide_keyed(con, table, target, reader.direct, selection, rows, tombstones)
-    return _decide_no_key(con, table.no_key, target, reader, intake, rows, tombstones)
+        return _decide_keyed(
+            con, table, target, reader.direct, selection, rows, tombstones, oldest or _LOWEST
+        )
+    return _decide_no_key(con, table.no_key, target, reader, intake, rows, tombstones, oldest or _LOWEST)
 
 
 def _decide_keyed(
@@ -86,12 +94,12 @@ def _decide_keyed(
     selection: Selection,
     rows: BaseRows,
     tombstones: Tombstones,
+    oldest: Position,
 ) -> Decision:
     key, kinds = tuple(map(alias, target.key)), _aliased(target)
     alone = direct.fold_in(_other_keys(key, rows, tombstones)) if direct is not None else 0
     soft, partial_images = table.delete_mode == DeleteMode.SOFT, table.images == Images.PARTIAL
-    columns = tuple(kinds)
-    rule = keyed.KeyedRule(con, key, columns, soft=soft)
+    rule = keyed.KeyedRule(con, key, tuple(kinds), soft=soft)
     if partial_images:
         images = partial.PartialImages(con, key, kinds, soft=soft)
         images.touch()
@@ -101,7 +109,7 @@ def _decide_keyed(
         rule.make_actions()
     else:
         rule.make_actions()
-        _look_up(con, rows, tombstones, _LOWEST if soft else _oldest(con))
+        _look_up(con, rows, tombstones, _LOWEST if soft else oldest)
     rule.decide(tombstones.floor, has_positions=rows.has_positions)
     if tombstones.floor is not None:
         rule.set_aside_lost()
@@ -113,7 +121,7 @@ def _decide_keyed(
         rows.images("shadows", "shadow_images", kinds)
     counts = _keyed_counts(con)
     return Decision(
-        rule.outcome_sql(columns, written=direct.indexes if direct is not None else ()),
+        rule.outcome_sql(tuple(kinds), written=direct.indexes if direct else ()),
         "" if soft else rule.outline_sql(),
         rule.tombstones_sql(),
         replace(counts, rows_inserted=counts.rows_inserted + alone),
@@ -138,12 +146,6 @@ def _look_up(
     """Make ``known`` and ``tombs`` for the keys in ``touched``."""
     rows.find(rows.candidates(), oldest)
     tombstones.find()
-
-
-def _oldest(con: duckdb.DuckDBPyConnection) -> Position:
-    query = f"SELECT {GENERATION}, min({POSITION}) FROM events GROUP BY ALL ORDER BY 1 LIMIT 1"
-    found = con.execute(query).fetchone()
-    return Position(int(found[0]), int(found[1])) if found else _LOWEST
 
 
 def _keyed_counts(con: duckdb.DuckDBPyConnection) -> MergeCounts:
@@ -176,13 +178,14 @@ def _decide_no_key(
     intake: Intake,
     rows: BaseRows,
     tombstones: Tombstones,
+    oldest: Position,
 ) -> Decision:
     sequenced = PositionKind.CHANGE_SEQUENCE.value in intake.position_kinds.values()
     has_before = policy == NoKey.MULTISET and reader.has_full_before
     columns = tuple(_aliased(target))
     rule = no_key.NoKeyRule(con, policy, columns, has_before=has_before, has_sequence=sequenced)
     rule.touch()
-    _look_up(con, rows, tombstones, _oldest(con))
+    _look_up(con, rows, tombstones, oldest)
     rule.decide()
     rule.match(_equal_rows_sql(con, target, rows))
     query = """SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM gone),

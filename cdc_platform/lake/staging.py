@@ -7,8 +7,8 @@ checked, and a row that would lose is rejected. Each file goes in whole or not a
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,9 +21,7 @@ from cdc_platform.errors import UnreadableRawFile
 from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, ROW, before_name
 from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.lake.inputs import EventFile, MergeInput
-from cdc_platform.lake.quarantine import (
-    MAX_REJECTED_ROWS,
-)
+from cdc_platform.lake.quarantine import MAX_REJECTED_ROWS
 from cdc_platform.lake.schema import FileColumns
 from cdc_platform.lake.staged_file import StagedFile
 from cdc_platform.lake.workspace import alias
@@ -36,6 +34,8 @@ FILE = "_cdc_file"
 AT = "_cdc_at"
 #: What tells files apart in :data:`EVENT`.
 ROWS_PER_FILE = 2**40
+#: Of so few events a batch is done one step after another, and with as few steps as possible.
+FEW_EVENTS = 2_000
 #: Columns of ``events`` before the source's own.
 _CONTROL = {
     OP: "VARCHAR",
@@ -80,8 +80,9 @@ class Staging:
         self._before = tuple(before)
         self._memory = in_memory
         self._lock = threading.Lock()
+        self._is_made = False
         self._kept: dict[int, _Kept] = {}
-        self._fields = fields = {
+        self._fields = {
             **_CONTROL,
             EVENT: "BIGINT",
             FILE: "INTEGER",
@@ -89,9 +90,9 @@ class Staging:
             **aliased,
             **{before_name(alias(name)): self._types[name] for name in before},
         }
-        con.execute(f"CREATE TABLE events ({', '.join(f'{quoted(n)} {t}' for n, t in fields.items())})")
+        self._declared = ", ".join(f"{quoted(n)} {t}" for n, t in self._fields.items())
         #: Events that the rule, not the reader, sets aside, with the cause.
-        con.execute("CREATE TABLE set_aside AS SELECT NULL::VARCHAR AS cause, * FROM events")
+        con.execute(f"CREATE TABLE set_aside (cause VARCHAR, {self._declared})")
 
     def add(
         self,
@@ -105,21 +106,20 @@ class Staging:
 
         Several threads may stage different files.
         """
-        with closing(self._con.cursor()) as con:
-            con.execute("SET TimeZone = 'UTC'")
-            return self._add(
-                con, StagedFile(index, source, is_part=only_rows is not None), file, columns, only_rows
-            )
+        staged = StagedFile(index, source, is_part=only_rows is not None)
+        with ExitStack() as transaction:
+            self._add(transaction, staged, file, columns, only_rows)
+        return staged
 
     def _add(
         self,
-        con: duckdb.DuckDBPyConnection,
+        transaction: ExitStack,
         staged: StagedFile,
         file: EventFile,
         columns: FileColumns,
         only_rows: Collection[int] | None,
-    ) -> StagedFile:
-        con.execute("BEGIN")
+    ) -> None:
+        con: duckdb.DuckDBPyConnection | None = None
         kept: list[pa.RecordBatch] = []
         try:
             for batch in file.batches():
@@ -131,6 +131,7 @@ class Staging:
                 if not staged.ops and only_rows is None and self._may_keep(batch.events, columns):
                     kept.append(batch.events)
                     continue
+                con = con or transaction.enter_context(self._inserting())
                 for events in (*kept, batch.events):
                     self._insert(con, staged, events, columns, only_rows)
                 kept = []
@@ -140,17 +141,23 @@ class Staging:
             # the disk or the memory limit, not the file: nothing is set aside, the workspace is given up
             raise
         except duckdb.Error as e:
-            con.execute("ROLLBACK")
             raise UnreadableRawFile(
                 f"its rows cannot be taken in: {str(e).splitlines()[0]}",
                 where=staged.input.accepted.file.key,
                 mend="correct the file or its `columns`, then release it",
             ) from e
-        except BaseException:
-            con.execute("ROLLBACK")
-            raise
-        con.execute("COMMIT")
-        return staged
+
+    @contextmanager
+    def _inserting(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a connection of its own to the table ``events``; what it does is done whole or not at all."""
+        with closing(self._con.cursor()) as con:
+            with self._lock:
+                if not self._is_made:
+                    con.execute(f"CREATE TABLE events ({self._declared})")
+                    self._is_made = True
+            con.execute("BEGIN")
+            yield con
+            con.execute("COMMIT")
 
     def _insert(
         self,
@@ -208,9 +215,28 @@ class Staging:
                 self._kept[staged.index] = _Kept(staged, columns, events)
 
     def finish(self) -> None:
-        """Make ``events`` whole once every file is staged: a view of what was kept, or the table."""
-        if not self._kept:
+        """Make ``events`` whole once every file is staged: of what was kept alone, or with what was inserted.
+
+        Many events that were kept are a view, so that they are not copied; a few are read but once.
+        """
+        if self._kept and not self._is_made:
+            rows = sum(kept.events.num_rows for kept in self._kept.values())
+            if rows > FEW_EVENTS:
+                # which Arrow's scan does not know how to apply
+                self._con.execute("SET disabled_optimizers = 'join_filter_pushdown'")
+            kind = "TEMP VIEW" if rows > FEW_EVENTS else "TABLE"
+            self._con.execute(f"CREATE {kind} events AS {self._kept_sql()}")
             return
+        if not self._is_made:
+            self._con.execute(f"CREATE TABLE events ({self._declared})")
+        if self._kept:
+            self._con.execute(f"INSERT INTO events {self._kept_sql()}")
+            for index in self._kept:
+                self._con.unregister(f"kept_{index}")
+            self._kept = {}
+
+    def _kept_sql(self) -> str:
+        """Return SQL for the events that were kept."""
         selects = []
         for index, kept in sorted(self._kept.items()):
             self._con.register(f"kept_{index}", kept.events)
@@ -218,18 +244,7 @@ class Staging:
             values |= self._values(kept.staged, kept.columns)
             named = (f"({values[name]})::{kind} AS {quoted(name)}" for name, kind in self._fields.items())
             selects.append(f"SELECT {', '.join(named)} FROM kept_{index}")
-        together = " UNION ALL ".join(selects)
-        inserted = self._con.execute("SELECT 1 FROM events LIMIT 1").fetchone()
-        if inserted:
-            self._con.execute(f"INSERT INTO events {together}")
-            for index in self._kept:
-                self._con.unregister(f"kept_{index}")
-            self._kept = {}
-        else:
-            self._con.execute("DROP TABLE events")
-            # which Arrow's scan does not know how to apply
-            self._con.execute("SET disabled_optimizers = 'join_filter_pushdown'")
-            self._con.execute(f"CREATE TEMP VIEW events AS {together}")
+        return " UNION ALL ".join(selects)
 
     @property
     def kept(self) -> Mapping[int, pa.Table]:

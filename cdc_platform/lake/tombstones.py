@@ -105,9 +105,10 @@ class Tombstones:
         """Write the tombstones ``query`` yields ('' for none); gather and forget when it is time."""
         files = list(self._record.tombstones)
         written = []
-        if query and con.execute(f"SELECT 1 FROM ({query}) LIMIT 1").fetchone():
-            files.append(self._write(con, tombstone_objects(batch_id)[0], query))
-            written.append(files[-1])
+        own = tombstone_objects(batch_id)[0]
+        if query and self._write(con, own, query):
+            files.append(own)
+            written.append(own)
         superseded = horizon.generation > self._record.generation_complete and files
         if len(files) < GATHER_AT and not superseded:
             return TombstoneFiles(tuple(files), tuple(written), self.floor)
@@ -136,11 +137,9 @@ class Tombstones:
                 forgotten = Position(int(row[0]), int(row[1]))
                 floor = max(floor, forgotten) if floor else forgotten
             con.execute(f"DELETE FROM gathered WHERE {old}")
-        left = (con.execute("SELECT count(*) FROM gathered").fetchone() or (0,))[0]
-        kept: tuple[str, ...] = ()
-        if left:
-            kept = (self._write(con, tombstone_objects(batch_id)[1], "FROM gathered"),)
-            written.extend(kept)
+        together = tombstone_objects(batch_id)[1]
+        kept = (together,) if self._write(con, together, "FROM gathered") else ()
+        written.extend(kept)
         con.execute("DROP TABLE gathered")
         return TombstoneFiles(kept, tuple(written), floor)
 
@@ -159,7 +158,8 @@ class Tombstones:
         cast = ", ".join(f"{quoted(name)}::{kind} AS {quoted(name)}" for name, kind in fields.items())
         return f"(SELECT {cast} FROM read_parquet([{paths}], union_by_name = true))"
 
-    def _write(self, con: duckdb.DuckDBPyConnection, key: str, query: str) -> str:
+    def _write(self, con: duckdb.DuckDBPyConnection, key: str, query: str) -> int:
+        """Write the tombstones ``query`` yields, no object for none; return how many they are."""
         keys = ", ".join(map(quoted, self._key_types))
         names = ", ".join([keys, *_FIELDS])
         reader = con.execute(f"SELECT {names} FROM ({query}) ORDER BY {keys}").to_arrow_reader(65_536)
@@ -168,7 +168,10 @@ class Tombstones:
         with pq.ParquetWriter(
             sink, reader.schema, compression="zstd", use_dictionary=repetitive, store_decimal_as_integer=True
         ) as writer:
+            rows = 0
             for batch in reader:
                 writer.write_batch(batch)
-        self._objects.put(key, sink.getvalue())
-        return key
+                rows += batch.num_rows
+        if rows:
+            self._objects.put(key, sink.getvalue())
+        return rows

@@ -20,6 +20,9 @@ Limits = Callable[[BaseFile, str], tuple[Any, Any]]
 
 _WHOLE = ("INTEGER", "BIGINT")
 
+#: Keys that are read at once, instead of being asked about column by column.
+HELD_KEYS = 10_000
+
 
 class TouchedKeys:
     """The keys in table ``touched`` of one workspace; their columns are read when first asked for."""
@@ -28,12 +31,15 @@ class TouchedKeys:
         self._con = con
         self._limits = limits
         self.key = tuple(key)
-        described = con.execute("DESCRIBE touched").fetchall()
-        types = {name: str(kind) for name, kind, *_ in described}
-        #: The key's columns, with the engine's names of their types.
-        self.types = {name: types[name] for name in self.key}
         row = con.execute("SELECT count(*) FROM touched").fetchone()
         self.count = int(row[0]) if row else 0
+        keys = ", ".join(map(quoted, key))
+        limit = self.count if self.count <= HELD_KEYS else 0
+        result = con.execute(f"SELECT {keys} FROM touched LIMIT {limit}") if key else None
+        #: The key's columns, with the engine's names of their types.
+        self.types = {name: str(kind) for name, kind, *_ in result.description} if result else {}
+        #: All keys, where they are few.
+        self._held: Any = result.to_arrow_table() if result and limit else None
         #: The columns that are whole numbers.
         self.whole = tuple(name for name, kind in self.types.items() if kind in _WHOLE)
 
@@ -50,9 +56,23 @@ class TouchedKeys:
         """Return SQL expressions over ``touched``, in one order of its rows; they must not be NULL."""
         if not columns:
             return {}
+        if self._held is not None and all(quoted(name) == value for name, value in columns.items()):
+            return {name: self._held.column(name).to_numpy() for name in columns}
         selected = ", ".join(f"{value} AS {quoted(name)}" for name, value in columns.items())
         table: Any = self._con.execute(f"SELECT {selected} FROM touched").to_arrow_table()
         return {name: table.column(name).to_numpy() for name in columns}
+
+    def values(self, column: str, most: int) -> set[Any]:
+        """Return what the keys have in a column where that is at most ``most`` values, else nothing."""
+        if self._held is not None:
+            values = set(self._held.column(column).unique().to_pylist())
+        else:
+            name = quoted(column)
+            about = self._con.execute(f"SELECT approx_count_distinct({name}) FROM touched").fetchone() or (0,)
+            if about[0] > most // 2:
+                return set()
+            values = {v for (v,) in self._con.execute(f"SELECT DISTINCT {name} FROM touched").fetchall()}
+        return values if len(values) <= most else set()
 
     def in_range(self, file: BaseFile) -> int:
         """Return how many keys can be in a file by its bounds of their whole-number columns, at most."""

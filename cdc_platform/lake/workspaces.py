@@ -19,10 +19,9 @@ from cdc_platform.lake.read import connect
 from cdc_platform.lake.spill import workspace_folder
 from cdc_platform.naming import quoted
 
-_CONTENTS = (
-    ("VIEW", "SELECT view_name FROM duckdb_views() WHERE NOT internal AND NOT temporary"),
-    ("TABLE", "SELECT table_name FROM duckdb_tables() WHERE NOT temporary"),
-)
+#: Views first: they are of the tables.
+_CONTENTS = """SELECT 'VIEW', view_name FROM duckdb_views() WHERE NOT internal AND NOT temporary
+    UNION ALL SELECT 'TABLE', table_name FROM duckdb_tables() WHERE NOT temporary ORDER BY 1 DESC"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,6 @@ def lend_workspace(lake: Lake) -> duckdb.DuckDBPyConnection:
         spill = workspace_folder(base)
         engine = _Engine(connect(lake.config, spill=spill, iceberg=False), purpose, spill)
     con = engine.database.cursor()
-    con.execute("SET TimeZone = 'UTC'")
     with _guard:
         _lent[id(con)] = con, engine
     return con
@@ -89,13 +87,10 @@ def _waiting(purpose: str) -> _Engine | None:
 def _is_emptied(database: duckdb.DuckDBPyConnection) -> bool:
     """Drop everything in the database and return whether that went well."""
     try:
-        for kind, listing in _CONTENTS:
-            names = database.execute(listing).fetchall()
-            drops = "; ".join(f"DROP {kind} {quoted(name)}" for (name,) in names)
-            if drops:
-                database.execute(f"BEGIN; {drops}; COMMIT")
+        contents = database.execute(_CONTENTS).fetchall()
+        drops = "".join(f"DROP {kind} {quoted(name)}; " for kind, name in contents)
         # the one option of the whole engine that a merge sets for itself
-        database.execute("RESET disabled_optimizers")
+        database.execute(f"BEGIN; {drops}COMMIT; RESET disabled_optimizers")
     except duckdb.Error:
         return False
     return True

@@ -42,6 +42,11 @@ TUNINGS: dict[str, tuple[tuple[str, str, int], ...]] = {
         ("key_lookup", "ROWS_PER_WHOLE_NUMBER", 0),
         ("key_lookup", "ROWS_PER_KEY_TO_BUILD", 0),
     ),
+    "no batch is small": (
+        ("staging", "FEW_EVENTS", 0),
+        ("merge_plan", "FEW_EVENTS", 0),
+        ("touched_keys", "HELD_KEYS", 0),
+    ),
     "search in order": (("key_search", "LEAST_ROWS", 0),),
     #: Takes effect with indexes only: every two keys have one hash.
     "let hashes collide": (),

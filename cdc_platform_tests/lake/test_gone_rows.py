@@ -25,7 +25,7 @@ def test_new_and_old_positions_of_the_files_touched_come_together_ascending(
             con.execute(f"CREATE TABLE {name} (file INTEGER, pos BIGINT)")
             if rows:
                 con.executemany(f"INSERT INTO {name} VALUES (?, ?)", rows)
-        found = [(file, positions.to_pylist()) for file, positions in gone_positions(con)]
+        found = [(file, positions.to_pylist()) for file, positions in gone_positions(con, len(deleted))]
     touched = sorted({file for file, _ in gone})
     expected = [(file, sorted({pos for f, pos in (*gone, *deleted) if f == file})) for file in touched]
     assert expected == found
