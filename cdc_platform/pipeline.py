@@ -37,6 +37,7 @@ from cdc_platform.raw.store import RawStore, open_raw_store
 from cdc_platform.refused_names import (
     close_overwritten,
     close_taken_away,
+    never_applied,
     not_given_up,
     quarantine_name,
     release_found_again,
@@ -199,6 +200,7 @@ def take_in(
         tables=tables,
         windows=windows,
         full=full,
+        never_applied=partial(never_applied, platform, source),
     )
     for refused in result.refused:
         quarantine_name(platform, source, refused)

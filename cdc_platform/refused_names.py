@@ -66,3 +66,11 @@ def not_given_up(platform: Platform, source: str, refused: Collection[RefusedFil
         item = quarantine.find(objects, one.file.key, one.file.etag)
         if item is None or item.state is not quarantine.QuarantineState.DISCARDED:
             yield one
+
+
+def never_applied(platform: Platform, source: str, table_id: str, key: str, etag: str) -> bool:
+    """Return whether a version of a file was set aside whole and is no part of the base table."""
+    item = quarantine.find(platform.objects(source, table_id), key, etag)
+    if item is None or item.state not in (*quarantine.WAITING, quarantine.QuarantineState.DISCARDED):
+        return False
+    return (key, etag) not in platform.applied(source, table_id).files

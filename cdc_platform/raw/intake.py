@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 
 from cdc_platform.config.model import RawOptions, SourceConfig, TableConfig
 from cdc_platform.errors import RawFileError, UnknownRawFileName
@@ -19,6 +20,7 @@ from cdc_platform.raw.files import AcceptedFile, FileKind, RawFile
 from cdc_platform.raw.listed import Listed, by_known_versions, with_written_again
 from cdc_platform.raw.load_sets import LoadFile, LoadSets
 from cdc_platform.raw.manifests import accept, add_load_files, mark_replaced, read_load_sets, windows_of
+from cdc_platform.raw.mended_loads import in_place_of_set_aside
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.store import RawStore
 from cdc_platform.raw.transfer_time import transfer_time
@@ -77,15 +79,20 @@ def take_in(
     tables: Collection[str] | None = None,
     windows: Collection[str] | None = None,
     full: bool = False,
+    never_applied: Callable[[str, str, str], bool] = lambda table_id, key, etag: False,
 ) -> IntakeResult:
     """List the active tables of a source and record what is new.
 
     ``tables`` (ids) and ``windows`` (keys) narrow what is accepted; ``full`` lists from the beginning.
+    ``never_applied`` (table id, key, etag) says that a version was set aside and is not in the base table.
     Raises StorageUnavailable when the raw location cannot be reached.
     """
     parts = [
         _take_in_table(
-            _Table(source_name, source, table, objects_of(table.id)), store_of(table), windows, full
+            _Table(source_name, source, table, objects_of(table.id), partial(never_applied, table.id)),
+            store_of(table),
+            windows,
+            full,
         )
         for table in source.tables
         if table.active and (tables is None or table.id in tables)
@@ -114,6 +121,7 @@ class _Table:
     source: SourceConfig
     config: TableConfig
     objects: ObjectStore
+    never_applied: Callable[[str, str], bool]
 
     @property
     def raw(self) -> RawOptions:
@@ -196,10 +204,11 @@ def _load_files(
     for one in named:
         if one.name.kind is FileKind.LOAD:
             file, counter = one.file, one.name.counter or 0
+            tell = partial(transfer_time, store, table.raw, file, one.name.extension)
             # only the first load set is opened by what its rows say, and its first files say it
-            looks = counter == 1 and not before.sets
-            told = transfer_time(store, table.raw, file, one.name.extension) if looks else None
-            yield LoadFile(file.last_modified, counter, file.key, one.name.segment, file.etag, told)
+            told = tell() if counter == 1 and not before.sets else None
+            load = LoadFile(file.last_modified, counter, file.key, one.name.segment, file.etag, told)
+            yield in_place_of_set_aside(load, before, never_applied=table.never_applied, transferred_at=tell)
 
 
 def _by_window(table: _Table, named: Iterable[Listed]) -> Iterator[tuple[str, list[Listed]]]:
@@ -227,15 +236,14 @@ def _mark_overwritten(
     version that was put back is there.
     """
     mine = {one.file.key: one.file for one in new if one.kind is FileKind.LOAD}
-    for load_set in sets.sets:
-        for file in load_set.files:
-            here = mine.get(file.key)
-            other = table.source.window.key_of(file.written_at)
-            if here is None or here.etag == file.etag or other == window:
-                continue
-            is_older = file.written_at <= here.last_modified or store.is_there(here)
-            where, version = (other, file.version) if is_older else (window, (here.key, here.etag))
-            mark_replaced(table.objects, table.source_name, table.config.id, where, {version})
+    files = [file for load_set in sets.sets for file in load_set.files if file.key in mine]
+    for key, etag, written_at in [(file.key, *version) for file in files for version in file.versions]:
+        here, other = mine[key], table.source.window.key_of(written_at)
+        if here.etag == etag or other == window:
+            continue
+        is_older = written_at <= here.last_modified or store.is_there(here)
+        where, version = (other, (key, etag)) if is_older else (window, (here.key, here.etag))
+        mark_replaced(table.objects, table.source_name, table.config.id, where, {version})
 
 
 def _reassigned(table: _Table, before: LoadSets, after: LoadSets) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,10 @@ the order they were written (time, counter, key) and a new set opens
   overtake each other and copies of a folder lose its times, which can look the same, so nothing is ever
   removed on account of an inferred boundary until DMS's statistics or a person confirm the load.
 
+A LOAD file that was set aside and then written again, without ever having been applied, takes the place of
+the version before it, unless its rows say that they were transferred later: then, or when other files of that
+load that were applied are written again after it, it is of a load of its own (``raw/mended_loads.py``).
+
 The first load set opens when its own rows say they were transferred (``TimestampColumnName``): a copied
 folder, whose LOAD files are as young as the copy, must not lose its changes, nor may changes of before a load
 be taken for later ones. Where the rows do not say, change files older than the first load set belong to it as
@@ -28,6 +32,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+
+from cdc_platform.raw.mended_loads import moved_to_reloads
 
 #: The generation of changes of a table that was never loaded.
 NEVER_LOADED = 0
@@ -47,6 +53,18 @@ class LoadFile:
     etag: str
     #: The earliest transfer time in the file's rows, where it was looked for and found.
     transferred_at: datetime | None = field(default=None, compare=False)
+    #: ETags and times of the versions it takes the place of, the newest first.
+    replaces: tuple[tuple[str, datetime], ...] = field(default=(), compare=False)
+
+    @property
+    def versions(self) -> tuple[tuple[str, datetime], ...]:
+        """ETags and times of this version and those it takes the place of."""
+        return ((self.etag, self.written_at), *self.replaces)
+
+    @property
+    def placed_at(self) -> datetime:
+        """Where it belongs among the files of its load."""
+        return self.versions[-1][1]
 
     @property
     def version(self) -> tuple[str, str]:
@@ -141,6 +159,7 @@ class LoadSets:
                         "counter": file.counter,
                         "written_at": file.written_at.isoformat(),
                         "transferred_at": file.transferred_at and file.transferred_at.isoformat(),
+                        "replaces": [(etag, at.isoformat()) for etag, at in file.replaces],
                     }
                     for file in one.files
                 ],
@@ -164,6 +183,9 @@ class LoadSets:
                             file["segment"],
                             file["etag"],
                             _moment(file["transferred_at"]),
+                            tuple(
+                                (etag, datetime.fromisoformat(at)) for etag, at in file.get("replaces", ())
+                            ),
                         )
                         for file in one["files"]
                     ),
@@ -193,8 +215,10 @@ def assign_generations(files: Iterable[LoadFile], known: LoadSets = LoadSets()) 
     for file in (*(f for one in known.sets for f in one.files), *files):
         versions.setdefault(file.version, file)
     kept = {file.version: one for one in known.sets for file in one.files}
+    replaced = {(file.key, etag) for file in versions.values() for etag, _ in file.replaces}
+    there = (file for version, file in versions.items() if version not in replaced)
     sets: list[LoadSet] = []
-    for members, inferred in _cut(sorted(versions.values())):
+    for members, inferred in moved_to_reloads(_cut(sorted(there, key=lambda f: (f.placed_at, f)))):
         sets.append(_numbered(members, inferred, kept, taken={one.generation for one in sets}))
     return LoadSets(tuple(sorted(sets, key=lambda one: one.generation)))
 
@@ -226,7 +250,7 @@ def _cut(ordered: list[LoadFile]) -> list[tuple[list[LoadFile], bool]]:
     for file in ordered:
         segment = segments.get(file.segment, _Segment())
         again = file.counter in segment.counters
-        left_over = segment.highest_before(file.written_at - REORDERING) > file.counter
+        left_over = segment.highest_before(file.placed_at - REORDERING) > file.counter
         if not cut or again or left_over:
             cut.append(([], bool(cut) and not again))
             segments = {}
@@ -249,7 +273,7 @@ class _Segment:
 
     def highest_before(self, moment: datetime) -> int:
         """Return the highest counter written before ``moment``, which never goes back."""
-        while self._recent and self._recent[0].written_at < moment:
+        while self._recent and self._recent[0].placed_at < moment:
             self._highest = max(self._highest, self._recent.popleft().counter)
         return self._highest
 
@@ -258,7 +282,8 @@ def _numbered(
     members: list[LoadFile], inferred: bool, kept: Mapping[tuple[str, str], LoadSet], taken: set[int]
 ) -> LoadSet:
     """Give a set the generation one of its files already had, else the time of its first file."""
-    before = [kept[file.version] for file in members if file.version in kept]
+    versions = [(file.key, etag) for file in members for etag, _ in file.versions]
+    before = [kept[version] for version in versions if version in kept]
     free = [one for one in before if one.generation not in taken]
     generation = free[0].generation if free else milliseconds(members[0].written_at)
     while generation in taken:
