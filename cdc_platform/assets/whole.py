@@ -35,6 +35,7 @@ class WholeRun(dg.Config):
     source: str
     table: str
     against: str | None = None
+    position: str | None = None
     resume: bool = False
     max_seconds: float | None = None
     max_rows: int | None = None
@@ -116,7 +117,9 @@ def _reconciled(platform: "Platform", config: WholeRun, context: dg.OpExecutionC
     options = FullOptions(
         resume=config.resume,
         budget=Budget(config.max_seconds, config.max_rows, config.queries_per_second),
-        reader=None if config.against is None else ParquetReader(platform.lake, config.against),
+        reader=None
+        if config.against is None
+        else ParquetReader(platform.lake, config.against, config.position or ""),
         origin=config.against or "source",
         tell=context.log.info,
     )

@@ -23,6 +23,7 @@ from cdc_platform.cli.output import (
 from cdc_platform.cli.reconciling_whole import (
     AgainstOption,
     FullOption,
+    PositionOption,
     RateOption,
     ResumeOption,
     RowsOption,
@@ -55,6 +56,7 @@ def reconcile(
     ] = False,
     full: FullOption = False,
     against: AgainstOption = None,
+    position: PositionOption = None,
     resume: ResumeOption = False,
     max_seconds: SecondsOption = None,
     max_rows: RowsOption = None,
@@ -81,7 +83,7 @@ def reconcile(
 
     platform = open_platform(config)
     tables = chosen_tables(platform, source, table)
-    whole = WholeTable(full, against, resume, max_seconds, max_rows, queries_per_second)
+    whole = WholeTable(full, against, position, resume, max_seconds, max_rows, queries_per_second)
     whole.check(window, all_windows, len(tables))
     chosen = [
         (name, one.id, key)

@@ -27,6 +27,14 @@ AgainstOption = Annotated[
         help="Every row of this Parquet export (folder, file or pattern) instead of the source database.",
     ),
 ]
+PositionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--position",
+        metavar="LSN",
+        help="The source's log position --against was exported at: keys unchanged since are judged.",
+    ),
+]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with the segments an earlier full run left over.")
 ]
@@ -47,6 +55,7 @@ class WholeTable:
 
     full: bool
     against: str | None
+    position: str | None
     resume: bool
     max_seconds: float | None
     max_rows: int | None
@@ -63,6 +72,8 @@ class WholeTable:
             self._refuse("--resume and budgets are of full runs", "add --full")
         if self.is_wanted and (windows or all_windows):
             self._refuse("a full run compares no windows", "leave out --window and --all")
+        if self.position is not None and self.against is None:
+            self._refuse("--position is of an export", "name the export by --against")
         if self.against is not None and tables != 1:
             self._refuse("--against is an export of one table", "name the table by --table")
 
@@ -92,7 +103,9 @@ class WholeTable:
         options = FullOptions(
             resume=self.resume,
             budget=Budget(self.max_seconds, self.max_rows, self.queries_per_second),
-            reader=None if self.against is None else ParquetReader(platform.lake, self.against),
+            reader=None
+            if self.against is None
+            else ParquetReader(platform.lake, self.against, self.position or ""),
             origin=self.against or "source",
             tell=tell,
         )

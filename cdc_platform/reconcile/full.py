@@ -12,13 +12,16 @@ import secrets
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import duckdb
 
 from cdc_platform.lake.read import open_workspace
+from cdc_platform.reconcile.as_of import as_of, load_later
 from cdc_platform.reconcile.full_result import FullComparison, full_certificate, keep
 from cdc_platform.reconcile.full_run import METHOD, FullOptions, FullRun
 from cdc_platform.reconcile.on_the_way import observe_table
+from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.report import write_report
 from cdc_platform.reconcile.results import FULL, history, record
 from cdc_platform.reconcile.subject import Platform, Subject, pin
@@ -106,6 +109,7 @@ def _compare(
     plan = reader.plan(table.schema_name, table.table_name, subject.key, subject.view.columns)
     if any(column.usual != "{}" for column in plan.key):
         return _without(subject, Verdict.UNVERIFIED, "a key column is changed on its way to base")
+    when = as_of(subject, reader) if isinstance(reader, ParquetReader) else None
     return FullRun(
         view=subject.view,
         key=subject.key,
@@ -116,6 +120,8 @@ def _compare(
         objects=subject.platform.objects(subject.source_name, table.id),
         options=options,
         run_id=run_id,
+        when=when,
+        load_later=partial(load_later, workspace, subject, when) if when is not None else None,
     ).compare()
 
 

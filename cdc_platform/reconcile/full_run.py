@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import duckdb
+import pyarrow as pa
 
 from cdc_platform.errors import CdcError
 from cdc_platform.naming import quoted
 from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.reconcile.as_of import AsOf
 from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
 from cdc_platform.reconcile.budget import Budget, Spending
 from cdc_platform.reconcile.digest import Salt, new_salt
@@ -55,6 +57,7 @@ class FullRun:
 
     ``observe`` is asked after the source was read: how far capture has come, and what else stands against
     MATCH; it makes ``changed_keys``. ``objects`` keep the progress; without them a run cannot be resumed.
+    Where the source side is an export, ``when`` says of what moment, and ``load_later`` makes ``later``.
     """
 
     view: BaseView
@@ -66,6 +69,8 @@ class FullRun:
     objects: ObjectStore | None
     options: FullOptions
     run_id: str
+    when: AsOf | None = None
+    load_later: Callable[[pa.Table], None] | None = None
     notes: list[str] = field(default_factory=list)
 
     def compare(self) -> FullComparison:
@@ -157,7 +162,7 @@ class FullRun:
             drilled=drilled,
             looked_up=looked_up(self.workspace) if rows else {},
             changed=count_changed(self.workspace, sides, has_suspects=bool(numbers)),
-            judgement=_judgement(snapshot.position, capture),
+            judgement=self._judge(snapshot.position, capture),
             source_position=snapshot.position,
             numbers_drilled=frozenset(numbers),
         )
@@ -208,22 +213,26 @@ class FullRun:
         mark_awaited(self.workspace, sides)
         load_base_rows(self.workspace, self.view, self.key)
         held = HeldReader(self.reader, [snapshot])
-        if not snapshot.position:
-            capture = replace(capture, position=None)
-        return compare_source_base(self.workspace, held, self.plan, self.view, observe=lambda: capture)
+        if self.load_later is not None:
+            self.load_later(self.workspace.execute("FROM keys").to_arrow_table())
+        return compare_source_base(
+            self.workspace,
+            held,
+            self.plan,
+            self.view,
+            observe=lambda: capture,
+            judge=self._judge,
+            has_later=self.load_later is not None,
+        )
+
+    def _judge(self, position: str, capture: Capture) -> Judgement:
+        return (self.when.judge if self.when is not None else judge_difference)(position, capture)
 
 
 def _not_looked_up(drilled: Drilled) -> tuple[str, ...]:
     beyond = sum(drilled.beyond.values())
     what = f"{beyond:,} more keys differ by digest; at most {MOST_SUSPECTS:,} of a segment are looked up"
     return (what,) if beyond else ()
-
-
-def _judgement(position: str, capture: Capture) -> Judgement:
-    if position:
-        return judge_difference(position, capture)
-    reason = "at which position the export was made is not known, so base may have changed since"
-    return Judgement(Verdict.UNVERIFIED, reason)
 
 
 def _carry(result: SegmentResult, carried: Carried | None) -> SegmentResult:

@@ -1,7 +1,6 @@
 """An export in Parquet in the source's place: a DMS full load in raw, a database's snapshot export, a dump.
 
-The database is not touched. Nobody knows which log position an export was made at, so what differs from it
-is never called DIFFERENT: base may have changed since.
+The database is not touched. An export is of the past: ``as_of`` says what a difference from it is.
 """
 
 from __future__ import annotations
@@ -37,10 +36,25 @@ def parquet_files(path: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ParquetReader:
-    """Reads an export as if it were the source. Its log position is the empty text: nobody knows it."""
+    """Reads an export as if it were the source.
+
+    ``position_given`` is the source's log position it was made at, the empty text when nobody knows it.
+    """
 
     lake: Lake
     path: str
+    position_given: str = ""
+
+    def files(self) -> list[str]:
+        """Return the paths of its files. Raises SourceUnavailable."""
+        connection = open_workspace(self.lake)
+        try:
+            found = connection.execute(f"SELECT file FROM glob({sql_text(parquet_files(self.path))})")
+            return [str(row[0]) for row in found.fetchall()]
+        except duckdb.Error as error:
+            raise self._unavailable(redact(" ".join(str(error).split()))) from None
+        finally:
+            connection.close()
 
     def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
         """Match the export's columns with base's by safe name; what cannot be compared is listed."""
@@ -74,7 +88,7 @@ class ParquetReader:
         )
 
     def position(self) -> str:
-        """Return the empty text."""
+        """Return the empty text: how far the source's log is now, an export does not tell."""
         return ""
 
     @contextmanager
@@ -82,7 +96,7 @@ class ParquetReader:
         """Open the files; they are taken not to change."""
         connection = open_workspace(self.lake)
         try:
-            yield ParquetSnapshot(connection, self.path)
+            yield ParquetSnapshot(connection, self.path, self.position_given)
         finally:
             connection.close()
 
@@ -104,9 +118,9 @@ class ParquetReader:
 class ParquetSnapshot:
     """The rows of an export."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, path: str) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: str, position: str) -> None:
         self._connection, self._path = connection, path
-        self.position = ""
+        self.position = position
 
     def rows_of(self, keys: pa.Table, plan: ReadPlan) -> pa.Table:
         """Return the rows of ``keys``, numbered by the key they answer to."""

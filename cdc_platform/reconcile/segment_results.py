@@ -61,6 +61,8 @@ class LookedUp:
     in_flight: int = 0
     differing: int = 0
     in_source: int = 0
+    #: That may have changed since an export was made, so that it says nothing of them.
+    later: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,9 @@ def looked_up(connection: duckdb.DuckDBPyConnection) -> dict[int, LookedUp]:
     rows = connection.execute(
         """SELECT s.segment, count(*) FILTER (o.outcome = 0 AND NOT o.awaited),
                   count(*) FILTER (o.awaited OR o.moved),
-                  count(*) FILTER (o.outcome > 0 AND NOT o.awaited AND NOT o.moved),
-                  count(*) FILTER (s.in_source)
+                  count(*) FILTER (o.outcome > 0 AND NOT o.awaited AND NOT o.moved AND NOT o.later),
+                  count(*) FILTER (s.in_source),
+                  count(*) FILTER (o.outcome > 0 AND NOT o.awaited AND NOT o.moved AND o.later)
            FROM suspects s JOIN source_outcomes o ON o.key_id = s.rowid + 1 GROUP BY 1"""
     ).fetchall()
     return {row[0]: LookedUp(*row[1:]) for row in rows}
@@ -135,7 +138,7 @@ def _keyless(found: Findings, source_rows: int, base_rows: int) -> tuple[Tally, 
 def _drilled(found: Findings, number: int, source_rows: int, base_rows: int) -> tuple[Tally, str]:
     counts, beyond = found.looked_up.get(number, LookedUp()), found.drilled.beyond.get(number, 0)
     changed = found.changed.get(number, 0)
-    suspects = counts.equal + counts.in_flight + counts.differing
+    suspects = counts.equal + counts.in_flight + counts.differing + counts.later
     matched = max(0, source_rows - counts.in_source - beyond - changed) + counts.equal
     if not suspects and not beyond:
         return _tally(Verdict.ERROR, 0, undecided=max(source_rows, base_rows)), (
@@ -149,13 +152,14 @@ def _drilled(found: Findings, number: int, source_rows: int, base_rows: int) -> 
         found.judgement.verdict, matched, in_flight=changed + counts.in_flight, undecided=counts.differing
     )
     tally = Tally(
-        compared=tally.compared + beyond,
+        compared=tally.compared + beyond + counts.later,
         matched=tally.matched,
         different=tally.different,
         in_flight=tally.in_flight,
-        unverified=tally.unverified + beyond,
+        unverified=tally.unverified + beyond + counts.later,
     )
     parts = [f"{counts.differing:,} of {suspects:,} suspicious keys differ" if counts.differing else ""]
+    parts.append(f"{counts.later:,} may have changed since the export" if counts.later else "")
     parts.append(f"{counts.equal:,} are equal under the named rules" if counts.equal else "")
     parts.append(f"{beyond:,} more differ by digest and were not looked up" if beyond else "")
     return tally, "; ".join(filter(None, parts)) or "the keys that differ are on their way"

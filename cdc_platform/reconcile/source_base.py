@@ -57,10 +57,11 @@ _FOUND = {
 }
 
 #: The condition on ``source_outcomes o`` that a difference is one, where the judgement is DIFFERENT.
-CONFIRMED = "o.outcome > 0 AND NOT o.awaited AND NOT o.moved"
+CONFIRMED = "o.outcome > 0 AND NOT o.awaited AND NOT o.moved AND NOT o.later"
 
-#: Added to the outcome for the sample: the key is on its way, or its source row moved while it was read.
-_AWAITED, _MOVED = 100, 200
+#: Added to the outcome for the sample: the key is on its way, its source row moved while it was read, or it
+#: may have changed since the source side was made, which is an export then.
+_AWAITED, _MOVED, _LATER = 100, 200, 300
 
 
 def compare_source_base(
@@ -71,19 +72,22 @@ def compare_source_base(
     *,
     observe: Callable[[], Capture],
     open_points: Sequence[tuple[Verdict, str]] = (),
+    judge: Callable[[str, Capture], Judgement] = judge_difference,
+    has_later: bool = False,
 ) -> Comparison:
     """Compare the keys of the temporary table ``keys`` and return what was found.
 
     ``observe`` is called after the source was read: it asks how far capture has come, then makes the
-    temporary table ``awaited`` of the keys changed by files the pinned snapshot has not applied. Raises
-    SourceUnavailable.
+    temporary table ``awaited`` of the keys changed by files the pinned snapshot has not applied. ``judge``
+    says what a difference is; ``has_later``: the table ``later`` (key_id, reason) has keys it cannot be said
+    of. Raises SourceUnavailable.
     """
     started = time.monotonic()
     with reader.snapshot() as snapshot:
         load_source_rows(connection, snapshot, plan, into="source_rows", keys="SELECT * FROM keys")
         position = snapshot.position
-    judgement = judge_difference(position, observe())
-    connection.execute(_outcomes_sql(plan, view))
+    judgement = judge(position, observe())
+    connection.execute(_outcomes_sql(plan, view, has_later=has_later))
     _confirm(connection, reader, plan, judgement)
     tally, sampling = _tally(connection, judgement), _sampling(plan, view)
     return Comparison(
@@ -96,10 +100,7 @@ def compare_source_base(
         excluded=plan.excluded,
         columns=tuple(column.column for column in plan.columns),
         rules={column.column: column.rule for column in plan.columns if column.rule},
-        rows={
-            "source rows": count(connection, "SELECT count(*) FROM source_rows"),
-            "base rows": count(connection, f"SELECT count(*) FROM base_rows b WHERE {view.live_condition}"),
-        },
+        rows=_rows_read(connection, view),
         source_position=position,
         snapshot_id=view.snapshot_id,
         method=METHOD,
@@ -110,12 +111,20 @@ def compare_source_base(
     )
 
 
-def _outcomes_sql(plan: ReadPlan, view: BaseView) -> str:
+def _rows_read(connection: duckdb.DuckDBPyConnection, view: BaseView) -> dict[str, int]:
+    return {
+        "source rows": count(connection, "SELECT count(*) FROM source_rows"),
+        "base rows": count(connection, f"SELECT count(*) FROM base_rows b WHERE {view.live_condition}"),
+    }
+
+
+def _outcomes_sql(plan: ReadPlan, view: BaseView, *, has_later: bool) -> str:
     changed = " OR ".join(_differs(column, view) for column in plan.columns) or "false"
     own_key = " AND ".join(
         f"s.{quoted(column.column)} = {column.base.format('k.' + quoted(column.column))}"
         for column in plan.key
     )
+    later = "later" if has_later else "(SELECT 0 AS key_id, '' AS reason LIMIT 0)"
     return f"""CREATE OR REPLACE TEMP TABLE source_outcomes AS
         WITH of_source AS (
             SELECT k.key_id, min(s.rowid) AS source_row, count(*) AS n
@@ -123,7 +132,8 @@ def _outcomes_sql(plan: ReadPlan, view: BaseView) -> str:
         of_base AS (
             SELECT key_id, min(rowid) AS base_row, count(*) AS n FROM base_rows b
             WHERE {view.live_condition} GROUP BY key_id)
-        SELECT k.key_id, os.source_row, ob.base_row, a.key_id IS NOT NULL AS awaited, false AS moved, CASE
+        SELECT k.key_id, os.source_row, ob.base_row, a.key_id IS NOT NULL AS awaited, false AS moved,
+               l.key_id IS NOT NULL AS later, coalesce(l.reason, '') AS reason, CASE
                 WHEN os.n > 1 THEN {Outcome.AMBIGUOUS:d}
                 WHEN ob.n > 1 THEN {Outcome.DUPLICATE:d}
                 WHEN os.n IS NULL AND ob.n IS NULL THEN {Outcome.EQUAL:d}
@@ -136,7 +146,8 @@ def _outcomes_sql(plan: ReadPlan, view: BaseView) -> str:
         LEFT JOIN of_base ob ON ob.key_id = k.key_id
         LEFT JOIN source_rows s ON s.rowid = os.source_row
         LEFT JOIN base_rows b ON b.rowid = ob.base_row
-        LEFT JOIN awaited a ON a.key_id = k.key_id"""
+        LEFT JOIN awaited a ON a.key_id = k.key_id
+        LEFT JOIN {later} l ON l.key_id = k.key_id"""
 
 
 def _differs(column: ColumnPlan, view: BaseView) -> str:
@@ -155,7 +166,7 @@ def _confirm(
 
     A commit can reach capture before it becomes visible to us: then base is ahead of what was read.
     """
-    suspects = "SELECT key_id FROM source_outcomes WHERE outcome > 0 AND NOT awaited"
+    suspects = "SELECT key_id FROM source_outcomes WHERE outcome > 0 AND NOT awaited AND NOT later"
     if judgement.verdict is not Verdict.DIFFERENT or not count(
         connection, f"SELECT count(*) FROM ({suspects})"
     ):
@@ -175,10 +186,11 @@ def _tally(connection: duckdb.DuckDBPyConnection, judgement: Judgement) -> Tally
     row = connection.execute(
         """SELECT count(*), count(*) FILTER (outcome = 0 AND NOT awaited),
                   count(*) FILTER (awaited OR moved),
-                  count(*) FILTER (outcome > 0 AND NOT awaited AND NOT moved)
+                  count(*) FILTER (outcome > 0 AND NOT awaited AND NOT moved AND NOT later),
+                  count(*) FILTER (outcome > 0 AND NOT awaited AND NOT moved AND later)
            FROM source_outcomes"""
     ).fetchone()
-    compared, matched, in_flight, differing = row or (0, 0, 0, 0)
+    compared, matched, in_flight, differing, later = row or (0, 0, 0, 0, 0)
     by_verdict = {
         Verdict.DIFFERENT: 0,
         Verdict.IN_FLIGHT: 0,
@@ -190,7 +202,7 @@ def _tally(connection: duckdb.DuckDBPyConnection, judgement: Judgement) -> Tally
         matched=matched,
         different=by_verdict[Verdict.DIFFERENT],
         in_flight=by_verdict[Verdict.IN_FLIGHT] + in_flight,
-        unverified=by_verdict[Verdict.UNVERIFIED],
+        unverified=by_verdict[Verdict.UNVERIFIED] + later,
     )
 
 
@@ -205,6 +217,7 @@ def _kinds(judgement: Judgement) -> dict[int, tuple[Kind, Verdict, str]]:
             Verdict.IN_FLIGHT,
             f"{what}; the source row changed while it was compared",
         )
+        kinds[outcome + _LATER] = (kind, Verdict.UNVERIFIED, what)
     return kinds
 
 
@@ -215,8 +228,9 @@ def _sampling(plan: ReadPlan, view: BaseView) -> Sampling:
         left=tuple(f"s.{quoted(column.column)}" for column in plan.columns),
         right=tuple(f"b.{quoted(column.column)}" for column in plan.columns),
         differs=tuple(_differs(column, view) for column in plan.columns),
-        pairs=f"""SELECT key_id, source_row, base_row, '' AS reason, outcome
-                      + CASE WHEN awaited THEN {_AWAITED} WHEN moved THEN {_MOVED} ELSE 0 END AS outcome
+        pairs=f"""SELECT key_id, source_row, base_row, outcome + CASE WHEN awaited THEN {_AWAITED}
+                      WHEN moved THEN {_MOVED} WHEN later THEN {_LATER} ELSE 0 END AS outcome,
+                      CASE WHEN later AND NOT awaited AND NOT moved THEN reason ELSE '' END AS reason
                   FROM source_outcomes WHERE outcome > 0""",
         joins="""JOIN keys k ON k.key_id = o.key_id
             LEFT JOIN source_rows s ON s.rowid = o.source_row
