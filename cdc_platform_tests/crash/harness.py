@@ -1,4 +1,4 @@
-"""Kill merges and maintenance and see what is left: one process that forks a child for each, which is killed.
+"""Kill merges, maintenance and rollbacks and see what is left: a process that forks children, to be killed.
 
 The children are forked from a process that has everything imported and no thread of an engine running.
 Run as a module it writes one JSON line when it is done.
@@ -11,7 +11,6 @@ import gc
 import json
 import signal
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,23 +20,20 @@ from random import Random
 from typing import Any
 
 from cdc_platform.config.model import TableConfig
-from cdc_platform.lake import quarantine
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.lake.merge import merge
-from cdc_platform_tests.crash.boundaries import Points, wrap
 from cdc_platform_tests.crash.child import Child
-from cdc_platform_tests.crash.inspection import SOURCE, orphans, rows_of, state_of
-from cdc_platform_tests.crash.upkeep import (
-    DEEDS,
-    Past,
-    check_cleaned,
-    check_expired,
-    check_indexes,
-    check_past,
-    clean_up,
-    grow_old,
+from cdc_platform_tests.crash.children import (
+    cleaned,
+    done_after,
+    done_until,
+    merged,
+    merged_until,
+    release,
+    restarted,
 )
-from cdc_platform_tests.crash.workload import SHAPES, Life, Round, Shape, State
+from cdc_platform_tests.crash.rollback import ROLLBACK, rolled_back_after, rolled_back_until
+from cdc_platform_tests.crash.upkeep import DEEDS, Past, grow_old
+from cdc_platform_tests.crash.workload import SHAPES, Life, Round, Shape
 from cdc_platform_tests.histories.afterwards import tuned
 
 _MOST_ROUNDS = 200  # a shape that has not been killed at what it is to be killed at by then never will
@@ -51,7 +47,7 @@ class Report:
     random_kills: int = 0
     rounds: int = 0
     points: Counter[str] = field(default_factory=Counter)
-    #: Kills by kind of maintenance.
+    #: Kills by kind of maintenance, and of rollbacks.
     maintenance: Counter[str] = field(default_factory=Counter)
     orphans_removed: int = 0
     snapshots_read: int = 0
@@ -95,12 +91,14 @@ class CrashTest:
             step = self._life.next()
             self._remember(step)
             if step.releases:
-                self._do(partial(_release, step))
+                self._do(partial(release, step))
             for _ in range(self._random.choice((2, 3, 4))):
                 self._kill(step)
             self._restart(step)
             if self._random.random() < 0.4:
                 self._maintain(step)
+            if self._random.random() < 0.3:
+                self._roll_back(step)
             self.report.rounds += 1
         self._look_back()
         return self.report
@@ -118,13 +116,13 @@ class CrashTest:
         """Kill one merge of the round, at the point that had the fewest so far or at a random time."""
         if self._random.random() < 0.25:
             moment = self._random.uniform(0, 1.1 * self._usual_seconds)
-            child = Child(self._folder, lambda lake, _: _merged(lake, step))
+            child = Child(self._folder, lambda lake, _: merged(lake, step))
             code, said = child.wait(kill_after=moment)
             self.report.random_kills += code == -signal.SIGKILL
             said = "a random moment"
         else:
             point = self._rare_point(step) or self._rarest("merge")
-            child = Child(self._folder, lambda lake, told: _merged_until(lake, step, point, told))
+            child = Child(self._folder, lambda lake, told: merged_until(lake, step, point, told))
             code, said = child.wait()
         if code == 0:
             return
@@ -156,7 +154,7 @@ class CrashTest:
     def _restart(self, step: Round) -> None:
         """Look at the table as the kill left it, merge the same again in a new process, look again."""
         where = f"{self._life.shape.name}, round {self.report.rounds}, after {dict(self.report.points)}"
-        self._usual_seconds, passed = self._do(lambda lake, _: _restarted(lake, step, where))
+        self._usual_seconds, passed = self._do(lambda lake, _: restarted(lake, step, where))
         self._passed["merge"] = passed or self._passed["merge"]
 
     def _maintain(self, step: Round) -> None:
@@ -167,7 +165,7 @@ class CrashTest:
         if ages:
             self._do(lambda lake, _: grow_old(lake, step.config) and None)
         point = self._rarest(deed, f"{deed}: ")
-        code, said = Child(self._folder, lambda lake, told: _done_until(lake, step, deed, point, told)).wait()
+        code, said = Child(self._folder, lambda lake, told: done_until(lake, step, deed, point, told)).wait()
         if code != 0:
             assert code == -signal.SIGKILL, f"{self._life.shape.name}: a maintenance failed: {said}"
             self.report.kills += 1
@@ -175,60 +173,31 @@ class CrashTest:
             self._points[f"{deed}: {said}"] += 1
         where = f"{self._life.shape.name}, {deed} of round {self.report.rounds} killed at {said}"
         past = self._past.setdefault(step.config.id, {})
-        passed, after = self._do(lambda lake, _: _done_after(lake, step, deed, past, where))
+        passed, after = self._do(lambda lake, _: done_after(lake, step, deed, past, where))
         self._passed[deed] = passed or self._passed[deed]
         self._past[step.config.id] = _by_id(after)
+
+    def _roll_back(self, step: Round) -> None:
+        """Kill the rollback of a round, look, let it or the next merge make it good, look again."""
+        point = self._rarest(ROLLBACK, f"{ROLLBACK}: ")
+        code, said = Child(self._folder, lambda lake, told: rolled_back_until(lake, step, point, told)).wait()
+        if code != 0:
+            assert code == -signal.SIGKILL, f"{self._life.shape.name}: a rollback failed: {said}"
+            self.report.kills += 1
+            self.report.maintenance[ROLLBACK] += 1
+            self._points[f"{ROLLBACK}: {said}"] += 1
+        where = f"{self._life.shape.name}, rollback of round {self.report.rounds} killed at {said}"
+        again = self._random.random() < 0.6
+        passed = self._do(lambda lake, _: rolled_back_after(lake, step, where, again=again))
+        self._passed[ROLLBACK] = passed or self._passed[ROLLBACK]
 
     def _look_back(self) -> None:
         """Every snapshot that is left shows a state of the oracle's; without orphans nothing is missing."""
         for config, states in self._seen.values():
             past = self._past.get(config.id, {})
-            removed, read = self._do(partial(_cleaned, config, states, past))
+            removed, read = self._do(partial(cleaned, config, states, past))
             self.report.orphans_removed += removed
             self.report.snapshots_read += read
-
-
-def _merged(lake: Lake, step: Round) -> None:
-    merge(lake, SOURCE, step.config, step.inputs, completed_generation=step.completed)
-
-
-def _restarted(lake: Lake, step: Round, where: str) -> tuple[float, list[str]]:
-    """Look, merge, look again; return how long the merge took and the points it passed."""
-    _check_between(state_of(lake, step.config), step, where)
-    points = Points(None, sys.stderr.fileno())
-    wrap(points)
-    started = time.monotonic()
-    _merged(lake, step)
-    seconds = time.monotonic() - started
-    _check_after(state_of(lake, step.config), step, where)
-    return seconds, points.passed
-
-
-def _merged_until(lake: Lake, step: Round, point: int | str, told: int) -> None:
-    wrap(Points(point, told))
-    _merged(lake, step)
-
-
-def _done_until(lake: Lake, step: Round, deed: str, point: int, told: int) -> None:
-    wrap(Points(point, told))
-    DEEDS[deed](lake, step.config)
-
-
-def _done_after(lake: Lake, step: Round, deed: str, past: Past, where: str) -> tuple[list[str], Past]:
-    """Look, do it, look again; return the points it passed and what the snapshots show."""
-    _check_after(state_of(lake, step.config), step, where)
-    before = check_past(lake, step.config, past, where)
-    young = grow_old(lake, step.config) if deed == "clean-up" else None
-    points = Points(None, sys.stderr.fileno())
-    wrap(points)
-    DEEDS[deed](lake, step.config)
-    _check_after(state_of(lake, step.config), step, where)
-    after = check_past(lake, step.config, before, where)
-    if deed == "expiry":
-        check_expired(lake, step.config, where)
-    if deed == "clean-up":
-        check_cleaned(lake, step.config, young, where)
-    return points.passed, after
 
 
 def _by_id(past: Mapping[Any, str]) -> Past:
@@ -236,50 +205,10 @@ def _by_id(past: Mapping[Any, str]) -> Past:
     return {int(snapshot_id): digest for snapshot_id, digest in past.items()}
 
 
-def _release(step: Round, lake: Lake, _: int) -> None:
-    for item in quarantine.list_items(lake, SOURCE, step.config.id):
-        if (item.key, item.row) in step.releases:
-            quarantine.release(lake, SOURCE, step.config.id, item.id)
-
-
-def _check_between(found: State, step: Round, where: str) -> None:
-    """Readers see before or after; what was set aside is there, and nothing that will not be."""
-    assert (found.rows, found.files) in (
-        (step.before.rows, step.before.files),
-        (step.after.rows, step.after.files),
-    ), f"{where}: neither the table before nor after, but {found}, not {step.before} or {step.after}"
-    assert step.before.quarantine.keys() <= found.quarantine.keys() <= step.after.quarantine.keys(), where
-
-
-def _check_after(found: State, step: Round, where: str) -> None:
-    assert step.after.rows == found.rows, f"{where}: {set(step.after.rows) ^ set(found.rows)}"
-    assert step.after.files == found.files, f"{where}: {step.after.files ^ found.files}"
-    assert step.after.quarantine == found.quarantine, f"{where}: {step.after.quarantine}, {found.quarantine}"
-
-
-def _cleaned(
-    config: TableConfig, states: set[tuple[Any, ...]], past: Past, lake: Lake, _: int
-) -> tuple[int, int]:
-    """Clean up when everything is old, and read every snapshot; return how many orphans and snapshots."""
-    removed = len(orphans(lake, config))
-    young = grow_old(lake, config)
-    clean_up(lake, config)
-    check_cleaned(lake, config, young, config.id)
-    check_past(lake, config, past, config.id)
-    check_indexes(lake)
-    table = lake.load(SOURCE, config.id)
-    if table is None:
-        return removed, 0
-    for snapshot in table.metadata.snapshots:
-        rows = rows_of(table, snapshot.snapshot_id)
-        assert rows in states, f"{config.id}: snapshot {snapshot.snapshot_id} shows rows that never were"
-    return removed, len(table.metadata.snapshots)
-
-
 def run(folder: Path, shapes: Sequence[Shape], kills: int, seed: int) -> Iterator[tuple[Shape, Report]]:
     """Kill ``kills`` merges, divided among the shapes; yield what each gave."""
     points: Counter[str] = Counter()
-    passed = {what: ["the first"] for what in ("merge", *DEEDS)}
+    passed = {what: ["the first"] for what in ("merge", ROLLBACK, *DEEDS)}
     for number, shape in enumerate(shapes):
         mine = kills // len(shapes) + (number < kills % len(shapes))
         with tuned(shape.tuned):

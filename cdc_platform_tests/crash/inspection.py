@@ -54,8 +54,13 @@ def _folder(lake: Lake, config: TableConfig) -> Path:
 
 
 def _applied(lake: Lake, config: TableConfig, table: Table) -> frozenset[str]:
-    """Return the applied files, following the batch manifests from the current snapshot."""
-    snapshot = table.current_snapshot()
+    """Return the applied files as of the current snapshot."""
+    return applied_at(lake, config, table, table.metadata.current_snapshot_id)
+
+
+def applied_at(lake: Lake, config: TableConfig, table: Table, snapshot_id: int | None) -> frozenset[str]:
+    """Return the applied files, following the batch manifests from a snapshot."""
+    snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else None
     path = None
     while snapshot is not None and path is None:
         path = snapshot.summary.additional_properties.get("cdc.batch-manifest") if snapshot.summary else None

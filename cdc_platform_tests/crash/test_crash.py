@@ -1,4 +1,4 @@
-"""Merges and maintenance killed at every effect and at random times; the rest of it is the harness's."""
+"""Merges, maintenance and rollbacks killed at every effect and at random times; the rest is the harness's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from cdc_platform_tests.crash.rollback import ROLLBACK
 from cdc_platform_tests.crash.upkeep import DEEDS
 from cdc_platform_tests.crash.workload import SHAPES
 
@@ -54,5 +55,5 @@ def test_a_merge_killed_anywhere_is_made_good_by_the_next_one(tmp_path: Path) ->
     assert [] == [what for what in WRITTEN if not any(point.endswith(what) for point in killed)]
     assert {"before catalog commit_table", "after catalog commit_table"} <= killed.keys()
     assert killed["a random moment"]
-    assert set(DEEDS) == {deed for report in reports for deed in report["maintenance"]}
+    assert {*DEEDS, ROLLBACK} == {deed for report in reports for deed in report["maintenance"]}
     assert 0 < sum(report["orphans_removed"] for report in reports)

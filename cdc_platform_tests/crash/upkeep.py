@@ -36,10 +36,10 @@ def compact(lake: Lake, config: TableConfig) -> None:
 
 
 def expire(lake: Lake, config: TableConfig) -> None:
-    """Leave the newest few snapshots."""
+    """Leave the newest few snapshots; those that were rolled back count as old."""
     table = lake.load(SOURCE, config.id)
     if table is not None:
-        options = SnapshotOptions(min_count=KEPT_SNAPSHOTS, max_count=KEPT_SNAPSHOTS)
+        options = SnapshotOptions(max_age_days=1e-9, min_count=KEPT_SNAPSHOTS, max_count=KEPT_SNAPSHOTS)
         commit_expiry(plan_expiry(table, lake.objects(SOURCE, config.id), options))
 
 
