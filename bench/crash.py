@@ -1,4 +1,4 @@
-"""Kill merges and maintenance thousands of times and count what was lost.
+"""Kill merges, maintenance and rollbacks thousands of times and count what was lost.
 
     .venv/bin/python -m bench.crash [--kills 2000] [--processes 2] [--minutes 60] [--resume] [--folder …]
 
@@ -85,7 +85,7 @@ def main() -> int:
             results.add(what, {"processes": options.processes, **sums.entry()})
             print(
                 f"{sums.seconds / 60:.1f} min: {sums.counts['kills']} of {options.kills} kills, "
-                f"{sum(sums.maintenance.values())} in maintenance, {sums.counts['rounds']} restarts, "
+                f"{sum(sums.maintenance.values())} in upkeep, {sums.counts['rounds']} restarts, "
                 f"{len(sums.failures)} failures",
                 flush=True,
             )

@@ -15,7 +15,7 @@ from cdc_platform_tests.histories.faults import random_quarantine_case
 from cdc_platform_tests.histories.soak import failures
 from cdc_platform_tests.histories.upkept import random_upkept_case
 
-HISTORIES = int(os.environ.get("CDC_HYPOTHESIS_EXAMPLES", "52"))
+HISTORIES = int(os.environ.get("CDC_HYPOTHESIS_EXAMPLES", "48"))
 FIRST = int(os.environ.get("CDC_FIRST_SEED", "0"))
 #: The seeds are dealt out, for several processes to share.
 PARTS = 4
