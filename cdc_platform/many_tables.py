@@ -1,6 +1,6 @@
 """Applying many tables in one go: each is taken in and merged by itself, several at a time by processes.
 
-Most of a small merge is Python, so threads would take turns. The workers divide the bounds of ``engine``
+Most of a small merge is Python, so threads would take turns. The processes divide the bounds of ``engine``
 between them, memory and threads, so that one setting still bounds the whole; a table with much to merge is
 left to the caller's process, which gives it all of them once the workers have ended.
 """
@@ -13,7 +13,7 @@ import re
 import signal
 import time
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
@@ -32,6 +32,14 @@ LARGE_BYTES = 256 * 2**20
 #: Without a number of workers, they start when this much time would still go by without them.
 _WORTH_WORKERS_SECONDS = 8.0
 _AHEAD = 4
+
+#: What takes a process seconds to load: a server that has done nothing else is forked into the workers.
+_LIBRARIES = (
+    "cdc_platform.formats.dms_reader",
+    "cdc_platform.lake.maintenance",
+    "cdc_platform.lake.merge",
+    "cdc_platform.lake.sql_catalog",
+)
 
 TableName = tuple[str, str]
 
@@ -63,8 +71,9 @@ def apply_tables(
 ) -> Iterator[tuple[TableName, Applied | CdcError]]:
     """Take in and merge ``tables`` (source, id); yield each as it is done, in whatever order, or its error.
 
-    ``workers`` are that many processes; None begins without, and takes as many as ``engine.threads`` when
-    there is much to do. Raises MergeError when a worker dies, which leaves every table whole.
+    ``workers`` are that many processes beside this one; None begins without, and takes as many as
+    ``engine.threads`` when there is much to do. Raises MergeError when a worker dies, which leaves every
+    table whole.
     """
     left = iter(tables)
     if workers is None:
@@ -118,14 +127,21 @@ def _merged(
 def _by_workers(
     config: PlatformConfig, tables: Sequence[TableName], windows: Collection[str] | None, workers: int
 ) -> Iterator[tuple[TableName, _Outcome]]:
-    mine = config.model_copy(update={"engine": share_of(config.engine, workers)})
-    # spawned, not forked: Arrow and DuckDB have threads, which a fork would leave behind
-    executor = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(mine, windows)
-    )
+    mine = config.model_copy(update={"engine": share_of(config.engine, workers + 1)})
+    # not forked from here: Arrow and DuckDB have threads, which a fork would leave behind
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_LIBRARIES))
+    executor = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(mine, windows))
+    own, left = _Worker(mine, windows), iter(tables)
     try:
-        yield from _in_turn(executor, iter(tables), workers * _AHEAD)
-    except BrokenProcessPool as error:
+        with ThreadPoolExecutor(1) as starter:
+            # returns when the libraries are loaded
+            started = starter.submit(executor.submit, int)
+            while not started.done() and (table := next(left, None)) is not None:
+                yield table, own.work(table)
+            started.result()
+        yield from _in_turn(executor, own, left, workers * _AHEAD)
+    except (BrokenProcessPool, EOFError, ConnectionError) as error:
         raise MergeError(
             "a worker process ended before its work was done, most likely for want of memory",
             where="cdc apply",
@@ -137,40 +153,55 @@ def _by_workers(
 
 
 def _in_turn(
-    executor: ProcessPoolExecutor, tables: Iterator[TableName], ahead: int
+    executor: ProcessPoolExecutor, own: _Worker, tables: Iterator[TableName], ahead: int
 ) -> Iterator[tuple[TableName, _Outcome]]:
+    """Give the workers tables ahead, and do others here: each process waits for the disk at times."""
     at_work: dict[Future[_Outcome], TableName] = {}
     while True:
         for table in islice(tables, ahead - len(at_work)):
             at_work[executor.submit(_work, table)] = table
-        if not at_work:
+        mine = next(tables, None)
+        if mine is not None:
+            yield mine, own.work(mine)
+        elif not at_work:
             return
-        for future in wait(at_work, return_when=FIRST_COMPLETED).done:
+        for future in wait(at_work, 0 if mine else None, FIRST_COMPLETED).done:
             yield at_work.pop(future), future.result()
 
 
-# What follows runs in a worker process, which has one platform for all its tables.
+class _Worker:
+    """What merges in one process: it has one platform for all its tables."""
 
-_worker: tuple[Platform, list[str] | None] | None = None
+    def __init__(self, config: PlatformConfig, windows: Collection[str] | None) -> None:
+        self._platform = Platform(config)
+        self._windows = None if windows is None else list(windows)
+
+    def work(self, table: TableName) -> _Outcome:
+        """Take a table in and merge it, unless there is much to merge."""
+        source, table_id = table
+        try:
+            intake = take_in(self._platform, source, [table_id], self._windows)
+            merge = prepare_merge(self._platform, source, table_id, self._windows)
+            return _TooLarge(intake) if merge.bytes > LARGE_BYTES else Applied(intake, merge.run())
+        except ConfigError as error:
+            # the others travel between processes as they are
+            return CdcError(str(error))
+        except CdcError as error:
+            return error
+
+
+# What follows runs in the other processes.
+
+_worker: _Worker | None = None
 
 
 def _begin(config: PlatformConfig, windows: Collection[str] | None) -> None:
     global _worker
     # an interruption is the parent's to act on: it lets the tables at work be finished
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker = Platform(config), None if windows is None else list(windows)
+    _worker = _Worker(config, windows)
 
 
 def _work(table: TableName) -> _Outcome:
     assert _worker is not None
-    platform, windows = _worker
-    source, table_id = table
-    try:
-        intake = take_in(platform, source, [table_id], windows)
-        merge = prepare_merge(platform, source, table_id, windows)
-        return _TooLarge(intake) if merge.bytes > LARGE_BYTES else Applied(intake, merge.run())
-    except ConfigError as error:
-        # the others travel between processes as they are
-        return CdcError(str(error))
-    except CdcError as error:
-        return error
+    return _worker.work(table)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", min=1, help="Processes for many tables; default as many as are worth it."),
+    typer.Option("--workers", min=1, help="Processes beside this one; default as many as are worth it."),
 ]
 
 _COUNTS = ["new files", "merged", "events", "inserted", "updated", "deleted", "stale", "quarantined"]
@@ -63,7 +63,7 @@ def apply(
 
       cdc apply -t productorder --json         one table, for a script
 
-      cdc apply --workers 4                    four processes, from the first table on
+      cdc apply --workers 4                    four processes beside this one, from the first table on
     """
     platform = open_platform(config)
     tables = chosen_tables(platform, source, table)
