@@ -36,6 +36,8 @@ class WholeRun(dg.Config):
     table: str
     against: str | None = None
     position: str | None = None
+    keys_and_versions: bool = False
+    version_column: str | None = None
     resume: bool = False
     max_seconds: float | None = None
     max_rows: int | None = None
@@ -121,6 +123,8 @@ def _reconciled(platform: "Platform", config: WholeRun, context: dg.OpExecutionC
         if config.against is None
         else ParquetReader(platform.lake, config.against, config.position or ""),
         origin=config.against or "source",
+        keys_only=config.keys_and_versions,
+        version_column=config.version_column,
         tell=context.log.info,
     )
     return reconcile_full(platform, config.source, config.table, options)

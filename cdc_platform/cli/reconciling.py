@@ -23,11 +23,13 @@ from cdc_platform.cli.output import (
 from cdc_platform.cli.reconciling_whole import (
     AgainstOption,
     FullOption,
+    KeysOption,
     PositionOption,
     RateOption,
     ResumeOption,
     RowsOption,
     SecondsOption,
+    VersionOption,
     WholeTable,
 )
 from cdc_platform.cli.selection import check_windows, chosen_tables, open_platform
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig
     from cdc_platform.pipeline import Platform
     from cdc_platform.reconcile.verdict import Comparison, Reconciliation
+
+AllOption = Annotated[bool, typer.Option("--all", help="Every window that has files, not only the newest.")]
 
 _COLUMNS = ["table", "window", "claim", "verdict", "keys", "different", "in flight", "open"]
 _SHOWN_DISCREPANCIES = 5
@@ -51,12 +55,12 @@ def reconcile(
     source: SourceOption = None,
     table: TableOption = None,
     window: WindowOption = None,
-    all_windows: Annotated[
-        bool, typer.Option("--all", help="Every window that has files, not only the newest.")
-    ] = False,
+    all_windows: AllOption = False,
     full: FullOption = False,
     against: AgainstOption = None,
     position: PositionOption = None,
+    keys_and_versions: KeysOption = False,
+    version_column: VersionOption = None,
     resume: ResumeOption = False,
     max_seconds: SecondsOption = None,
     max_rows: RowsOption = None,
@@ -83,7 +87,8 @@ def reconcile(
 
     platform = open_platform(config)
     tables = chosen_tables(platform, source, table)
-    whole = WholeTable(full, against, position, resume, max_seconds, max_rows, queries_per_second)
+    budget = (max_seconds, max_rows, queries_per_second)
+    whole = WholeTable(full, against, position, resume, *budget, keys_and_versions, version_column)
     whole.check(window, all_windows, len(tables))
     chosen = [
         (name, one.id, key)

@@ -27,6 +27,14 @@ AgainstOption = Annotated[
         help="Every row of this Parquet export (folder, file or pattern) instead of the source database.",
     ),
 ]
+KeysOption = Annotated[
+    bool,
+    typer.Option("--keys-and-versions", help="Every key of the table, and --version-column, but no values."),
+]
+VersionOption = Annotated[
+    str | None,
+    typer.Option("--version-column", help="Column that changes with every change of a row (updated_at)."),
+]
 PositionOption = Annotated[
     str | None,
     typer.Option(
@@ -60,10 +68,12 @@ class WholeTable:
     max_seconds: float | None
     max_rows: int | None
     queries_per_second: float | None
+    keys_only: bool = False
+    version_column: str | None = None
 
     @property
     def is_wanted(self) -> bool:
-        return self.full or self.against is not None
+        return self.full or self.keys_only or self.against is not None
 
     def check(self, windows: list[str] | None, all_windows: bool, tables: int) -> None:
         """Raise ConfigError for options that do not go together."""
@@ -72,6 +82,12 @@ class WholeTable:
             self._refuse("--resume and budgets are of full runs", "add --full")
         if self.is_wanted and (windows or all_windows):
             self._refuse("a full run compares no windows", "leave out --window and --all")
+        if self.keys_only and (self.full or self.resume):
+            self._refuse(
+                "keys and versions are another comparison than --full", "leave out --full and --resume"
+            )
+        if self.version_column is not None and not self.keys_only:
+            self._refuse("--version-column is compared by itself", "add --keys-and-versions")
         if self.position is not None and self.against is None:
             self._refuse("--position is of an export", "name the export by --against")
         if self.against is not None and tables != 1:
@@ -83,7 +99,7 @@ class WholeTable:
     @property
     def windows(self) -> list[str]:
         """What stands in the place of windows: nothing when windows are asked for."""
-        return ["full"] if self.is_wanted else []
+        return ["keys-and-versions" if self.keys_only else "full"] if self.is_wanted else []
 
     def runner(self, platform: Platform) -> Callable[[tuple[str, str, str]], Reconciliation] | None:
         """Return what reconciles one (source, table id, anything); None when windows are asked for."""
@@ -107,6 +123,8 @@ class WholeTable:
             if self.against is None
             else ParquetReader(platform.lake, self.against, self.position or ""),
             origin=self.against or "source",
+            keys_only=self.keys_only,
+            version_column=self.version_column,
             tell=tell,
         )
         return reconcile_full(platform, source, table_id, options)

@@ -21,7 +21,11 @@ def repair_json(repair: Repair) -> dict[str, Any]:
 
 def print_plan(repair: Repair) -> None:
     """Print what a repair would do, and what speaks against it."""
-    what = f"what run {repair.run_id} found" if repair.window == "full" else f"window {repair.window}"
+    what = (
+        f"what run {repair.run_id} found"
+        if repair.window in ("full", "keys-and-versions")
+        else f"window {repair.window}"
+    )
     _say(f"repair {repair.id} of {repair.source}.{repair.table_id}, {what}", style="bold")
     seen = f"source read at {repair.source_position or '–'}, base snapshot {repair.snapshot_id}"
     _say(f"  {repair.compared:,} keys compared: {seen}")

@@ -20,10 +20,11 @@ from cdc_platform.lake.read import open_workspace
 from cdc_platform.reconcile.as_of import as_of, load_later
 from cdc_platform.reconcile.full_result import FullComparison, full_certificate, keep
 from cdc_platform.reconcile.full_run import METHOD, FullOptions, FullRun
+from cdc_platform.reconcile.keys_and_versions import keys_and_versions
 from cdc_platform.reconcile.on_the_way import observe_table
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.report import write_report
-from cdc_platform.reconcile.results import FULL, history, record
+from cdc_platform.reconcile.results import FULL, KEYS, history, record
 from cdc_platform.reconcile.subject import Platform, Subject, pin
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Reconciliation, Verdict
 from cdc_platform.reconcile.window import Failed, guarded, source_reader
@@ -43,7 +44,7 @@ def reconcile_full(
     found, full = _compared(platform, source, table_id, options)
     objects = platform.objects(source, table_id)
     keep(objects, found, full)
-    earlier = history(platform.lake, source, table_id, FULL)
+    earlier = history(platform.lake, source, table_id, found.window)
     recorded = replace(found, report=write_report(objects, found, earlier))
     record(platform.lake, recorded)
     return recorded
@@ -63,12 +64,13 @@ def _compared(
     run_id = f"{started_at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
     table, subject = platform.table(source, table_id), pin(platform, source, table_id, FULL)
     options = options or FullOptions()
-    full = _outcome(subject, options, run_id)
+    full, window = _outcome(subject, options, run_id), KEYS if options.keys_only else FULL
     seconds = round(time.monotonic() - started, 3)
     full = replace(full, comparison=replace(full.comparison, seconds=seconds))
     proof = full_certificate(
         full,
         against=options.origin,
+        window=window,
         run_id=run_id,
         source=source,
         table=table.name,
@@ -78,7 +80,7 @@ def _compared(
     )
     comparisons = (full.comparison,)
     found = Reconciliation(
-        run_id, source, table_id, FULL, full.verdict, comparisons, proof, started_at, seconds
+        run_id, source, table_id, window, full.verdict, comparisons, proof, started_at, seconds
     )
     return found, full
 
@@ -107,6 +109,8 @@ def _compare(
         return _without(subject, Verdict.UNVERIFIED, reader)
     table = subject.table
     plan = reader.plan(table.schema_name, table.table_name, subject.key, subject.view.columns)
+    if options.keys_only:
+        plan = keys_and_versions(plan, options.version_column)
     if any(column.usual != "{}" for column in plan.key):
         return _without(subject, Verdict.UNVERIFIED, "a key column is changed on its way to base")
     when = as_of(subject, reader) if isinstance(reader, ParquetReader) else None
@@ -117,7 +121,8 @@ def _compare(
         reader=reader,
         plan=plan,
         observe=lambda sides: observe_table(subject, workspace, reader, sides),
-        objects=subject.platform.objects(subject.source_name, table.id),
+        # progress is of runs that compare values
+        objects=None if options.keys_only else subject.platform.objects(subject.source_name, table.id),
         options=options,
         run_id=run_id,
         when=when,

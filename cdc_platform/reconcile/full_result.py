@@ -17,7 +17,8 @@ from cdc_platform.naming import quoted
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.digest import DIGEST_BITS, Salt, implementation
-from cdc_platform.reconcile.results import FULL
+from cdc_platform.reconcile.keys_and_versions import NOT_COVERED as NO_VALUES
+from cdc_platform.reconcile.results import FULL, KEYS
 from cdc_platform.reconcile.segment_results import SegmentResult
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.source_base import CONFIRMED
@@ -57,9 +58,9 @@ class FullComparison:
         return self.comparison.verdict
 
 
-def full_certificate(full: FullComparison, *, against: str, **common: Any) -> dict[str, Any]:
+def full_certificate(full: FullComparison, *, against: str, window: str, **common: Any) -> dict[str, Any]:
     """Return the certificate; ``against`` names the source side, ``common`` is :func:`certificate`'s."""
-    proof = certificate(**common, window=FULL, bounds=None, comparisons=[full.comparison])
+    proof = certificate(**common, window=window, bounds=None, comparisons=[full.comparison])
     counts = {
         verdict.value: sum(one.verdict is verdict for one in full.segments)
         for verdict in Verdict
@@ -78,7 +79,7 @@ def full_certificate(full: FullComparison, *, against: str, **common: Any) -> di
         "guilty_columns": list(full.guilty_columns),
         "segment_verdicts": counts,
         "segments": [one.as_json() for one in full.segments],
-        "not_covered": list(NOT_COVERED),
+        "not_covered": [*((NO_VALUES,) if window == KEYS else ()), *NOT_COVERED],
     }
 
 
@@ -91,7 +92,8 @@ def keep(objects: ObjectStore, run: Reconciliation, full: FullComparison) -> Non
         objects.put(keys_key(run.run_id), sink.getvalue())
     key = f"reports/full/{run.run_id}.json"
     objects.put(key, data)
-    objects.put(LATEST, data)
+    if run.window == FULL:
+        objects.put(LATEST, data)
 
 
 def full_run_of(objects: ObjectStore, run_id: str) -> dict[str, Any] | None:

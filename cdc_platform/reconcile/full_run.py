@@ -22,6 +22,8 @@ from cdc_platform.reconcile.full_slices import SliceScope, attributed
 from cdc_platform.reconcile.full_state import Carried, Progress, conditions_of, resume
 from cdc_platform.reconcile.held_snapshot import HeldReader
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
+from cdc_platform.reconcile.keys_and_versions import KEYS_METHOD
+from cdc_platform.reconcile.keys_and_versions import METHOD as VERSIONS_METHOD
 from cdc_platform.reconcile.on_the_way import count_changed, mark_awaited
 from cdc_platform.reconcile.scan import Scan, scan_source
 from cdc_platform.reconcile.segment_results import Findings, SegmentResult, judge_segment, looked_up
@@ -46,9 +48,19 @@ class FullOptions:
     budget: Budget = field(default_factory=Budget)
     reader: SourceReader | None = None
     origin: str = "source"
+    #: Only keys and, where it is named, the column that tells a row's version.
+    keys_only: bool = False
+    version_column: str | None = None
     rows_per_segment: int = ROWS_PER_SEGMENT
     salt: Salt = field(default_factory=new_salt)
     tell: Callable[[str], None] = lambda _: None
+
+    @property
+    def method(self) -> str:
+        """What is compared and how, in words."""
+        if self.keys_only:
+            return VERSIONS_METHOD if self.version_column else KEYS_METHOD
+        return METHOD
 
 
 @dataclass(slots=True)
@@ -173,7 +185,7 @@ class FullRun:
         is_systemic = len(numbers) < len(differing)
         notes = (*self.notes, *_not_looked_up(drilled))
         comparison = full_comparison(
-            sides, segments, points, rows, position=snapshot.position, method=METHOD, notes=notes
+            sides, segments, points, rows, position=snapshot.position, method=self.options.method, notes=notes
         )
         full = FullComparison(comparison, segments, self.options.salt, is_systemic, drilled.guilty_columns)
         return full if rows is None else self._explained(full, sides, frozenset(numbers))

@@ -15,9 +15,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.faults import faults_in_words
+from cdc_platform.reconcile.keys_and_versions import CLAIM as KEYS_CLAIM
 from cdc_platform.reconcile.report_lanes import against_source, sample_of, show
 from cdc_platform.reconcile.report_segments import segment_map
-from cdc_platform.reconcile.results import FULL
+from cdc_platform.reconcile.results import FULL, KEYS, WHOLE
 from cdc_platform.reconcile.verdict import (
     RAW_MATCHES_BASE,
     SOURCE_MATCHES_BASE,
@@ -32,7 +33,10 @@ _CLAIMS = {
     RAW_MATCHES_BASE: "Base holds what the last raw event of every key changed in the window says.",
     SOURCE_MATCHES_BASE: "Base holds the row the source has now for every key changed in the window.",
 }
-_WHOLE_CLAIM = "Base holds every row the source has, as the source has it, and no other."
+_WHOLE_CLAIMS = {
+    FULL: "Base holds every row the source has, as the source has it, and no other.",
+    KEYS: KEYS_CLAIM,
+}
 _MERGE_OR_HAND = "a merge went wrong, or someone wrote into base"
 _BARS = ("matched", "superseded", "different", "in_flight", "unverified")
 
@@ -63,7 +67,7 @@ def render_report(reconciliation: Reconciliation, history: Sequence[Mapping[str,
             run=reconciliation,
             headline=headline(reconciliation),
             fault=fault(reconciliation),
-            is_whole=reconciliation.window == FULL,
+            is_whole=reconciliation.window in WHOLE,
             against=reconciliation.certificate.get("against"),
             segments=segment_map(reconciliation.certificate),
             comparisons=[
@@ -91,10 +95,10 @@ def headline(reconciliation: Reconciliation) -> str:
     keys = max((comparison.tally.compared for comparison in comparisons), default=0)
     different = max((comparison.tally.different for comparison in comparisons), default=0)
     scope = f"{keys:,} key{'s' if keys != 1 else ''} changed in this window"
-    if reconciliation.window == FULL:
+    if reconciliation.window in WHOLE:
         scope = f"{keys:,} row{'s' if keys != 1 else ''} of the table"
     match reconciliation.verdict:
-        case Verdict.MATCH if reconciliation.window == FULL:
+        case Verdict.MATCH if reconciliation.window in WHOLE:
             return _whole_match(reconciliation, scope)
         case Verdict.MATCH if keys == 0:
             return "Nothing was changed in this window, so there was nothing that could differ."
@@ -110,7 +114,7 @@ def headline(reconciliation: Reconciliation) -> str:
             )
             verb = "differs" if different == 1 else "differ"
             open_keys = max((comparison.tally.unverified for comparison in comparisons), default=0)
-            least = "at least " if open_keys and reconciliation.window == FULL else ""
+            least = "at least " if open_keys and reconciliation.window in WHOLE else ""
             return f"Base is wrong: {least}{different:,} of the {scope} {verb} from {where}."
         case Verdict.IN_FLIGHT:
             return f"No difference is proven for the {scope}, but changes are still on their way: look again."
@@ -156,7 +160,7 @@ def _shown(comparison: Comparison, sources: Mapping[str, Discrepancy], run: Reco
     return {
         "it": comparison,
         "title": _TITLES.get(comparison.name, comparison.name),
-        "claim": _WHOLE_CLAIM if run.window == FULL else _CLAIMS.get(comparison.name, ""),
+        "claim": _WHOLE_CLAIMS.get(run.window) or _CLAIMS.get(comparison.name, ""),
         "bars": [
             (name, tally[name], 100 * tally[name] / max(1, comparison.tally.compared))
             for name in _BARS

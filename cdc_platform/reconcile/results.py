@@ -32,6 +32,9 @@ NAMESPACE = "cdc_reconciliation"
 VERDICTS = "reports/verdicts.json"
 #: Stands where a window's name does when the whole table was compared; it is no window, so not in the index.
 FULL = "full"
+#: So too where only keys and versions were compared; such a run proves nothing of values.
+KEYS = "keys-and-versions"
+WHOLE = (FULL, KEYS)
 
 _COMMIT_ATTEMPTS = 20
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -52,7 +55,7 @@ def record(lake: Lake, reconciliation: Reconciliation) -> None:
     for name, new in rows.items():
         if new:
             _append(lake, RESULT_TABLES[name], new)
-    if reconciliation.window != FULL:
+    if reconciliation.window not in WHOLE:
         _remember(lake.objects(reconciliation.source, reconciliation.table_id), reconciliation)
 
 
@@ -242,7 +245,7 @@ def _segment(reconciliation: Reconciliation, comparison: Comparison) -> dict[str
 
 
 def _scope_name(reconciliation: Reconciliation) -> str:
-    return "table" if reconciliation.window == FULL else "window"
+    return "table" if reconciliation.window in WHOLE else "window"
 
 
 def _parts(reconciliation: Reconciliation) -> list[dict[str, Any]]:

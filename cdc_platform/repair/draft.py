@@ -23,7 +23,7 @@ from cdc_platform.naming import quoted
 from cdc_platform.pipeline import Platform
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.repairs import FOLDER
-from cdc_platform.reconcile.results import FULL
+from cdc_platform.reconcile.results import WHOLE
 from cdc_platform.reconcile.source_base import Outcome
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.typed import json_value
@@ -41,7 +41,7 @@ PREVIEW_ROWS = 20
 class Ask:
     """What a repair is asked for. ``run_id`` is the reconciliation that led to it.
 
-    Where ``window`` is FULL, the keys are those that full run found different.
+    Where ``window`` stands for the whole table, the keys are those that run found different.
     """
 
     source: str
@@ -102,7 +102,7 @@ def drafted(platform: Platform, ask: Ask) -> Iterator[Draft]:
 
 
 def _judged(platform: Platform, ask: Ask) -> AbstractContextManager[Judged]:
-    if ask.window == FULL:
+    if ask.window in WHOLE:
         return judged_run(platform, ask.source, ask.table_id, ask.run_id or "")
     return judged_window(platform, ask.source, ask.table_id, ask.window)
 

@@ -37,6 +37,9 @@ def test_a_full_run_without_a_connection_is_not_verified_and_leaves_the_status_a
         (("--resume",), "add --full"),
         (("--max-rows", "5"), "add --full"),
         (("--full", "--all"), "a full run compares no windows"),
+        (("--full", "--position", "0/1"), "name the export by --against"),
+        (("--full", "--keys-and-versions"), "another comparison than --full"),
+        (("--version-column", "at"), "add --keys-and-versions"),
         (("--full", "--window", "2024-05-31"), "a full run compares no windows"),
     ],
 )

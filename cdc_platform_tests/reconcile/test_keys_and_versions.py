@@ -1,0 +1,84 @@
+"""Keys and versions alone: rows that are missing, too many or stale are found, values are not vouched for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from cdc_platform.reconcile.full import FullOptions, reconcile_full
+from cdc_platform.reconcile.full_result import latest_full
+from cdc_platform.reconcile.results import history, latest_verdicts
+from cdc_platform.reconcile.verdict import Kind, Verdict
+from cdc_platform_tests.reconcile.shop import WholeShop
+from cdc_platform_tests.reconcile.test_report import text_of
+
+pytestmark = pytest.mark.postgres
+
+TYPES = {"id": pa.int64(), "name": pa.string(), "updated_at": pa.timestamp("us", tz="UTC")}
+ROWS = 300
+
+
+@pytest.fixture
+def shop(tmp_path: Path, postgres_database: str) -> Iterator[WholeShop]:
+    found = WholeShop(tmp_path, postgres_database, TYPES)
+    found.sql(
+        "CREATE TABLE item (id bigint PRIMARY KEY, name text, updated_at timestamptz)",
+        f"""INSERT INTO item SELECT g, 'item ' || g, '2026-01-01 00:00:00+00'::timestamptz
+            FROM generate_series(1, {ROWS}) g""",
+        "ANALYZE item",
+    )
+    found.load_from_source()
+    found.catch_up()
+    yield found
+    found.platform.lake.close()
+
+
+def test_missing_extra_and_stale_rows_are_found_and_values_alone_are_not(shop: WholeShop) -> None:
+    shop.tamper("UPDATE base SET name = 'other' WHERE id = 5")
+    match = shop.compare(keys_only=True, version_column="updated_at")
+    shop.sql(
+        "UPDATE item SET name = 'new', updated_at = now() WHERE id = 1", "INSERT INTO item VALUES (1000, 'x')"
+    )
+    shop.tamper("DELETE FROM base WHERE id = 200")
+    shop.tamper("INSERT INTO base SELECT * REPLACE (0 AS id) FROM base WHERE id = 8")
+
+    found = shop.compare(keys_only=True, version_column="updated_at")
+
+    assert (Verdict.MATCH, "keys-and-versions") == (match.verdict, match.window)
+    kinds = {one.key["id"]: one.kind for one in found.comparisons[0].discrepancies}
+    missing = {200: Kind.MISSING, 1000: Kind.MISSING}
+    assert missing | {0: Kind.UNEXPECTED, 1: Kind.CHANGED} == kinds
+    assert Verdict.DIFFERENT is found.verdict
+    assert all(one.located is not None for one in found.comparisons[0].discrepancies)
+
+
+def test_without_a_version_column_only_keys_are_compared_and_a_wrong_one_is_refused(shop: WholeShop) -> None:
+    shop.sql("UPDATE item SET updated_at = now() WHERE id = 1")
+
+    keys = shop.compare(keys_only=True)
+    wrong = shop.compare(keys_only=True, version_column="xmin")
+
+    assert (Verdict.MATCH, ("id",)) == (keys.verdict, keys.comparisons[0].columns)
+    assert {"name", "updated_at"} == {one.column for one in keys.comparisons[0].excluded}
+    assert Verdict.ERROR is wrong.verdict
+    assert "'xmin' is no column that base and the source can be compared in" in wrong.comparisons[0].reason
+
+
+def test_a_match_of_keys_and_versions_is_never_taken_for_one_of_the_table(shop: WholeShop) -> None:
+    options = FullOptions(keys_only=True, version_column="updated_at", rows_per_segment=100)
+
+    run = reconcile_full(shop.platform, "retail", "item", options)
+
+    assert Verdict.MATCH is run.verdict
+    assert None is latest_full(shop.platform.lake, "retail", "item")
+    assert ([], {}) == (
+        history(shop.platform.lake, "retail", "item", "full"),
+        latest_verdicts(shop.platform.lake),
+    )
+    assert "Values were not compared" in run.certificate["not_covered"][0]
+    page = text_of(Path(run.report or "").read_text())
+    assert "for the 300 rows of the table, in 2 of 3 columns." in page
+    assert "Values were not compared but those of the columns named" in page
