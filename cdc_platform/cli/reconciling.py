@@ -36,6 +36,7 @@ from cdc_platform.cli.selection import check_windows, chosen_tables, open_platfo
 
 if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig
+    from cdc_platform.errors import CdcError
     from cdc_platform.pipeline import Platform
     from cdc_platform.reconcile.verdict import Comparison, Reconciliation
 
@@ -101,12 +102,16 @@ def reconcile(
         lambda one: f"{one[0]}/{one[1]} {one[2]}",
         whole.runner(platform) or (lambda one: reconcile_window(platform, *one)),
     )
+    _end(results.values(), failures, as_json)
+
+
+def _end(results: Collection[Reconciliation], failures: dict[str, CdcError], as_json: bool) -> None:
     if as_json:
-        print_json({"reconciliations": list(results.values()), "failures": texts(failures)})
+        print_json({"reconciliations": list(results), "failures": texts(failures)})
     else:
-        print_reconciliations(results.values())
+        print_reconciliations(results)
     exit_with_failures(failures)
-    _exit_by({result.verdict.value for result in results.values()})
+    _exit_by({result.verdict.value for result in results})
 
 
 def _exit_by(verdicts: set[str]) -> None:
