@@ -130,9 +130,9 @@ def test_of_many_equal_keys_a_sample_is_looked_at_and_the_sentence_says_so(
 def test_of_more_differences_than_are_kept_it_is_said_how_many_were_looked_into(shop: WholeShop) -> None:
     shop.tamper("UPDATE base SET name = 'chalk' WHERE id > 100")
 
-    (comparison,) = shop.compare().comparisons
-    proof = shop.compare().certificate["comparisons"][0]
+    found = shop.compare()
 
+    (comparison,), (proof,) = found.comparisons, found.certificate["comparisons"]
     assert (200, {Fault.WRITTEN_OUT_OF_BAND: 100}) == (comparison.tally.different, comparison.faults)
     assert {"keys": 100, "of": 200} == proof["located"]
 
