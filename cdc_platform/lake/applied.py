@@ -57,6 +57,8 @@ class BatchManifest:
     consolidated: str | None = None
     position_kinds: Mapping[str, str] = field(default_factory=dict)
     tombstones: tuple[str, ...] = ()
+    #: The highest generation and the highest sequence in tombstone files, where they are known.
+    tombstone_bounds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     #: Events up to here may be older than a forgotten tombstone.
     tombstone_floor: tuple[int, int] | None = None
     generation_complete: int = 0
@@ -97,6 +99,12 @@ class AppliedRecord:
     def tombstones(self) -> tuple[str, ...]:
         """The tombstone files that hold for the table."""
         return self.manifest.tombstones if self.manifest else ()
+
+    @property
+    def tombstone_bounds(self) -> Mapping[str, Position]:
+        """A position that no tombstone of a file is above, by file; not every file has one."""
+        bounds = self.manifest.tombstone_bounds if self.manifest else {}
+        return {file: Position(*bound) for file, bound in bounds.items()}
 
     @property
     def tombstone_floor(self) -> Position | None:
@@ -158,13 +166,14 @@ def read_record(table: Table, objects: ObjectStore, path: str) -> AppliedRecord:
 def read_manifest(objects: ObjectStore, path: str, table: Table) -> BatchManifest:
     """Return the manifest at ``path``."""
     fields: dict[str, Any] = _json(objects, path, table)
-    floor = fields["tombstone_floor"]
+    floor, bounds = fields["tombstone_floor"], fields.get("tombstone_bounds", {})
     return BatchManifest(
         **{
             **fields,
             "files": tuple(AppliedFile(**file) for file in fields["files"]),
             "replayed": tuple(fields["replayed"]),
             "tombstones": tuple(fields["tombstones"]),
+            "tombstone_bounds": {file: (int(bound[0]), int(bound[1])) for file, bound in bounds.items()},
             "tombstone_floor": (int(floor[0]), int(floor[1])) if floor else None,
         }
     )
@@ -190,6 +199,9 @@ def write_manifest_object(objects: ObjectStore, manifest: BatchManifest, record:
     if manifest.tombstone_floor is not None:
         # A sequence has up to 38 digits: text survives every JSON reader.
         fields["tombstone_floor"] = [str(part) for part in manifest.tombstone_floor]
+    fields["tombstone_bounds"] = {
+        file: [str(part) for part in bound] for file, bound in manifest.tombstone_bounds.items()
+    }
     objects.put(manifest_path(manifest.batch_id), json.dumps(fields, indent=1).encode())
 
 

@@ -18,9 +18,10 @@ from pyiceberg.table import Table
 from pyiceberg.types import PrimitiveType
 
 from cdc_platform.events import GENERATION, POSITION, Position
-from cdc_platform.lake.base_files import BaseFile, bounds, files_sql, local_path, number_sql
+from cdc_platform.lake.base_files import BaseFile, bounds, files_sql, is_scoped_to, local_path, number_sql
 from cdc_platform.lake.candidates import key_filter
 from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.lake.deleted_positions import DeletedPositions
 from cdc_platform.lake.key_lookup import IndexFolder
 from cdc_platform.lake.key_search import KeySearch
 from cdc_platform.lake.touched_keys import TouchedKeys
@@ -181,6 +182,23 @@ class BaseRows:
         return {alias(field.name) for field in self._table.schema().fields}
 
     def _register(self, files: list[BaseFile]) -> None:
+        """Add to ``base_deleted`` the rows of ``files`` that are deleted."""
+        assert self._table is not None
+        reader = DeletedPositions(self._table.io)
+        mixed: list[BaseFile] = []
+        for file in files:
+            # of the delete files we write each is of one data file: it needs no comparing of paths
+            alone = all(is_scoped_to(delete, file.data) for delete in file.deletes)
+            positions = reader.positions(file) if alone else None
+            if positions is None:
+                mixed.append(file)
+            elif len(positions):
+                self._con.register("gone_before", pa.table({"pos": positions}))
+                self._con.execute(f"INSERT INTO base_deleted SELECT {file.index}, pos FROM gone_before")
+                self._con.unregister("gone_before")
+        self._register_mixed(mixed)
+
+    def _register_mixed(self, files: list[BaseFile]) -> None:
         deletes = sorted({local_path(d.file_path) for f in files for d in f.deletes})
         if not deletes:
             return

@@ -208,6 +208,9 @@ class _Commit:
             consolidated=manifest_objects(plan.batch_id)[1] if whole else None,
             position_kinds={**(previous.position_kinds if previous else {}), **kinds},
             tombstones=tombstones.files,
+            tombstone_bounds={
+                file: (bound.generation, bound.sequence) for file, bound in tombstones.bounds.items()
+            },
             tombstone_floor=(floor.generation, floor.sequence) if floor else None,
             generation_complete=max(plan.completed or 0, record.generation_complete),
             watermark=plan.reach.watermark.isoformat() if plan.reach.watermark else None,

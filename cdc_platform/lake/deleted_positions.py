@@ -42,6 +42,11 @@ class DeletedPositions:
             live[positions[positions < rows]] = False
         return live
 
+    def positions(self, file: BaseFile) -> npt.NDArray[np.int64]:
+        """Return the file's deleted rows; a row that two delete files name is there twice."""
+        found = [self._positions(delete, file.data) for delete in file.deletes]
+        return np.concatenate(found) if found else np.empty(0, np.int64)
+
     def _positions(self, delete: DataFile, data: DataFile) -> npt.NDArray[np.int64]:
         if is_scoped_to(delete, data):
             found: Any = self._read(delete.file_path, ["pos"]).column("pos")

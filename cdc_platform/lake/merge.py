@@ -23,7 +23,7 @@ from cdc_platform.lake.plan import plan_merge
 from cdc_platform.lake.result import MergeCounts, MergeResult
 from cdc_platform.lake.rules import check_declaration
 from cdc_platform.lake.schema import TargetSchema
-from cdc_platform.lake.selection import select_inputs
+from cdc_platform.lake.selection import Selection, select_inputs
 from cdc_platform.lake.standing import Standing, read_standing
 
 __all__ = [
@@ -82,13 +82,12 @@ def _nothing_to_do(
     lake: Lake,
     source: str,
     table: TableConfig,
-    inputs: Sequence[MergeInput],
+    selection: Selection,
     completed_generation: int | None,
     standing: Standing,
 ) -> MergeResult | None:
     """Return the result of a merge that would record nothing, before anything is opened for it."""
     record = standing.record
-    selection = select_inputs(inputs, record, standing.items)
     if selection.whole or selection.rows or selection.superseded or selection.settled:
         return None
     if completed_generation is not None and completed_generation > record.generation_complete:
@@ -116,9 +115,12 @@ def _attempt(
     standing: Standing | None,
 ) -> MergeResult:
     known = standing if standing is not None else read_standing(lake, source, table.id)
-    if (idle := _nothing_to_do(lake, source, table, inputs, completed, known)) is not None:
+    selection = select_inputs(inputs, known.record, known.items)
+    if (idle := _nothing_to_do(lake, source, table, selection, completed, known)) is not None:
         return idle
-    plan = plan_merge(lake, source, table, inputs, completed_generation=completed, standing=known)
+    plan = plan_merge(
+        lake, source, table, inputs, completed_generation=completed, standing=known, selection=selection
+    )
     try:
         return commit_merge(plan)
     finally:

@@ -57,22 +57,25 @@ def plan_merge(
     *,
     completed_generation: int | None,
     standing: Standing | None = None,
+    selection: Selection | None = None,
 ) -> MergePlan:
     """Decide what merging ``inputs`` does to the base table as it stands now.
 
     ``completed_generation`` says that the load set of that generation is complete and all its files are in
     ``inputs`` or applied; it is honoured when none of them failed. ``standing`` is the table as it was read
-    a moment ago; it is read now without. Raises SchemaError when the table's declaration contradicts itself.
+    a moment ago, ``selection`` what of the inputs is new to it; they are found out now without.
+    Raises SchemaError when the table's declaration contradicts itself.
     """
     check_declaration(table, source)
     standing = standing if standing is not None else read_standing(lake, source, table.id)
     refused: dict[tuple[str, str], QuarantineItem] = {}
     while True:
-        planner = _Planner(lake, source, table, inputs, completed_generation, standing, refused)
+        planner = _Planner(lake, source, table, inputs, completed_generation, standing, selection, refused)
         try:
             return planner.plan()
         except HopelessFile as e:
             planner.discard()
+            selection = None
             refused[e.staged.input.identity] = e.item
         except BaseException:
             planner.discard()
@@ -90,6 +93,7 @@ class _Planner:
         inputs: Sequence[MergeInput],
         completed: int | None,
         standing: Standing,
+        selection: Selection | None,
         refused: Mapping[tuple[str, str], QuarantineItem],
     ) -> None:
         self._lake = lake
@@ -99,6 +103,7 @@ class _Planner:
         self._refused_inputs = [each for each in inputs if each.identity in refused]
         self._refused = refused
         self._standing = standing
+        self._selection = selection
         self._wish = completed
         self._where = ".".join(lake.identifier(source, table.id))
         self._seconds: dict[str, float] = {}
@@ -112,7 +117,7 @@ class _Planner:
         base, record = self._standing.base, self._standing.record
         objects = self._lake.objects(self._source, self._config.id)
         target = TargetSchema(base, self._config, where=self._where)
-        selection = select_inputs(self._inputs, record, self._standing.items)
+        selection = self._selection or select_inputs(self._inputs, record, self._standing.items)
         reader = self._reader = self._new_reader(target, record)
         intake = reader.read(selection)
         read = self._lap("read", self._started)

@@ -145,7 +145,7 @@ def _look_up(
 ) -> None:
     """Make ``known`` and ``tombs`` for the keys in ``touched``."""
     rows.find(rows.candidates(), oldest)
-    tombstones.find()
+    tombstones.find(oldest)
 
 
 def _keyed_counts(con: duckdb.DuckDBPyConnection) -> MergeCounts:

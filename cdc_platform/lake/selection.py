@@ -44,16 +44,16 @@ def select_inputs(
     settled = tuple(item for item in free if item.release in record.replayed)
     discarded = _files_in(items, QuarantineState.DISCARDED)
     blocked = discarded | _files_in(items, QuarantineState.OPEN)
-    whole, rows, superseded, waiting, applied, skipped = [], [], [], [], [], 0
-    for source in sorted({i.identity: i for i in inputs}.values(), key=_order):
-        mine = tuple(i for i in released if (i.key, i.etag) == source.identity and i.row is not None)
-        if record.holds(source.accepted):
-            applied.append(source)
-            if mine:
-                rows.append((source, mine))
-            else:
-                skipped += 1
-        elif source.identity in blocked:
+    freed = _rows_by_file(released)
+    # A long history is mostly of files applied long ago: nothing is done for them that is not needed.
+    unique = {source.identity: source for source in inputs}
+    applied = [source for source in unique.values() if record.holds(source.accepted)]
+    rows = [(source, freed[source.identity]) for source in applied if source.identity in freed]
+    for source in applied:
+        del unique[source.identity]
+    whole, superseded, waiting = [], [], []
+    for source in sorted(unique.values(), key=_order):
+        if source.identity in blocked:
             if source.identity not in discarded:
                 waiting.append(source)
         elif source.accepted.generation < record.generation_complete:
@@ -62,15 +62,26 @@ def select_inputs(
             whole.append(source)
     return Selection(
         whole=tuple(whole),
-        rows=tuple(rows),
+        rows=tuple(sorted(rows, key=lambda one: _order(one[0]))),
         superseded=tuple(superseded),
         released=tuple(released),
-        skipped=skipped,
+        skipped=len(applied) - len(rows),
         waiting=tuple(waiting),
         settled=settled,
         held=_held_rows(items),
         applied=tuple(applied),
     )
+
+
+def _rows_by_file(
+    items: Sequence[QuarantineItem],
+) -> dict[FileIdentity, tuple[QuarantineItem, ...]]:
+    """Return the items that are rows, by their file."""
+    found: dict[FileIdentity, list[QuarantineItem]] = {}
+    for item in items:
+        if item.row is not None:
+            found.setdefault((item.key, item.etag), []).append(item)
+    return {identity: tuple(rows) for identity, rows in found.items()}
 
 
 def _held_rows(items: Sequence[QuarantineItem]) -> dict[FileIdentity, frozenset[int]]:

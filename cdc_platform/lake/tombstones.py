@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any, cast
 
 import duckdb
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cdc_platform.events import Position
@@ -56,6 +57,8 @@ class TombstoneFiles:
     files: tuple[str, ...]
     written: tuple[str, ...]
     floor: Position | None
+    #: A position that no tombstone of a file is above, where one is known.
+    bounds: Mapping[str, Position]
 
 
 def tombstone_objects(batch_id: str) -> tuple[str, str]:
@@ -89,13 +92,19 @@ class Tombstones:
         files = self._record.tombstones
         return [f"SELECT {keys} FROM {self._source(files)}"] if files else []
 
-    def find(self) -> None:
-        """Fill ``tombs`` with the newest tombstone of every key in ``touched``."""
+    def find(self, oldest: Position) -> None:
+        """Fill ``tombs`` with the newest tombstone of every key in ``touched``.
+
+        Files whose tombstones are all below ``oldest``, the lowest position of the batch, are left out: they
+        stop none of its events. So a batch that comes in its order reads none, however many there are.
+        """
+        bounds = self._record.tombstone_bounds
+        files = [file for file in self._record.tombstones if file not in bounds or not bounds[file] < oldest]
         keys = ", ".join(map(quoted, self._key_types))
         same = " AND ".join(f"x.{quoted(c)} = t.{quoted(c)}" for c in self._key_types)
         fields = ", ".join(_FIELDS)
         self._con.execute(
-            f"CREATE TABLE tombs AS SELECT {keys}, {fields} FROM {self._source(self._record.tombstones)} x "
+            f"CREATE TABLE tombs AS SELECT {keys}, {fields} FROM {self._source(files)} x "
             f"SEMI JOIN touched t ON {same} QUALIFY {self._newest(keys)}"
         )
 
@@ -103,15 +112,16 @@ class Tombstones:
         self, con: duckdb.DuckDBPyConnection, batch_id: str, query: str, horizon: Horizon
     ) -> TombstoneFiles:
         """Write the tombstones ``query`` yields ('' for none); gather and forget when it is time."""
-        files = list(self._record.tombstones)
+        files, bounds = list(self._record.tombstones), dict(self._record.tombstone_bounds)
         written = []
         own = tombstone_objects(batch_id)[0]
-        if query and self._write(con, own, query):
+        if query and (highest := self._write(con, own, query)) is not None:
             files.append(own)
             written.append(own)
+            bounds[own] = highest
         superseded = horizon.generation > self._record.generation_complete and files
         if len(files) < GATHER_AT and not superseded:
-            return TombstoneFiles(tuple(files), tuple(written), self.floor)
+            return TombstoneFiles(tuple(files), tuple(written), self.floor, bounds)
         return self._gather(con, batch_id, files, written, horizon)
 
     def _gather(
@@ -138,10 +148,11 @@ class Tombstones:
                 floor = max(floor, forgotten) if floor else forgotten
             con.execute(f"DELETE FROM gathered WHERE {old}")
         together = tombstone_objects(batch_id)[1]
-        kept = (together,) if self._write(con, together, "FROM gathered") else ()
-        written.extend(kept)
+        left = self._write(con, together, "FROM gathered")
+        bounds = {together: left} if left is not None else {}
+        written.extend(bounds)
         con.execute("DROP TABLE gathered")
-        return TombstoneFiles(kept, tuple(written), floor)
+        return TombstoneFiles(tuple(bounds), tuple(written), floor, bounds)
 
     def _newest(self, keys: str) -> str:
         order = (
@@ -158,8 +169,11 @@ class Tombstones:
         cast = ", ".join(f"{quoted(name)}::{kind} AS {quoted(name)}" for name, kind in fields.items())
         return f"(SELECT {cast} FROM read_parquet([{paths}], union_by_name = true))"
 
-    def _write(self, con: duckdb.DuckDBPyConnection, key: str, query: str) -> int:
-        """Write the tombstones ``query`` yields, no object for none; return how many they are."""
+    def _write(self, con: duckdb.DuckDBPyConnection, key: str, query: str) -> Position | None:
+        """Write the tombstones ``query`` yields; return a position none is above.
+
+        Return None, and write nothing, when there are none.
+        """
         keys = ", ".join(map(quoted, self._key_types))
         names = ", ".join([keys, *_FIELDS])
         reader = con.execute(f"SELECT {names} FROM ({query}) ORDER BY {keys}").to_arrow_reader(65_536)
@@ -168,10 +182,18 @@ class Tombstones:
         with pq.ParquetWriter(
             sink, reader.schema, compression="zstd", use_dictionary=repetitive, store_decimal_as_integer=True
         ) as writer:
-            rows = 0
+            highest: Position | None = None
             for batch in reader:
+                if not batch.num_rows:
+                    continue
                 writer.write_batch(batch)
-                rows += batch.num_rows
-        if rows:
+                tops = (pc.max(batch.column(name)).as_py() for name in ("generation", "position"))
+                bound = Position(*map(int, tops))
+                highest = bound if highest is None else _above_both(highest, bound)
+        if highest is not None:
             self._objects.put(key, sink.getvalue())
-        return rows
+        return highest
+
+
+def _above_both(one: Position, other: Position) -> Position:
+    return Position(max(one.generation, other.generation), max(one.sequence, other.sequence))

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from cdc_platform.errors import MergeError
+from cdc_platform.events import Position
 from cdc_platform.lake import tombstones
 from cdc_platform.lake.applied import CONSOLIDATE_EVERY, read_applied
 from cdc_platform.lake.health import (
@@ -129,6 +130,35 @@ def test_gathered_deletes_are_still_remembered_within_the_horizon(
 
     assert [] == bench.rows()
     assert 1 == len(applied_record(bench.lake, SOURCE, bench.config.id).tombstones)
+
+
+@pytest.mark.parametrize("gather_at", [2, 16], ids=["gathered", "one by one"])
+def test_a_batch_in_its_order_reads_no_deletes_and_a_late_one_does(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, gather_at: int
+) -> None:
+    monkeypatch.setattr(tombstones, "GATHER_AT", gather_at)
+    for number in range(3):
+        bench.merge(change_file(f"d{number}", ("D", number, None, 100 + number)))
+    read: list[int] = []
+    source = tombstones.Tombstones._source
+    monkeypatch.setattr(
+        tombstones.Tombstones, "_source", lambda self, files: read.append(len(files)) or source(self, files)
+    )
+    bench.merge(change_file("newer", ("I", 0, "again", 200)))
+    in_order = read[0]
+    read.clear()
+    bench.merge(change_file("late", ("I", 1, "old", 50), ("I", 9, "other", 102)))
+
+    assert (0, [(0, "again"), (9, "other")]) == (in_order, bench.rows())
+    assert read[0]
+
+
+def test_the_bound_of_deletes_is_not_below_any_of_them(bench: Bench) -> None:
+    bench.merge(change_file("a", ("D", 1, None, 7), ("D", 2, None, 10**37)))
+    bench.merge(change_file("b", ("D", 3, None, 5), generation=2))
+    record = applied_record(bench.lake, SOURCE, bench.config.id)
+
+    assert [Position(0, 10**37), Position(2, 5)] == [record.tombstone_bounds[f] for f in record.tombstones]
 
 
 def test_health_counts_rows_files_and_deletes(bench: Bench) -> None:
