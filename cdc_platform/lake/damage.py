@@ -14,6 +14,11 @@ from cdc_platform.errors import MergeError
 
 #: Modules of pyiceberg that read a file's bytes.
 _AVRO, _METADATA = ("pyiceberg.avro", "pyiceberg.manifest"), ("pyiceberg.serializers",)
+#: What DuckDB and Arrow say of Parquet files that were cut, emptied or written over.
+_PARQUET = (
+    *("magic bytes", "too small to be a Parquet file", "Parquet file size is", "file is likely corrupted"),
+    *("TProtocolException", "invalid TType", "ecompression failure"),
+)
 _REGISTER = (
     "restore it from a backup; or move it away and register each table anew with its newest "
     "*.metadata.json (pyiceberg's register_table): data and metadata of the tables are whole without it"
@@ -29,7 +34,9 @@ def damage(error: Exception, where: str) -> MergeError | None:
     read_by = [name for name in _AVRO + _METADATA if any(_frames(error, name))]
     is_metadata = isinstance(error, ValidationError) and "TableMetadata" in str(error)
     is_metadata |= any(name in _METADATA for name in read_by)
-    is_parquet = isinstance(error, (duckdb.Error, pa.ArrowInvalid)) and "magic bytes" in str(error)
+    is_parquet = isinstance(error, (duckdb.Error, pa.ArrowInvalid)) and any(
+        said in str(error) for said in _PARQUET
+    )
     if not (read_by or is_metadata or is_parquet):
         return None
     told = "the metadata is not a table's" if is_metadata else _first_line(error)

@@ -97,7 +97,9 @@ def partition_expressions(
             query = f"SELECT DISTINCT {value} AS _cdc_value FROM ({rows_sql}) WHERE {value} IS NOT NULL"
             name = f"values_of_{field.field_id}"
             _tabulate(con, name, query, field.transform, source.field_type)
-            expression = f"(SELECT _cdc_result FROM {name} WHERE _cdc_value = {value})"
+            # a table has a rowid of its own, which would be taken for a source's column of that name
+            looked_up = f"SELECT _cdc_value, _cdc_result FROM {name}"
+            expression = f"(SELECT _cdc_result FROM ({looked_up}) WHERE _cdc_value = {value})"
         expressions.append(expression)
     return expressions
 

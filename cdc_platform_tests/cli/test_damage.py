@@ -77,6 +77,36 @@ def test_a_table_that_cannot_be_read_has_its_row_and_the_others_theirs(two: Cdc,
     ]
 
 
+DAMAGED_ROWS = {
+    "empty": lambda _: b"",
+    "a few bytes": lambda data: data[:9],
+    "cut": lambda data: data[: len(data) // 2],
+    "zeros": lambda data: bytes(len(data)),
+    "zeros within": lambda data: data[:4] + bytes(len(data) - 104) + data[-100:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_ROWS)
+def test_a_damaged_data_file_is_told_as_such_and_the_other_tables_are_merged(
+    two: Cdc, project: Path, damage: str
+) -> None:
+    files = list((project / "warehouse" / "shop" / "orders" / "data").rglob("*.parquet"))
+    assert files
+    for file in files:
+        file.write_bytes(DAMAGED_ROWS[damage](file.read_bytes()))
+    for number, table in enumerate(("orders", "items")):
+        at, events = datetime(2024, 6, 3, tzinfo=UTC), [{"Op": "U", "id": 7, "note": f"z{number}"}]
+        write_change_file(project / "raw", "public", table, at=at, events=events)
+
+    done = two("apply")
+
+    assert 3 == done.code
+    assert "shop/orders failed: shop.orders: a file of the table is damaged" in done.err
+    assert "go back to a snapshot without it" in done.err
+    assert "fault of cdc" not in done.err
+    assert "shop/items" in done.out
+
+
 @pytest.mark.parametrize("keep", [0, 3000], ids=["garbage", "cut"])
 def test_a_damaged_catalog_file_is_told_as_such(two: Cdc, project: Path, keep: int) -> None:
     catalog = project / "warehouse" / "catalog.sqlite"

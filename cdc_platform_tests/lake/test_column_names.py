@@ -17,7 +17,18 @@ from cdc_platform.pipeline import Platform, merge_table, take_in
 NAMES = (
     *("position", "generation", "file", "row", "event", "op", "pos", "kind", "fate", "deletes", "number"),
     *("committed_at", "happened_at", "stored", "hash", "has_row", "base_file", "image_file", "part", "first"),
-    *("path", "file_time", "cause", "file_row_number", "file_index", "filename", "side", "balance", "col_id"),
+    *(
+        "path",
+        "file_time",
+        "cause",
+        "file_row_number",
+        "file_index",
+        "filename",
+        "side",
+        "balance",
+        "col_id",
+        "rowid",
+    ),
 )
 SEQUENCE = "20271101000000000000000000000000000"
 
@@ -92,3 +103,19 @@ def test_a_column_of_a_table_without_a_key_may_have_any_name(tmp_path: Path, nam
 
     assert () == result.quarantined
     assert [(1, "a"), (3, "c")] == live(platform, name)
+
+
+@pytest.mark.parametrize("name", ["rowid", "values_of_1000", "hash"])
+@pytest.mark.parametrize("transform", ["{}", "bucket(4, {})", "truncate(1, {})"])
+def test_a_partition_column_may_have_any_name(tmp_path: Path, name: str, transform: str) -> None:
+    write(tmp_path, "LOAD00000001.parquet", {"id": [1, 2], name: ["x", "y"], "v": ["a", "b"]})
+    platform = Platform(configured(tmp_path, merge_key=["id"], partition_by=[transform.format(name)]))
+    changes = {"Op": ["U", "I"], "id": [1, 3], name: ["z", "日本"], "v": ["c", "d"], "seq": sequences(2)}
+
+    take_in(platform, "s")
+    merge_table(platform, "s", "t")
+    write(tmp_path, "20271101-000000000.parquet", changes)
+    take_in(platform, "s")
+    merge_table(platform, "s", "t")
+
+    assert [("y", "b"), ("z", "c"), ("日本", "d")] == live(platform, name)
