@@ -9,8 +9,10 @@ Ends with the number of histories that were run and every failure, shrunk to a c
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +33,8 @@ from cdc_platform_tests.histories.case import (
 from cdc_platform_tests.histories.faults import random_quarantine_case
 from cdc_platform_tests.histories.soak import failures
 from cdc_platform_tests.histories.upkept import random_upkept_case
+
+_SET_DEATH_SIGNAL = 1
 
 #: What a worker sends: one history done (None), a failure (text), or that it is through (its number).
 Message = str | int | None
@@ -98,6 +102,8 @@ class Seeds:
 
 def work(number: int, seeds: Seeds, stop_at: float, queue: Queue[Message]) -> None:
     """Run one seed after the other until the time is over."""
+    # should the parent be killed, nobody is left to stop this one
+    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
     # what is imported never becomes garbage
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
