@@ -17,6 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, Thr
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import forkserver
 from typing import TYPE_CHECKING
 
 from cdc_platform.config.model import EngineConfig, PlatformConfig
@@ -131,6 +132,7 @@ def _by_workers(
     # not forked from here: Arrow and DuckDB have threads, which a fork would leave behind
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_LIBRARIES))
+    _start_server()
     executor = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(mine, windows))
     own, left = _Worker(mine, windows), iter(tables)
     try:
@@ -150,6 +152,18 @@ def _by_workers(
     finally:
         # what is at work ends: a merge is one commit, and leaves nothing behind when it is let finish
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_server() -> None:
+    """Start the process that workers are forked from, where an interruption does not reach it.
+
+    It is the parent's to act on, and would meet the server amid the loading of libraries.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _in_turn(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from datetime import UTC, datetime
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -60,6 +63,20 @@ def test_workers_leave_a_table_that_fails_to_its_error_and_do_the_others(platfor
     assert [("shop", "unknown")] == list(failed)
     assert "there is no table 'unknown'" in str(failed["shop", "unknown"])
     assert [[number] for number in range(5)] == [rows(platform, one) for one in IDS]
+
+
+def test_an_interruption_does_not_reach_the_server_of_the_workers(platform: Platform) -> None:
+    server = forkserver._forkserver
+    server._stop()
+    many_tables._start_server()
+    began = server._forkserver_pid
+    assert began is not None
+    os.kill(began, signal.SIGINT)
+
+    done = dict(apply_tables(platform, NAMES, workers=2))
+
+    assert set(NAMES) == {name for name, one in done.items() if isinstance(one, Applied)}
+    assert began == server._forkserver_pid
 
 
 def test_only_the_named_windows_are_taken_in(platform: Platform) -> None:

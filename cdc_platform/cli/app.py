@@ -82,4 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         app([argument for argument in given if argument != "--debug"], prog_name="cdc")
     except (Exception, KeyboardInterrupt) as error:
         sys.exit(int(report_fault(error, debug=debug)))
+    except SystemExit as end:
+        # these two Typer takes for the user's wish to end, and says nothing of what it means
+        cause = getattr(end.__context__, "__cause__", None)
+        if isinstance(cause, KeyboardInterrupt | EOFError):
+            sys.exit(int(report_fault(cause, debug=debug)))
+        raise
     sys.exit(0)

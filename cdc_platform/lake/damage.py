@@ -12,8 +12,9 @@ from pyiceberg.exceptions import ValidationError
 
 from cdc_platform.errors import MergeError
 
-#: Modules of pyiceberg that read a file's bytes.
-_AVRO, _METADATA = ("pyiceberg.avro", "pyiceberg.manifest"), ("pyiceberg.serializers",)
+#: Modules that read a file's bytes.
+_AVRO = ("pyiceberg.avro", "pyiceberg.manifest", "cdc_platform.lake.avro_readers")
+_METADATA = ("pyiceberg.serializers",)
 #: What DuckDB and Arrow say of Parquet files that were cut, emptied or written over.
 _PARQUET = (
     *("magic bytes", "too small to be a Parquet file", "Parquet file size is", "file is likely corrupted"),

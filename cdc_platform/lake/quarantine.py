@@ -18,7 +18,7 @@ from typing import Any
 from cdc_platform.errors import MergeError
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.raw.files import AcceptedFile
-from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.raw.objects import ObjectStore, undamaged
 
 FOLDER = "quarantine"
 
@@ -125,15 +125,16 @@ def _recorded(objects: ObjectStore, item: QuarantineItem) -> bool:
     stored = objects.read(_name(item.id))
     if stored is None:
         return objects.put_if_absent(_name(item.id), _bytes(item))
-    if _item(stored.data).state in (QuarantineState.OPEN, QuarantineState.DISCARDED):
+    if _item(objects, _name(item.id), stored.data).state in (QuarantineState.OPEN, QuarantineState.DISCARDED):
         return True
     return objects.replace(_name(item.id), _bytes(item), stored.version)
 
 
 def find(objects: ObjectStore, key: str, etag: str, row: int | None = None) -> QuarantineItem | None:
     """Return the item of a file or row, None when it was never set aside."""
-    data = objects.get(_name(quarantine_id(key, etag, row)))
-    return _item(data) if data is not None else None
+    name = _name(quarantine_id(key, etag, row))
+    data = objects.get(name)
+    return _item(objects, name, data) if data is not None else None
 
 
 def items_in(objects: ObjectStore, state: QuarantineState | None = None) -> list[QuarantineItem]:
@@ -142,7 +143,7 @@ def items_in(objects: ObjectStore, state: QuarantineState | None = None) -> list
     for name in objects.list(f"{FOLDER}/"):
         data = objects.get(name)
         if data is not None:
-            found.append(_item(data))
+            found.append(_item(objects, name, data))
     chosen = [item for item in found if state is None or item.state == state]
     return sorted(chosen, key=lambda item: (item.found_at, item.key, item.row or -1))
 
@@ -175,8 +176,11 @@ def release_again(objects: ObjectStore, item_ids: Iterable[str]) -> list[Quarant
     opened = []
     for item_id in item_ids:
         stored = objects.read(_name(item_id))
-        if stored is not None and _item(stored.data).state is QuarantineState.REPLAYED:
-            opened.append(_item(stored.data))
+        if (
+            stored is not None
+            and _item(objects, _name(item_id), stored.data).state is QuarantineState.REPLAYED
+        ):
+            opened.append(_item(objects, _name(item_id), stored.data))
             _close(objects, item_id, (QuarantineState.REPLAYED,), QuarantineState.RELEASED)
     return opened
 
@@ -193,7 +197,7 @@ def _close(
     stored = objects.read(_name(item_id))
     if stored is None:
         return
-    item = _item(stored.data)
+    item = _item(objects, _name(item_id), stored.data)
     if item.state in states:
         closed = replace(item, state=state, decided_at=_now())
         objects.replace(_name(item_id), _bytes(closed), stored.version)
@@ -206,7 +210,7 @@ def _decide(lake: Lake, source: str, table_id: str, item_id: str, state: Quarant
     if stored is None:
         mend = "`cdc quarantine list` shows the ids there are"
         raise MergeError(f"there is no quarantined item {item_id!r}", where=where, mend=mend)
-    item = _item(stored.data)
+    item = _item(objects, _name(item_id), stored.data)
     if item.state in (QuarantineState.REPLAYED, QuarantineState.REPLACED):
         what = f"item {item_id} is closed: its file was {item.state.value}"
         raise MergeError(what, where=where, mend="nothing is left to decide")
@@ -224,10 +228,11 @@ def _bytes(item: QuarantineItem) -> bytes:
     return json.dumps({**asdict(item), "kind": item.kind}, indent=1, sort_keys=True).encode()
 
 
-def _item(data: bytes) -> QuarantineItem:
-    fields = json.loads(data)
-    del fields["kind"]
-    return QuarantineItem(**{**fields, "state": QuarantineState(fields["state"])})
+def _item(objects: ObjectStore, name: str, data: bytes) -> QuarantineItem:
+    with undamaged(objects, name):
+        fields = json.loads(data)
+        del fields["kind"]
+        return QuarantineItem(**{**fields, "state": QuarantineState(fields["state"])})
 
 
 def _now() -> str:

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from cdc_platform.raw.files import AcceptedFile, FileKind, RawFile
 from cdc_platform.raw.load_sets import LoadFile, LoadSets, assign_generations
-from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.raw.versions import is_version
 
 WINDOWS = "windows/"
@@ -71,7 +71,7 @@ def window_key(window: str) -> str:
 
 def read_load_sets(objects: ObjectStore) -> LoadSets:
     """Return the load sets of a table; none before its first LOAD file."""
-    return _load_sets(objects.get(LOADS))
+    return _sets_of(objects, objects.get(LOADS))
 
 
 def add_load_files(objects: ObjectStore, files: Iterable[LoadFile]) -> LoadSets:
@@ -88,7 +88,7 @@ def confirm_load(objects: ObjectStore, generation: int) -> LoadSets:
 def _change_load_sets(objects: ObjectStore, change: Callable[[LoadSets], LoadSets]) -> LoadSets:
     while True:
         stored = objects.read(LOADS)
-        before = _load_sets(stored.data if stored else None)
+        before = _sets_of(objects, stored.data if stored else None)
         after = change(before)
         if after == before:
             return after
@@ -109,20 +109,23 @@ def read_manifest(
     data = objects.get(window_key(window))
     if data is None:
         return WindowManifest(source, table_id, window)
-    return _parse(data, load_sets if load_sets is not None else read_load_sets(objects))
+    sets = load_sets if load_sets is not None else read_load_sets(objects)
+    with undamaged(objects, window_key(window)):
+        return _parse(data, sets)
 
 
 def read_accepted(objects: ObjectStore) -> Accepted:
     """Return everything accepted of the table that ``objects`` belongs to."""
     stored = objects.get(LOADS)
-    sets = _load_sets(stored)
+    sets = _sets_of(objects, stored)
     loads = sets.generations()
-    found = (objects.get(window_key(window)) for window in windows_of(objects))
-    manifests = (
-        _parse(data, sets, loads) if len(data) > _REMEMBERED_BYTES else _parsed(data, stored)
-        for data in found
-        if data is not None
-    )
+    manifests: list[WindowManifest] = []
+    for window in windows_of(objects):
+        data = objects.get(window_key(window))
+        if data is not None:
+            with undamaged(objects, window_key(window)):
+                is_large = len(data) > _REMEMBERED_BYTES
+                manifests.append(_parse(data, sets, loads) if is_large else _parsed(data, stored))
     return Accepted(sets, tuple(manifests))
 
 
@@ -144,7 +147,8 @@ def accept(
     while True:
         stored = objects.read(window_key(window))
         empty = WindowManifest(source, table_id, window)
-        before = _parse(stored.data, load_sets) if stored else empty
+        with undamaged(objects, window_key(window)):
+            before = _parse(stored.data, load_sets) if stored else empty
         after, new = _with(before, offered, is_there)
         if after == before:
             return ()
@@ -193,15 +197,21 @@ def mark_replaced(
         stored = objects.read(window_key(window))
         if stored is None:
             return
-        before = _parse(stored.data, LoadSets())
+        with undamaged(objects, window_key(window)):
+            before = _parse(stored.data, LoadSets())
         after = replace(before, replaced=before.replaced | versions)
         if after == before or objects.replace(window_key(window), _bytes(after), stored.version):
             return
 
 
+def _sets_of(objects: ObjectStore, stored: bytes | None) -> LoadSets:
+    with undamaged(objects, LOADS):
+        return _load_sets(stored)
+
+
 @lru_cache(maxsize=16)
 def _load_sets(stored: bytes | None) -> LoadSets:
-    return LoadSets.from_json(stored) if stored else LoadSets()
+    return LoadSets() if stored is None else LoadSets.from_json(stored)
 
 
 @lru_cache(maxsize=128)

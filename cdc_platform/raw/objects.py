@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cdc_platform.errors import StorageUnavailable
+from cdc_platform.errors import StateError, StorageUnavailable
 from cdc_platform.raw.folders import walk_sorted
 
 
@@ -84,6 +84,19 @@ def checked_key(key: str) -> str:
     if not key or any(not part or part.startswith(".") for part in key.split("/")):
         raise ValueError(f"{key!r} is not an object key: no empty segments, none that starts with a dot")
     return key
+
+
+@contextmanager
+def undamaged(objects: ObjectStore, key: str) -> Iterator[None]:
+    """Raise StateError with the mend where what is read of the object ``key`` cannot be made sense of."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError) as e:
+        raise StateError(
+            f"the record is damaged ({type(e).__name__}: {e})",
+            where=objects.url(key),
+            mend="restore the object as it was",
+        ) from e
 
 
 class FolderObjects:

@@ -43,6 +43,7 @@ DAMAGE = {
     ("pattern", "damage"),
     [
         ("snap-*.avro", "cut"),
+        ("snap-*.avro", "empty"),
         ("[!s]*.avro", "garbage"),
         ("[!s]*.avro", "empty"),
         ("*.metadata.json", "garbage"),
@@ -119,3 +120,22 @@ def test_a_damaged_catalog_file_is_told_as_such(two: Cdc, project: Path, keep: i
         assert "catalog.sqlite" in done.err
         assert "restore it from a backup" in done.err
         assert "SELECT" not in done.err
+
+
+@pytest.mark.parametrize("name", ["windows/2024-06-01.json", "loads.json", "quarantine/0123456789ab.json"])
+@pytest.mark.parametrize("content", ["", '{"version": 1, "fi', "[]"], ids=["empty", "cut", "something else"])
+def test_a_damaged_record_of_a_table_is_named_and_the_other_tables_are_merged(
+    two: Cdc, project: Path, name: str, content: str
+) -> None:
+    record = project / "warehouse" / "_cdc" / "shop" / "orders" / name
+    record.parent.mkdir(exist_ok=True)
+    record.write_text(content)
+    at = datetime(2024, 6, 3, tzinfo=UTC)
+    write_change_file(project / "raw", "public", "items", at=at, events=[{"id": 9, "note": "z"}])
+
+    done = two("apply")
+
+    assert 3 == done.code
+    assert f"{record}: the record is damaged" in done.err
+    assert "restore the object as it was" in done.err
+    assert "shop/items" in done.out

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cdc_platform.cli import main
+from cdc_platform.cli import applying, main
 from cdc_platform.cli.exits import ExitCode, report_fault
 from cdc_platform.errors import MergeError
 from cdc_platform.local.demo_stage import start_again
@@ -49,6 +49,30 @@ def test_debug_shows_the_traceback_wherever_it_stands(cdc: Cdc) -> None:
 
 def test_an_unknown_command_is_a_usage_error(cdc: Cdc) -> None:
     assert ExitCode.USAGE == cdc("aply").code
+
+
+def test_an_interruption_is_told_with_its_code(cdc: Cdc, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(applying, "open_platform", interrupted)
+    done = cdc("apply")
+
+    assert ExitCode.INTERRUPTED == done.code
+    assert "interrupted; what was done stays" in done.err
+
+
+def test_the_end_of_a_file_within_a_command_is_a_fault_and_no_finding(
+    cdc: Cdc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: object) -> None:
+        raise EOFError("read 1 bytes")
+
+    monkeypatch.setattr(applying, "open_platform", ended)
+    done = cdc("apply")
+
+    assert ExitCode.FAILED == done.code
+    assert "unexpected EOFError: read 1 bytes" in done.err
 
 
 def test_a_fault_says_what_where_and_the_mend(capsys: pytest.CaptureFixture[str]) -> None:
