@@ -121,8 +121,21 @@ def _merged(
     try:
         intake = intake if intake is not None else take_in(platform, source, [table_id], chosen)
         return Applied(intake, prepare_merge(platform, source, table_id, chosen).run())
-    except CdcError as error:
+    except Exception as error:
+        return _as_told(table, error)
+
+
+def _as_told(table: TableName, error: Exception) -> CdcError:
+    """Return what a table's error is to the caller; one nobody foresaw holds up no other table either."""
+    if isinstance(error, CdcError):
         return error
+    fault = MergeError(
+        f"unexpected {type(error).__name__}: {error}",
+        where="/".join(table),
+        mend="this is a fault of cdc itself; run it again with --debug and report what it shows",
+    )
+    fault.__cause__ = error
+    return fault
 
 
 def _by_workers(
@@ -200,8 +213,8 @@ class _Worker:
         except ConfigError as error:
             # the others travel between processes as they are
             return CdcError(str(error))
-        except CdcError as error:
-            return error
+        except Exception as error:
+            return _as_told(table, error)
 
 
 # What follows runs in the other processes.

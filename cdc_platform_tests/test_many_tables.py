@@ -7,6 +7,7 @@ import signal
 from datetime import UTC, datetime
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from cdc_platform.config.model import EngineConfig
 from cdc_platform.errors import CdcError
 from cdc_platform.lake.read import scan
 from cdc_platform.many_tables import Applied, apply_tables, share_of
-from cdc_platform.pipeline import Platform
+from cdc_platform.pipeline import IntakeResult, Platform, take_in
 from cdc_platform.testing import write_change_file, write_load_file
 
 IDS = [f"t{number}" for number in range(5)]
@@ -63,6 +64,23 @@ def test_workers_leave_a_table_that_fails_to_its_error_and_do_the_others(platfor
     assert [("shop", "unknown")] == list(failed)
     assert "there is no table 'unknown'" in str(failed["shop", "unknown"])
     assert [[number] for number in range(5)] == [rows(platform, one) for one in IDS]
+
+
+def test_an_error_nobody_foresaw_holds_up_no_other_table(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(platform: Platform, source: str, *rest: Any) -> IntakeResult:
+        if rest[0] == ["t0"]:
+            raise ArithmeticError("of no kind we know")
+        return take_in(platform, source, *rest)
+
+    monkeypatch.setattr(many_tables, "take_in", odd)
+    done = dict(apply_tables(platform, NAMES, workers=1))
+
+    failed = {name: one for name, one in done.items() if isinstance(one, CdcError)}
+    assert [("shop", "t0")] == list(failed)
+    assert "unexpected ArithmeticError: of no kind we know" in str(failed["shop", "t0"])
+    assert [[number] for number in range(1, 5)] == [rows(platform, one) for one in IDS[1:]]
 
 
 def test_an_interruption_does_not_reach_the_server_of_the_workers(platform: Platform) -> None:

@@ -87,5 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         cause = getattr(end.__context__, "__cause__", None)
         if isinstance(cause, KeyboardInterrupt | EOFError):
             sys.exit(int(report_fault(cause, debug=debug)))
+        if debug and isinstance(cause, Exception):
+            report_fault(cause, debug=debug)
         raise
     sys.exit(0)

@@ -120,8 +120,7 @@ def _applied(
                 failures[where] = outcome
             else:
                 done[where] = outcome
-            bar.begin(f"merged {where}")
-            bar.done()
+            bar.ended(f"{'failed' if where in failures else 'merged'} {where}")
     order = [f"{source}/{table_id}" for source, table_id in names]
     return {one: done[one] for one in order if one in done}, {o: failures[o] for o in order if o in failures}
 

@@ -39,11 +39,11 @@ def texts(failures: dict[str, CdcError]) -> dict[str, str]:
 
 
 def exit_with_failures(failures: dict[str, CdcError]) -> None:
-    """Tell every failure on stderr and exit with FAILED when there is one."""
+    """Tell every failure on stderr and exit with FAILED, for the first of them, when there is one."""
     for where, error in failures.items():
         stderr().print(f"{where} failed: {error}", style="red", highlight=False, markup=False)
-    if failures:
-        raise typer.Exit(ExitCode.FAILED)
+    for error in failures.values():
+        raise typer.Exit(ExitCode.FAILED) from error
 
 
 def exit_if_found(is_found: bool, remark: str = "") -> None:

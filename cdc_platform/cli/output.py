@@ -166,6 +166,11 @@ class _Steps:
         self._bar.advance(self._task, steps)
         self._tell()
 
+    def ended(self, what: str) -> None:
+        """Say what was done, and move the bar on."""
+        self._bar.update(self._task, description=what, advance=1)
+        self._tell()
+
     def _tell(self) -> None:
         """Write a line into a log, so that whoever follows it sees that work goes on."""
         if self._console.is_terminal or time.monotonic() - self._told_at < TELL_EVERY_SECONDS:

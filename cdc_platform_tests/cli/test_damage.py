@@ -139,3 +139,14 @@ def test_a_damaged_record_of_a_table_is_named_and_the_other_tables_are_merged(
     assert f"{record}: the record is damaged" in done.err
     assert "restore the object as it was" in done.err
     assert "shop/items" in done.out
+
+
+def test_debug_shows_the_traceback_of_a_table_that_failed(two: Cdc, project: Path) -> None:
+    for file in metadata(project, "*.metadata.json"):
+        file.write_text("{")
+
+    done = two("apply", "--debug")
+
+    assert 3 == done.code
+    assert "Traceback" in done.err
+    assert "ValidationError" in done.err
