@@ -19,6 +19,7 @@ from cdc_platform.errors import CdcError, ConfigError
 from cdc_platform.lake.applied import AppliedRecord, read_applied
 from cdc_platform.lake.catalog import Lake, open_lake
 from cdc_platform.load_completion import complete_load, completed_generation
+from cdc_platform.publication import Publication, publish
 from cdc_platform.raw import intake
 from cdc_platform.raw.files import AcceptedFile
 from cdc_platform.raw.intake import IntakeResult
@@ -59,10 +60,12 @@ __all__ = [
     "IntakeResult",
     "Platform",
     "PreparedMerge",
+    "Publication",
     "TableStatus",
     "complete_load",
     "merge_table",
     "prepare_merge",
+    "publish",
     "reconcile",
     "status",
     "take_in",

@@ -73,7 +73,7 @@ def prepared_vars(lake: Lake) -> dict[str, Any]:
     tables: dict[str, str] = {}
     for source, settings in lake.config.sources.items():
         for configured in settings.tables:
-            table = lake.load(source, configured.id)
+            table = lake.load_published(source, configured.id)
             if table is not None and table.current_snapshot() is not None:
                 tables[f"{source}.{configured.id}"] = local_path(table.metadata_location)
     return {"base_tables": tables}

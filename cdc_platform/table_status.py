@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cdc_platform.config.model import TableConfig
+from cdc_platform.config.model import Publish, TableConfig
 from cdc_platform.errors import CdcError
+from cdc_platform.lake.branch import held_back
 from cdc_platform.lake.health import table_health
 from cdc_platform.lake.outages import outages
 from cdc_platform.lake.quarantine import QuarantineState, items_in
@@ -36,6 +37,8 @@ class TableStatus:
     quarantined_rows: int
     verdict: str | None
     verdict_window: str | None
+    #: Snapshots that wait for a verdict before main, of which rows and snapshot_id are told, shows them.
+    unpublished: int = 0
     #: Why nothing can be told of the table; then nothing else is.
     error: str | None = None
 
@@ -59,7 +62,7 @@ def status(platform: Platform, sources: Collection[str] | None = None) -> Iterat
                 found = _status(platform, source, table, newest, verdict)
         except CdcError as error:
             found = TableStatus(
-                source, table.id, None, None, None, 0, None, None, 0, 0, verdict, newest, str(error)
+                source, table.id, None, None, None, 0, None, None, 0, 0, verdict, newest, error=str(error)
             )
         yield found
 
@@ -72,7 +75,9 @@ def _status(
     pending = sum(not applied.holds(one) for one in accepted.readable)
     items = items_in(platform.objects(source, table.id), QuarantineState.OPEN)
     files = sum(item.row is None for item in items)
-    health = table_health(platform.lake, source, table)
+    health = table_health(platform.lake, source, table, published=True)
+    waits = table.publish is Publish.ON_MATCH
+    base = platform.lake.load(source, table.id) if waits else None
     lag = (datetime.now(UTC) - applied.watermark).total_seconds() if applied.watermark else None
     return TableStatus(
         source=source,
@@ -87,4 +92,5 @@ def _status(
         quarantined_rows=len(items) - files,
         verdict=verdict,
         verdict_window=verdict_window,
+        unpublished=sum(1 for _ in held_back(base)) if base is not None else 0,
     )

@@ -6,18 +6,28 @@ The three checks come from the asset's own step, so that a verdict and the repor
   are a warning with the reason, a difference or a failed comparison is an error.
 * ``verdict_allows_use`` gates what is built on base: it fails, and stops the run's later steps, when the
   window is known to differ or could not be compared because of an error; it lets the rest pass.
+* ``main_shows_what_was_merged``, of tables with ``publish: on_match``, says how far main was moved and why
+  not further.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
 from cdc_platform.assets.checks import window_check_spec
 from cdc_platform.assets.conditions import when_dependency_moved
 from cdc_platform.assets.keys import base_key, owners_of, reconciliation_key, source_pool, tags_of
-from cdc_platform.assets.metadata import comparison_metadata, reconciliation_metadata
+from cdc_platform.assets.metadata import (
+    SHOWN_ROWS,
+    comparison_metadata,
+    reconciliation_metadata,
+    table_value,
+    without_none,
+)
 from cdc_platform.assets.outcome import dagster_outcome
-from cdc_platform.config.model import SourceConfig, TableConfig
+from cdc_platform.config.model import Publish, SourceConfig, TableConfig
+from cdc_platform.publication import Publication
 from cdc_platform.reconcile.verdict import Comparison, Reconciliation, Verdict
 from cdc_platform.resources import PlatformResource
 
@@ -26,6 +36,8 @@ CLAIMS = {
     "source_matches_base": "Every key changed in the window is in base as the source database says now.",
 }
 GATE = "verdict_allows_use"
+#: Only of tables whose main waits for verdicts.
+PUBLISHED = "main_shows_what_was_merged"
 _REFUSED = (Verdict.DIFFERENT, Verdict.ERROR)
 
 
@@ -54,6 +66,32 @@ def check_results(reconciliation: Reconciliation) -> Iterator[dg.AssetCheckResul
     )
 
 
+def published_result(publication: Publication) -> dg.AssetCheckResult:
+    """Return whether main shows all that was merged; waiting is a warning, a difference an error."""
+    refused = publication.is_refused
+    return dg.AssetCheckResult(
+        check_name=PUBLISHED,
+        passed=not publication.pending,
+        severity=dg.AssetCheckSeverity.ERROR if refused else dg.AssetCheckSeverity.WARN,
+        description=publication.sentence,
+        metadata=publication_metadata(publication),
+    )
+
+
+def publication_metadata(publication: Publication) -> dict[str, Any]:
+    """Return which snapshot readers of main see, what is pending, and why."""
+    held = [{"window": one.window, "verdict": one.verdict, "reason": one.reason} for one in publication.held]
+    return without_none(
+        {
+            "published_snapshot": str(publication.published) if publication.published is not None else None,
+            "newest_snapshot": str(publication.newest) if publication.newest is not None else None,
+            "snapshots_published": publication.moved,
+            "snapshots_pending": publication.pending,
+            "held_by": table_value(held[:SHOWN_ROWS]),
+        }
+    )
+
+
 def build_reconciliation_asset(
     *, source: str, config: SourceConfig, table: TableConfig, partitions: dg.PartitionsDefinition
 ) -> dg.AssetsDefinition:
@@ -62,6 +100,10 @@ def build_reconciliation_asset(
     specs = [window_check_spec(name, key, partitions, text) for name, text in CLAIMS.items()]
     gate = "No comparison of the window found a difference or failed; open questions do not count."
     specs.append(window_check_spec(GATE, key, partitions, gate, blocking=True))
+    waits = table.publish is Publish.ON_MATCH
+    if waits:
+        text = "Readers of main see everything that was merged."
+        specs.append(window_check_spec(PUBLISHED, key, partitions, text))
 
     @dg.asset(
         key=key,
@@ -77,12 +119,16 @@ def build_reconciliation_asset(
         description=f"Source, raw files and base table of {table.name} compared, window by window.",
     )
     def reconciliation(context: dg.AssetExecutionContext, platform: PlatformResource) -> dg.MaterializeResult:  # type: ignore[type-arg]  # dagster takes only the bare class beside check_specs
-        from cdc_platform.pipeline import reconcile
+        from cdc_platform.pipeline import publish, reconcile
 
         with dagster_outcome(context):
-            outcome = reconcile(platform.open(), source, table.id, context.partition_key)
-        return dg.MaterializeResult(
-            metadata=reconciliation_metadata(outcome), check_results=list(check_results(outcome))
-        )
+            opened = platform.open()
+            outcome = reconcile(opened, source, table.id, context.partition_key)
+            publication = publish(opened, source, table.id) if waits else None
+        metadata, checks = reconciliation_metadata(outcome), list(check_results(outcome))
+        if publication is not None:
+            metadata |= publication_metadata(publication)
+            checks.append(published_result(publication))
+        return dg.MaterializeResult(metadata=metadata, check_results=checks)
 
     return reconciliation

@@ -14,6 +14,7 @@ from cdc_platform.cli import (
     configure,
     inspecting,
     maintaining,
+    publishing,
     quarantine,
     reconciling,
     repairing,
@@ -64,6 +65,7 @@ services.register(app)
 applying.register(app)
 maintaining.register(app)
 reconciling.register(app)
+publishing.register(app)
 repairing.register(app)
 showing.register(app)
 table_rows.register(app)

@@ -131,6 +131,7 @@ def _history(
 
 
 def _summary(platform: Platform, source: str, table_id: str) -> Mapping[str, Any]:
+    from cdc_platform.lake.branch import holds_back, published_id
     from cdc_platform.lake.health import merge_history, table_health
     from cdc_platform.lake.lineage import snapshot_history
 
@@ -139,7 +140,7 @@ def _summary(platform: Platform, source: str, table_id: str) -> Mapping[str, Any
     if base is None:
         where = f"{source}/{table_id}"
         raise MergeError("there is no base table yet", where=where, mend="merge its files first: cdc apply")
-    return summary_json(
+    told = summary_json(
         f"{source}/{table_id}",
         table,
         table_health(platform.lake, source, table),
@@ -148,3 +149,7 @@ def _summary(platform: Platform, source: str, table_id: str) -> Mapping[str, Any
         snapshot_history(base),
         merge_history(platform.lake, source, table_id),
     )
+    if not holds_back(base):
+        return told
+    published = published_id(base)
+    return {**told, "published_snapshot_id": None if published is None else str(published)}

@@ -20,6 +20,7 @@ from cdc_platform.cli.output import (
     print_table,
     stdout,
 )
+from cdc_platform.cli.publishing import print_publications, publication_json, publications
 from cdc_platform.cli.reconciling_whole import (
     AgainstOption,
     FullOption,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig
     from cdc_platform.errors import CdcError
     from cdc_platform.pipeline import Platform
+    from cdc_platform.publication import Publication
     from cdc_platform.reconcile.verdict import Comparison, Reconciliation
 
 AllOption = Annotated[bool, typer.Option("--all", help="Every window that has files, not only the newest.")]
@@ -69,6 +71,8 @@ def reconcile(
     as_json: JsonOption = False,
 ) -> None:
     """Compare raw files and the source database with base, window by window or whole, and give a verdict.
+
+    Tables with [bold]publish: on_match[/bold] are published as far as the verdicts allow.
 
     Exit code 0 only when every verdict is MATCH; 1 when one is not; 3 when a comparison failed.
 
@@ -102,14 +106,33 @@ def reconcile(
         lambda one: f"{one[0]}/{one[1]} {one[2]}",
         whole.runner(platform) or (lambda one: reconcile_window(platform, *one)),
     )
-    _end(results.values(), failures, as_json)
+    done = {(name, table_id) for name, table_id, _ in chosen}
+    published, unmoved = _published(platform, [one for one in tables if (one[0], one[1].id) in done])
+    _end(results.values(), published, {**failures, **unmoved}, as_json)
 
 
-def _end(results: Collection[Reconciliation], failures: dict[str, CdcError], as_json: bool) -> None:
+def _published(
+    platform: Platform, tables: list[tuple[str, TableConfig]]
+) -> tuple[list[Publication], dict[str, CdcError]]:
+    """Move main of those tables that wait for the verdicts."""
+    from cdc_platform.config.model import Publish
+
+    waiting = [one for one in tables if one[1].publish is Publish.ON_MATCH]
+    return publications(platform, waiting) if waiting else ([], {})
+
+
+def _end(
+    results: Collection[Reconciliation],
+    published: Collection[Publication],
+    failures: dict[str, CdcError],
+    as_json: bool,
+) -> None:
     if as_json:
-        print_json({"reconciliations": list(results), "failures": texts(failures)})
+        told = {"publications": [publication_json(one) for one in published]} if published else {}
+        print_json({"reconciliations": list(results), **told, "failures": texts(failures)})
     else:
         print_reconciliations(results)
+        print_publications(published)
     exit_with_failures(failures)
     _exit_by({result.verdict.value for result in results})
 

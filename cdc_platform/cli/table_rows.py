@@ -55,6 +55,9 @@ OutputOption = Annotated[
     typer.Option("--output", "-o", help="Write all rows into this .parquet, .csv, .json or .jsonl file."),
 ]
 CountOption = Annotated[bool, typer.Option("--count", help="Only say how many rows there are.")]
+PendingOption = Annotated[
+    bool, typer.Option("--pending", help="As merges left it, where main still waits for verdicts.")
+]
 DeletedOption = Annotated[bool, typer.Option("--deleted", help="With the rows soft deletes kept.")]
 ControlOption = Annotated[bool, typer.Option("--control", help="With the control columns, _cdc_….")]
 
@@ -74,6 +77,7 @@ def show(
     output: OutputOption = None,
     count: CountOption = False,
     deleted: DeletedOption = False,
+    pending: PendingOption = False,
     control: ControlOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
@@ -107,7 +111,8 @@ def show(
     form = _format(form, output, as_json, limit)
     wanted = tuple(one.strip() for given in columns or () for one in given.split(",") if one.strip())
     with outages(name):
-        base = platform.lake.load(source, chosen.id)
+        load = platform.lake.load if pending else platform.lake.load_published
+        base = load(source, chosen.id)
         if base is None:
             mend = "merge its files first: cdc apply"
             raise MergeError("there is no base table yet", where=name, mend=mend)

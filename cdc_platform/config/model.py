@@ -22,6 +22,7 @@ from cdc_platform.config.tables import (
     DeleteMode,
     Images,
     NoKey,
+    Publish,
     TableConfig,
     parse_partition_field,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Notifications",
     "PlatformConfig",
     "PreparedOptions",
+    "Publish",
     "RawOptions",
     "RepairOptions",
     "SourceConfig",
@@ -124,6 +126,14 @@ class SourceConfig(Model):
     def _ids_are_unique(self) -> SourceConfig:
         for index, what, mend in duplicate_tables([(table.name, table.id) for table in self.tables]):
             raise mistake(f"tables[{index}]: {what}", mend, kind=DUPLICATE_TABLE)
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_found_equal(self) -> SourceConfig:
+        held = [table.name for table in self.tables if table.publish is Publish.ON_MATCH]
+        if held and (self.connection is None or self.engine != "postgresql"):
+            what = f"{held[0]} publishes on MATCH, which needs a source that can be read"
+            raise mistake(what, "give a PostgreSQL `connection`, or remove `publish`")
         return self
 
     def raw_of(self, table: TableConfig) -> RawOptions:

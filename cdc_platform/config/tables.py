@@ -34,6 +34,13 @@ class NoKey(StrEnum):
     MULTISET = "multiset"
 
 
+class Publish(StrEnum):
+    """When readers of main see a merge: at once, or when what it changed is found equal to the source."""
+
+    ALWAYS = "always"
+    ON_MATCH = "on_match"
+
+
 _TRANSFORM = re.compile(
     r"^(?:(?P<name>[a-z]+)\(\s*(?:(?P<width>\d+)\s*,\s*)?(?P<column>[^)]+?)\s*\)|(?P<plain>[^()]+))$"
 )
@@ -59,6 +66,9 @@ class TableConfig(Model):
     active: bool = True
     delete_mode: DeleteMode = DeleteMode.HARD
     images: Images = Images.FULL
+    publish: Publish = Field(
+        Publish.ALWAYS, description="on_match: main shows a merge once its windows are found MATCH"
+    )
     columns: tuple[ColumnConfig, ...] = ()
     tombstone_horizon_days: int = Field(30, ge=1, description="how late an event may come after a delete")
     owners: tuple[str, ...] = ()
@@ -94,6 +104,11 @@ class TableConfig(Model):
             raise mistake(f"id {self.id!r} is not a safe name", f"write {safe_name(self.id)!r}")
         if self.merge_key and self.no_key:
             raise mistake("`merge_key` and `no_key` exclude each other", "keep the one that is true")
+        if self.publish is Publish.ON_MATCH and not self.merge_key:
+            raise mistake(
+                "without a merge key no window is ever MATCH, so nothing would be published",
+                "remove `publish`, or give `merge_key`",
+            )
         if self.active and not self.merge_key and not self.no_key:
             raise mistake(
                 "an active table needs a merge key",

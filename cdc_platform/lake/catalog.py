@@ -15,6 +15,7 @@ from pyiceberg.table import Table
 from cdc_platform.config.model import GlueCatalog, PlatformConfig, SqlCatalog, bytes_of
 from cdc_platform.errors import ConfigError, redact
 from cdc_platform.lake.avro_readers import read_avro_quickly
+from cdc_platform.lake.branch import at_write_branch
 from cdc_platform.lake.damage import damaged_catalog, is_damaged_catalog
 from cdc_platform.lake.key_lookup import IndexFolder
 from cdc_platform.lake.outages import outages
@@ -46,7 +47,19 @@ class Lake:
         return tuple(self.config.lake.namespace.format(source=source).split("."))
 
     def load(self, source: str, table_id: str) -> Table | None:
-        """Return the base table as it stands now, None before its first merge.
+        """Return the base table as merges left it, which main may not show yet; None before its first merge.
+
+        Raises StorageUnavailable when the catalog cannot be reached.
+        """
+        identifier = self.identifier(source, table_id)
+        with outages(".".join(identifier)):
+            try:
+                return at_write_branch(self.catalog.load_table(identifier))
+            except NoSuchTableError:
+                return None
+
+    def load_published(self, source: str, table_id: str) -> Table | None:
+        """Return the base table as readers of main see it, None before its first merge.
 
         Raises StorageUnavailable when the catalog cannot be reached.
         """

@@ -79,9 +79,11 @@ def merge_keys_are_unique(lake: Lake, source: str, table: TableConfig) -> KeyUni
     return KeyUniqueness(int(count[0]) if count else 0, tuple(sample))
 
 
-def table_health(lake: Lake, source: str, table: TableConfig) -> TableHealth | None:
-    """Return the table's sizes, None before its first merge."""
-    base = lake.load(source, table.id)
+def table_health(
+    lake: Lake, source: str, table: TableConfig, *, published: bool = False
+) -> TableHealth | None:
+    """Return the table's sizes, None before its first merge: as merges left it, or as main shows it."""
+    base = lake.load_published(source, table.id) if published else lake.load(source, table.id)
     if base is None:
         return None
     snapshot = base.current_snapshot()

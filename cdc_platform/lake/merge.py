@@ -20,6 +20,7 @@ from cdc_platform.lake.inputs import EventBatch, EventFile, MergeInput, Rejected
 from cdc_platform.lake.merge_plan import MergePlan
 from cdc_platform.lake.outages import outages
 from cdc_platform.lake.plan import plan_merge
+from cdc_platform.lake.publishing import as_declared
 from cdc_platform.lake.result import MergeCounts, MergeResult
 from cdc_platform.lake.rules import check_declaration
 from cdc_platform.lake.schema import TargetSchema
@@ -115,6 +116,7 @@ def _attempt(
     standing: Standing | None,
 ) -> MergeResult:
     known = standing if standing is not None else read_standing(lake, source, table.id)
+    known = as_declared(lake, source, table, known)
     selection = select_inputs(inputs, known.record, known.items)
     if (idle := _nothing_to_do(lake, source, table, selection, completed, known)) is not None:
         return idle

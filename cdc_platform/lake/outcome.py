@@ -13,6 +13,8 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 
+from cdc_platform.lake.branch import write_branch
+
 
 class Outcome(Enum):
     """What the table says of a snapshot that was offered to it."""
@@ -39,7 +41,8 @@ def outcome_of(table: Table, snapshot: Snapshot) -> Outcome:
 
 def _is_whole(metadata: TableMetadata, ancestor: int | None) -> bool:
     """Whether the history from now back to ``ancestor`` is there, none of it expired or rolled back."""
-    at = metadata.current_snapshot_id
+    branch = metadata.snapshot_by_name(write_branch(metadata))
+    at = branch.snapshot_id if branch is not None else None
     while at is not None and at != ancestor:
         snapshot = metadata.snapshot_by_id(at)
         if snapshot is None:

@@ -2,6 +2,7 @@
 
 The record is named by the snapshot, so it goes back with it: files applied since then count as not applied,
 and the next merge takes them again. Their events have the positions they had, so the table becomes the same.
+Where main waits for verdicts, the branch merges write goes back, and main with it when the target is older.
 What does not go back is what Iceberg keeps apart from snapshots: the schema (columns added since stay, NULL
 until their files are applied again) and the partition spec.
 """
@@ -14,12 +15,14 @@ from datetime import datetime
 
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.table import Table
+from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Snapshot
-from pyiceberg.table.update.snapshot import ManageSnapshots
+from pyiceberg.table.update import SetPropertiesUpdate
 
 from cdc_platform.errors import CommitOutcomeUnknown, MergeError, StaleCommit
 from cdc_platform.lake import quarantine, summary
 from cdc_platform.lake.applied import FOLDER, AppliedRecord, read_record, walk_batches
+from cdc_platform.lake.branch import history, moved, published_id, standing_still, write_branch
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.lineage import SnapshotInfo, snapshot_history
 
@@ -132,12 +135,11 @@ def commit_rollback(plan: RollbackPlan) -> None:
 
 def _commit(plan: RollbackPlan) -> None:
     where = ".".join(plan.base.name())
-    transaction = plan.base.transaction()
     # the way back in when every snapshot that names a record is expired must lead to the same record
-    transaction.set_properties({summary.BATCH_MANIFEST: str(plan.record.path)})
+    record = SetPropertiesUpdate(updates={summary.BATCH_MANIFEST: str(plan.record.path)})
+    ends = [moved(branch, plan.target.snapshot_id) for branch in _branches(plan)]
     try:
-        ManageSnapshots(transaction).rollback_to_snapshot(plan.target.snapshot_id)
-        transaction.commit_transaction()
+        plan.base._do_commit((record, *ends), standing_still(plan.base))
     except (CommitFailedException, ValidationException) as e:
         raise StaleCommit(
             "another writer committed since the rollback was planned", where=where, mend="look at it again"
@@ -150,6 +152,17 @@ def _commit(plan: RollbackPlan) -> None:
         raise CommitOutcomeUnknown(
             what, where=where, mend="look with `cdc inspect`, then run it again"
         ) from e
+
+
+def _branches(plan: RollbackPlan) -> list[str]:
+    """Return the branches that go back: the one merges write, and main unless it is older than the target."""
+    branch = write_branch(plan.base.metadata)
+    target = plan.base.snapshot_by_id(plan.target.snapshot_id)
+    if branch == MAIN_BRANCH or published_id(plan.base) in {
+        one.snapshot_id for one in history(plan.base, target)
+    }:
+        return [branch]
+    return [branch, MAIN_BRANCH]
 
 
 def _undone(table: Table, target: SnapshotInfo) -> Iterator[UndoneSnapshot]:

@@ -32,19 +32,10 @@ from pyiceberg.manifest import (
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import Operation, Snapshot, Summary, update_snapshot_summaries
-from pyiceberg.table.update import (
-    AddSnapshotUpdate,
-    AssertRefSnapshotId,
-    AssertTableUUID,
-    SetPropertiesUpdate,
-    SetSnapshotRefUpdate,
-    TableRequirement,
-    TableUpdate,
-)
 
 from cdc_platform.errors import CommitOutcomeUnknown, MergeError, StaleCommit
+from cdc_platform.lake.branch import adding, write_branch
 from cdc_platform.lake.delta_counts import delta_counts
 from cdc_platform.lake.manifest_writers import DataManifestWriter, DeleteManifestWriter
 from cdc_platform.lake.outcome import Outcome, outcome_of
@@ -100,7 +91,7 @@ def commit_row_delta(
     except BaseException:
         producer.discard()
         raise
-    updates, requirements = _moving(table, snapshot, delta.table_properties)
+    updates, requirements = adding(table, snapshot, delta.table_properties)
     offering()
     try:
         # As the transaction's own commit would, which works the metadata out again for each requirement.
@@ -124,6 +115,11 @@ def commit_row_delta(
     return snapshot.snapshot_id
 
 
+def empty_snapshot(table: Table) -> Snapshot:
+    """Write a snapshot without a row for a table that has none, and return it; it is not committed."""
+    return _Snapshot(table.metadata, table, RowDelta()).write()
+
+
 def _check_format(table: Table, where: str) -> None:
     if table.metadata.format_version != 2:
         raise MergeError(
@@ -131,24 +127,6 @@ def _check_format(table: Table, where: str) -> None:
             where=where,
             mend="recreate the table as format version 2",
         )
-
-
-def _moving(
-    table: Table, snapshot: Snapshot, properties: Mapping[str, str]
-) -> tuple[tuple[TableUpdate, ...], tuple[TableRequirement, ...]]:
-    """Return what adds the snapshot and moves the branch, asserting where that stood, and which table."""
-    moved = SetSnapshotRefUpdate(
-        snapshot_id=snapshot.snapshot_id,
-        ref_name=MAIN_BRANCH,
-        type=SnapshotRefType.BRANCH,
-        max_ref_age_ms=None,
-        max_snapshot_age_ms=None,
-        min_snapshots_to_keep=None,
-    )
-    there = AssertRefSnapshotId(snapshot_id=snapshot.parent_snapshot_id, ref=MAIN_BRANCH)
-    same = AssertTableUUID(uuid=table.metadata.table_uuid)
-    first = (SetPropertiesUpdate(updates=dict(properties)),) if properties else ()
-    return (*first, AddSnapshotUpdate(snapshot=snapshot), moved), (there, same)
 
 
 class _Snapshot:
@@ -159,7 +137,7 @@ class _Snapshot:
         self._io: FileIO = table.io
         self._locations = table.location_provider()
         self._delta = delta
-        self._parent = self._metadata.snapshot_by_name(MAIN_BRANCH)
+        self._parent = self._metadata.snapshot_by_name(write_branch(table.metadata))
         self._id = self._metadata.new_snapshot_id()
         self._uuid = uuid.uuid4()
         self._counter = itertools.count()

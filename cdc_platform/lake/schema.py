@@ -20,13 +20,15 @@ from pyiceberg.table.update.schema import UpdateSchema
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DoubleType, FloatType, NestedField, PrimitiveType
 
-from cdc_platform.config.model import NoKey, TableConfig
+from cdc_platform.config.model import NoKey, Publish, TableConfig
 from cdc_platform.errors import IncompatibleSchemaChange, MissingMergeKey, SchemaError, StaleCommit
 from cdc_platform.events import BEFORE_PREFIX, CONTROL_COLUMNS, CONTROL_PREFIX, EVENT_COLUMNS, before_name
+from cdc_platform.lake.branch import at_write_branch
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.column_types import combined, iceberg_type
 from cdc_platform.lake.inputs import EventFile
 from cdc_platform.lake.partitions import partition_spec
+from cdc_platform.lake.publishing import hold_back
 
 _PROPERTIES = {
     "format-version": "2",
@@ -179,7 +181,7 @@ def create_table(lake: Lake, source: str, config: TableConfig, target: TargetSch
     )
     metrics = {f"write.metadata.metrics.column.{column}": "full" for column in target.key}
     lake.ensure_namespace(source)
-    return lake.catalog.create_table(
+    created = lake.catalog.create_table(
         identifier,
         schema,
         partition_spec=spec,
@@ -191,6 +193,9 @@ def create_table(lake: Lake, source: str, config: TableConfig, target: TargetSch
             "comment": f"{config.name} of source {source}",
         },
     )
+    if config.publish is Publish.ON_MATCH:
+        hold_back(created)
+    return at_write_branch(created)
 
 
 def check_event_schema(schema: pa.Schema, *, where: str) -> None:

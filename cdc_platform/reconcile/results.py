@@ -86,7 +86,7 @@ def latest_verdicts(lake: Lake) -> dict[tuple[str, str], dict[str, str]]:
     found = {}
     for source, config in lake.config.sources.items():
         for table in config.tables:
-            windows = _read_index(lake.objects(source, table.id).get(VERDICTS))
+            windows = read_index(lake.objects(source, table.id).get(VERDICTS))
             if windows:
                 found[source, table.id] = {window: entry["verdict"] for window, entry in windows.items()}
     return found
@@ -173,12 +173,13 @@ def _remember(objects: ObjectStore, reconciliation: Reconciliation) -> None:
     entry = {
         "run_id": reconciliation.run_id,
         "verdict": reconciliation.verdict.value,
+        "snapshot_id": reconciliation.certificate["snapshot_id"],
         "started_at": reconciliation.started_at.isoformat(),
         "report": reconciliation.report,
     }
     while True:
         stored = objects.read(VERDICTS)
-        windows = _read_index(stored.data if stored else None)
+        windows = read_index(stored.data if stored else None)
         known = windows.get(reconciliation.window)
         if known is not None and known["run_id"] > entry["run_id"]:
             return
@@ -188,7 +189,8 @@ def _remember(objects: ObjectStore, reconciliation: Reconciliation) -> None:
             return
 
 
-def _read_index(data: bytes | None) -> dict[str, dict[str, Any]]:
+def read_index(data: bytes | None) -> dict[str, dict[str, Any]]:
+    """Return the newest run of each window as the index has it: id, verdict, snapshot, start, report."""
     windows: dict[str, dict[str, Any]] = json.loads(data)["windows"] if data else {}
     return windows
 

@@ -20,6 +20,7 @@ from pyiceberg.table import Table
 from cdc_platform.errors import StaleCommit
 from cdc_platform.lake import summary
 from cdc_platform.lake.applied import record_path
+from cdc_platform.lake.branch import reloaded
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.live_rows import live_files
 from cdc_platform.lake.maintenance.compaction_plan import CompactionPlan, Group
@@ -107,7 +108,7 @@ class _Compaction:
     def _offer(self, written: Rewrite, attempts: int) -> tuple[int, int]:
         """Commit what is written on the table as it stands now; return the snapshot and the attempts."""
         for attempt in range(1, attempts + 1):
-            table = self._plan.table.catalog.load_table(self._plan.table.name())
+            table = reloaded(self._plan.table)
             delta = self._delta(written, table)
             self._is_offered = False
             try:

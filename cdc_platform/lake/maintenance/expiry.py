@@ -1,8 +1,9 @@
 """Snapshot expiry: old snapshots leave the table, then the files and objects only they named.
 
-The current snapshot, those of branches and tags, the newest few of the table's history, and the snapshot that
-holds the record of a kept one always stay; so a roll-back to any snapshot that is left finds its rows and its
-applied files. Snapshots that were rolled back are no history: they stay until they are old.
+The current snapshot, those of branches and tags, those main is still to be moved over, the newest few of the
+table's history, and the snapshot that holds the record of a kept one always stay; so a roll-back to any
+snapshot that is left finds its rows and its applied files. Snapshots that were rolled back are no history:
+they stay until they are old.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pyiceberg.table.update import AssertRefSnapshotId, AssertTableUUID, RemoveS
 from cdc_platform.config.maintenance import SnapshotOptions
 from cdc_platform.errors import StaleCommit
 from cdc_platform.lake import summary
+from cdc_platform.lake.branch import held_back
 from cdc_platform.lake.maintenance.named import named_files, named_objects, own_objects, roots
 from cdc_platform.raw.objects import ObjectStore
 
@@ -55,6 +57,8 @@ def expired_snapshots(table: Table, options: SnapshotOptions, now: datetime) -> 
     kept = {reference.snapshot_id for reference in table.metadata.refs.values()}
     if table.metadata.current_snapshot_id is not None:
         kept.add(table.metadata.current_snapshot_id)
+    # without what lies between them main could not be moved forward
+    kept |= {snapshot.snapshot_id for snapshot in held_back(table)}
     for snapshot in table.metadata.snapshots:
         rank = ranks.get(snapshot.snapshot_id)
         is_young = snapshot.timestamp_ms >= oldest and (rank is None or rank < options.max_count)

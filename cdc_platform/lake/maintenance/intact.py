@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pyiceberg.table import Table
 
 from cdc_platform.errors import MergeError
+from cdc_platform.lake.branch import reloaded
 from cdc_platform.lake.damage import mend_of
 from cdc_platform.lake.live_rows import live_files
 from cdc_platform.lake.maintenance.listing import Listing
@@ -21,7 +22,7 @@ def check_files(table: Table) -> None:
     if not suspects:
         return
     # what an expiry has removed since the table was loaded is not named any more
-    now = table.catalog.load_table(table.name())
+    now = reloaded(table)
     still = _named(now)
     faults = {file: fault for file, fault in suspects.items() if file in still}
     if faults:

@@ -17,6 +17,7 @@ from pyiceberg.table import Table
 from cdc_platform.config.maintenance import SHORTEST_ORPHAN_AGE_HOURS, OrphanOptions
 from cdc_platform.errors import MergeError
 from cdc_platform.lake import applied, tombstones
+from cdc_platform.lake.branch import reloaded
 from cdc_platform.lake.maintenance.listing import ListedFile, Listing
 from cdc_platform.lake.maintenance.named import named_files, named_objects, own_objects
 from cdc_platform.raw.objects import ObjectStore
@@ -71,7 +72,7 @@ def plan_orphans(
     listing = Listing(table)
     # Listed first: what a merge writes after this is not looked at, what it commits after is named below.
     listed = [file for file in _listed(listing, table, objects) if file.modified_at < before]
-    named = _named(listing, table.catalog.load_table(table.name()), objects) if listed else frozenset()
+    named = _named(listing, reloaded(table), objects) if listed else frozenset()
     return OrphanPlan(table, tuple(file for file in listed if file.location not in named))
 
 
