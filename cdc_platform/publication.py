@@ -63,10 +63,11 @@ class Publication:
         if not self.holds_back:
             return "main shows every merge" if self.newest is not None else "there is no base table yet"
         moved = "would be moved" if self.dry_run else "was moved"
-        parts = [f"main {moved} over {self.moved} snapshots to {self.published}"] if self.moved else []
+        parts = [f"main {moved} over {_counted(self.moved)} to {self.published}"] if self.moved else []
         if not self.pending:
             return "; ".join([*parts, "nothing is pending"])
-        parts.append(f"{self.pending} snapshots are pending after {self.published}")
+        waits = "waits" if self.pending == 1 else "wait"
+        parts.append(f"{_counted(self.pending)} {waits} after {self.published}")
         named = [f"{one.window}: {one.reason}" if one.window else one.reason for one in self.held[:_NAMED]]
         more = [f"and {len(self.held) - _NAMED} more"] if len(self.held) > _NAMED else []
         return "; ".join([*parts, *named, *more])
@@ -176,6 +177,10 @@ def _load_windows(platform: Platform, source: str, table_id: str, generation: in
 
 def _complete(snapshot: Snapshot | None) -> int:
     return int(_properties(snapshot).get(summary.GENERATION_COMPLETE, 0)) if snapshot is not None else 0
+
+
+def _counted(snapshots: int) -> str:
+    return "1 snapshot" if snapshots == 1 else f"{snapshots} snapshots"
 
 
 def _properties(snapshot: Snapshot) -> dict[str, str]:

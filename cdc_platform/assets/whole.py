@@ -18,6 +18,8 @@ from cdc_platform.assets.metadata import (
     without_none,
 )
 from cdc_platform.assets.outcome import dagster_outcome
+from cdc_platform.assets.reconciliation import publication_metadata
+from cdc_platform.config.model import Publish
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 from cdc_platform.resources import PlatformResource
 
@@ -90,8 +92,10 @@ def build_whole_job() -> dg.JobDefinition:
         context: dg.OpExecutionContext, config: WholeRun, platform: PlatformResource
     ) -> Iterator[dg.AssetObservation | dg.Output[None]]:
         with dagster_outcome(context):
-            outcome = _reconciled(platform.open(), config, context)
-        metadata = whole_metadata(outcome)
+            opened = platform.open()
+            outcome = _reconciled(opened, config, context)
+            published = _published(opened, config)
+        metadata = {**whole_metadata(outcome), **published}
         # yielded, not logged: a step that fails keeps what it yielded
         key = reconciliation_key(config.source, config.table)
         yield dg.AssetObservation(key, description=outcome.sentence, metadata=metadata)
@@ -108,6 +112,15 @@ def build_whole_job() -> dg.JobDefinition:
         compare_whole_table()
 
     return reconcile_whole
+
+
+def _published(platform: "Platform", config: WholeRun) -> dict[str, Any]:
+    """Move main of a table that waits for verdicts; return what is shown of it."""
+    from cdc_platform.pipeline import publish
+
+    if platform.table(config.source, config.table).publish is not Publish.ON_MATCH:
+        return {}
+    return publication_metadata(publish(platform, config.source, config.table))
 
 
 def _reconciled(platform: "Platform", config: WholeRun, context: dg.OpExecutionContext) -> Reconciliation:

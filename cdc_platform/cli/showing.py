@@ -13,6 +13,7 @@ from cdc_platform.cli.output import (
     ConfigOption,
     JsonOption,
     SourceOption,
+    counted,
     print_json,
     print_table,
     stderr,
@@ -65,6 +66,12 @@ def status(
         ]
         columns = ["table", "rows", "last window", "pending", "age", "verdict", "quarantined"]
         print_table("", columns, rows)
+        for one in statuses:
+            if one.unpublished:
+                text = (
+                    f"{one.source}/{one.table_id}: main waits, {counted(one.unpublished, 'snapshot')} behind"
+                )
+                stderr().print(f"{text}; cdc publish --dry-run says why", highlight=False, markup=False)
     failed = [one for one in statuses if one.error is not None]
     for one in failed:
         stderr().print(f"{one.source}/{one.table_id} failed: {one.error}", style="red", markup=False)

@@ -146,7 +146,7 @@ def test_windows_of_a_backfill_are_published_in_one_move_once_the_last_is_proven
 
     found = [shop.publish(window) for window in windows]
 
-    assert [3, 3, 3, 0] == [one.pending for one in found]
+    assert [4, 4, 4, 0] == [one.pending for one in found]
     assert [*LOADED, (11, "day 1"), (12, "day 2"), (13, "day 3")] == shop.main()
 
 
@@ -193,7 +193,7 @@ def test_a_dry_run_says_what_would_be_published_and_moves_nothing(shop: Shop) ->
     found = publish(shop.platform, "retail", "item", dry_run=True)
 
     assert (1, []) == (found.moved, shop.main())
-    assert "would be moved over 1 snapshots" in found.sentence
+    assert "would be moved over 1 snapshot " in found.sentence
 
 
 def test_turned_on_later_the_next_merge_waits_and_turned_off_all_is_published(shop: Shop) -> None:
