@@ -16,10 +16,11 @@ CHECK = "main_shows_what_was_merged"
 
 
 @pytest.fixture
-def held(shop: Shop, postgres_database: str) -> Shop:
+def held(shop: Shop, postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """A shop with two orders, in the source and merged by the first run."""
+    monkeypatch.setenv("CDC_SHOP_DSN", postgres_database)
     text = shop.config_path.read_text()
-    text = text.replace("    tables:\n", f'    connection: {{dsn: "{postgres_database}"}}\n    tables:\n')
+    text = text.replace("    tables:\n", "    connection: {dsn: '${CDC_SHOP_DSN}'}\n    tables:\n")
     orders = "{name: public.orders, merge_key: [id]"
     shop.config_path.write_text(text.replace(orders, f"{orders}, publish: on_match"))
     with psycopg.connect(postgres_database, autocommit=True) as connection:
