@@ -91,7 +91,7 @@ def _proven_whole(
     full: Judged | None,
 ) -> int:
     """Return how many of ``pending`` a full comparison speaks for that no later verdict contradicts."""
-    if full is None or full.verdict != MATCH or full.snapshot_id not in place:
+    if full is None or full.verdict != MATCH or full.snapshot_id is None or full.snapshot_id not in place:
         return 0
     number = place[full.snapshot_id]
     later = (verdicts.get(window) for one in pending[:number] for window in one.windows)
