@@ -30,7 +30,7 @@ from cdc_platform.naming import quoted
 LEAST_ROWS = 100_000
 #: An index is asked when the file has at least this many rows for each key, and built when it has more.
 ROWS_PER_KEY = 10
-#: The same for keys that are one whole number: those are found as quickly in a file that ascends by them.
+#: The same for keys of whole numbers: those are found as quickly in a file that ascends by them.
 ROWS_PER_WHOLE_NUMBER = 20
 ROWS_PER_KEY_TO_BUILD = 20
 

@@ -119,14 +119,15 @@ class KeySearch:
         if touched.ascending is None or not files:
             return files
         assert self._table is not None
-        name = self._key[0]
-        field = self._table.schema().find_field(table_column(name))
+        schema = self._table.schema()
+        fields = [schema.find_field(table_column(name)).field_id for name in self._key]
         threads = self._indexes.threads if self._indexes is not None else 1
-        ordered = OrderedFiles(self._table.io, field.field_id, touched.ascending, threads)
+        ordered = OrderedFiles(self._table.io, fields, touched.ascending, threads)
         tables, left = ordered.find(files)
         if tables:
             self._con.register("ordered_hits", pa.concat_tables(tables))
-            selects.append(f"SELECT file, pos, key AS {quoted(name)}, {_NOTHING_TOLD} FROM ordered_hits")
+            keys = ", ".join(f"key{number} AS {quoted(name)}" for number, name in enumerate(self._key))
+            selects.append(f"SELECT file, pos, {keys}, {_NOTHING_TOLD} FROM ordered_hits")
         return left
 
     def read_sql(self, files: Sequence[BaseFile], columns: Sequence[str]) -> str:

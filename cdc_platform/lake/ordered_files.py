@@ -1,4 +1,4 @@
-"""Finding keys that are whole numbers in data files whose rows ascend by them.
+"""Finding keys of whole numbers in data files whose rows ascend by them.
 
 Merges write their rows in the order of the key, compaction does, and DMS mostly loads tables in it. Where a
 batch touches many of a file's rows, a binary search in such a file is several times as quick as a join, and
@@ -17,71 +17,107 @@ import pyarrow.parquet as pq
 from pyiceberg.io import FileIO
 
 from cdc_platform.lake.base_files import BaseFile
-from cdc_platform.lake.touched_keys import Numbers
+from cdc_platform.lake.packing import Numbers, Packing
 
 _FIELD_ID = b"PARQUET:field_id"
 
+#: Rows of a file, and the columns of the keys there.
+_Hits = tuple[Numbers, tuple[Numbers, ...]]
+
 
 class OrderedFiles:
-    """Looks ``keys``, which ascend without repeats, up in data files, by column ``field_id``."""
+    """Looks ``keys`` up in data files, where their columns are ``field_ids``.
 
-    def __init__(self, io: FileIO, field_id: int, keys: Numbers, threads: int) -> None:
+    ``keys`` are as many columns, in the order of the keys, without repeats.
+    """
+
+    def __init__(self, io: FileIO, field_ids: Sequence[int], keys: tuple[Numbers, ...], threads: int) -> None:
         self._io = io
-        self._field_id = str(field_id).encode()
+        self._field_ids = [str(field_id).encode() for field_id in field_ids]
         self._keys = keys
         self._threads = threads
 
     def find(self, files: Sequence[BaseFile]) -> tuple[list[pa.Table], list[BaseFile]]:
-        """Return tables (file, pos, key) of the rows with one of the keys, and the files of another order."""
+        """Return tables (file, pos, key0…) of the rows with a key, and the files of another order."""
         with ThreadPoolExecutor(self._threads) as pool:
             answers = list(pool.map(self._hits, files))
         left = [file for file, hits in zip(files, answers, strict=True) if hits is None]
         return [hits for hits in answers if hits is not None], left
 
     def _hits(self, file: BaseFile) -> pa.Table | None:
-        positions, keys = [], []
+        positions: list[Numbers] = []
+        keys: list[tuple[Numbers, ...]] = []
         with self._io.new_input(file.data.file_path).open() as stream:
             parquet = pq.ParquetFile(cast(IO[Any], stream))
-            column = self._column(parquet.schema_arrow)
-            if column is None:
+            columns = self._columns(parquet.schema_arrow)
+            if columns is None:
                 return None
             offset = 0
             for number in range(parquet.num_row_groups):
-                group: Any = parquet.read_row_group(number, columns=[column], use_threads=False).column(0)
-                if group.null_count:
+                group = parquet.read_row_group(number, columns=columns, use_threads=False).select(columns)
+                if any(column.null_count for column in group.columns):
                     return None
-                found = self._search(group.to_numpy())
+                found = self._search([cast(Any, column).to_numpy() for column in group.columns])
                 if found is None:
                     return None
                 positions.append(found[0] + offset)
                 keys.append(found[1])
                 offset += len(group)
-        return _table(file, positions, keys)
+        return self._table(file, positions, keys)
 
-    def _column(self, schema: pa.Schema) -> str | None:
-        """Return the file's name of the column, None when it has none that is a whole number."""
-        for field in schema:
-            if (field.metadata or {}).get(_FIELD_ID) == self._field_id:
-                return field.name if pa.types.is_signed_integer(field.type) else None
-        return None
+    def _columns(self, schema: pa.Schema) -> list[str] | None:
+        """Return the file's names of the key's columns, None when it has not all of them as whole numbers."""
+        whole = {
+            (field.metadata or {}).get(_FIELD_ID): field.name
+            for field in schema
+            if pa.types.is_signed_integer(field.type)
+        }
+        names = [whole.get(field_id) for field_id in self._field_ids]
+        return [name for name in names if name is not None] if None not in names else None
 
-    def _search(self, stored: Numbers) -> tuple[Numbers, Numbers] | None:
-        """Return the rows of ``stored`` with one of the keys and the keys; None when it does not ascend."""
-        if not len(stored):
-            return stored.astype(np.int64), stored
-        if (stored[1:] <= stored[:-1]).any():
+    def _search(self, stored: list[Numbers]) -> _Hits | None:
+        """Return the rows with one of the keys, and the keys; None when the rows do not ascend."""
+        if not len(stored[0]):
+            return np.empty(0, dtype=np.int64), tuple(column[:0] for column in self._keys)
+        sought = self._comparable(stored)
+        if sought is None:
             return None
-        first = np.searchsorted(self._keys, stored[0])
-        asked = self._keys[first : np.searchsorted(self._keys, stored[-1], "right")]
-        rows = np.searchsorted(stored, asked.astype(stored.dtype, copy=False))
-        equal = stored[rows] == asked
-        return rows[equal], asked[equal]
+        rows, asked, keys = sought
+        if (rows[1:] <= rows[:-1]).any():
+            return None
+        within = slice(np.searchsorted(asked, rows[0]), np.searchsorted(asked, rows[-1], "right"))
+        asked, keys = asked[within].astype(rows.dtype, copy=False), tuple(column[within] for column in keys)
+        found = np.searchsorted(rows, asked)
+        equal = rows[found] == asked
+        return found[equal], tuple(column[equal] for column in keys)
 
+    def _comparable(self, stored: list[Numbers]) -> tuple[Numbers, Numbers, tuple[Numbers, ...]] | None:
+        """Return one number for each stored row, and for each key that may be there, with its columns.
 
-def _table(file: BaseFile, positions: list[Numbers], keys: list[Numbers]) -> pa.Table:
-    rows = np.concatenate(positions) if positions else np.empty(0, dtype=np.int64)
-    found = np.concatenate(keys) if keys else np.empty(0, dtype=np.int64)
-    number = pa.array(np.full(len(rows), file.index, dtype=np.int32))
-    return pa.Table.from_arrays(
-        [number, pa.array(rows, pa.int64()), pa.array(found)], names=["file", "pos", "key"]
-    )
+        None where a key is too wide for one number.
+        """
+        if len(stored) == 1:
+            return stored[0], self._keys[0], self._keys
+        packing = Packing.of(stored)
+        if packing is None:
+            return None
+        low, high = packing.lows[0], packing.lows[0] + packing.spans[0] - 1
+        first = slice(np.searchsorted(self._keys[0], low), np.searchsorted(self._keys[0], high, "right"))
+        keys = tuple(column[first] for column in self._keys)
+        inside = np.ones(len(keys[0]), dtype=bool)
+        for column, least, span in zip(keys[1:], packing.lows[1:], packing.spans[1:], strict=True):
+            inside &= (column >= least) & (column <= least + span - 1)
+        keys = tuple(column[inside] for column in keys)
+        return packing.pack(stored), packing.pack(keys), keys
+
+    def _table(self, file: BaseFile, positions: list[Numbers], keys: list[tuple[Numbers, ...]]) -> pa.Table:
+        rows = np.concatenate(positions) if positions else np.empty(0, dtype=np.int64)
+        number = pa.array(np.full(len(rows), file.index, dtype=np.int32))
+        columns = [
+            np.concatenate([part[at] for part in keys]) if keys else column[:0]
+            for at, column in enumerate(self._keys)
+        ]
+        names = ["file", "pos", *(f"key{at}" for at in range(len(columns)))]
+        return pa.Table.from_arrays(
+            [number, pa.array(rows, pa.int64()), *map(pa.array, columns)], names=names
+        )

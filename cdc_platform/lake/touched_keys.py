@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cdc_platform.lake.base_files import BaseFile
+from cdc_platform.lake.packing import Numbers, sorted_keys
 from cdc_platform.naming import quoted
-
-Numbers = npt.NDArray[Any]
 
 #: The lowest and highest value a file has of a column, None where unknown.
 Limits = Callable[[BaseFile, str], tuple[Any, Any]]
@@ -48,9 +47,11 @@ class TouchedKeys:
         return self.arrays({name: quoted(name) for name in self.whole})
 
     @cached_property
-    def ascending(self) -> Numbers | None:
-        """The keys ascending, where the key is one whole number; else None."""
-        return np.sort(self._numbers[self.key[0]]) if self.whole == self.key and len(self.key) == 1 else None
+    def ascending(self) -> tuple[Numbers, ...] | None:
+        """The columns of the keys, in the order of the keys, where all are whole numbers; else None."""
+        if not self.key or self.whole != self.key:
+            return None
+        return sorted_keys([self._numbers[name] for name in self.key])
 
     def arrays(self, columns: Mapping[str, str]) -> dict[str, Numbers]:
         """Return SQL expressions over ``touched``, in one order of its rows; they must not be NULL."""
@@ -76,13 +77,13 @@ class TouchedKeys:
 
     def in_range(self, file: BaseFile) -> int:
         """Return how many keys can be in a file by its bounds of their whole-number columns, at most."""
-        if self.ascending is not None:
+        if self.ascending is not None and len(self.ascending) == 1:
             low, high = self._limits(file, self.key[0])
             if low is None or high is None:
                 return self.count
             first, after = (
-                np.searchsorted(self.ascending, low),
-                np.searchsorted(self.ascending, high, "right"),
+                np.searchsorted(self.ascending[0], low),
+                np.searchsorted(self.ascending[0], high, "right"),
             )
             return int(after - first)
         return int(np.count_nonzero(self.mask(file, self._numbers))) if self.whole else self.count
