@@ -11,7 +11,7 @@ The three checks come from the asset's own step, so that a verdict and the repor
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -27,9 +27,11 @@ from cdc_platform.assets.metadata import (
 )
 from cdc_platform.assets.outcome import dagster_outcome
 from cdc_platform.config.model import Publish, SourceConfig, TableConfig
-from cdc_platform.publication import Publication
 from cdc_platform.reconcile.verdict import Comparison, Reconciliation, Verdict
 from cdc_platform.resources import PlatformResource
+
+if TYPE_CHECKING:
+    from cdc_platform.publication import Publication
 
 CLAIMS = {
     "raw_matches_base": "Every key changed in the window is in base as the raw files say.",
@@ -66,7 +68,7 @@ def check_results(reconciliation: Reconciliation) -> Iterator[dg.AssetCheckResul
     )
 
 
-def published_result(publication: Publication) -> dg.AssetCheckResult:
+def published_result(publication: "Publication") -> dg.AssetCheckResult:
     """Return whether main shows all that was merged; waiting is a warning, a difference an error."""
     refused = publication.is_refused
     return dg.AssetCheckResult(
@@ -78,7 +80,7 @@ def published_result(publication: Publication) -> dg.AssetCheckResult:
     )
 
 
-def publication_metadata(publication: Publication) -> dict[str, Any]:
+def publication_metadata(publication: "Publication") -> dict[str, Any]:
     """Return which snapshot readers of main see, what is pending, and why."""
     held = [{"window": one.window, "verdict": one.verdict, "reason": one.reason} for one in publication.held]
     return without_none(

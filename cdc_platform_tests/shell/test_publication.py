@@ -71,6 +71,28 @@ def test_an_error_keeps_main_and_the_check_says_why(
     assert {"window": WINDOW, "verdict": "ERROR", "reason": "it is ERROR"} == dict(row.data)
 
 
+@pytest.mark.postgres
+def test_a_whole_comparison_from_the_launchpad_moves_main(held: Shop, instance: dg.DagsterInstance) -> None:
+    from cdc_platform.pipeline import take_in
+
+    take_in(held.platform(), "shop")
+    held.materialize(instance, BASE, window=WINDOW)
+    assert [] == published(held)
+
+    run = (
+        held.definitions()
+        .resolve_job_def("reconcile_whole")
+        .execute_in_process(
+            instance=instance,
+            run_config={"ops": {"compare_whole_table": {"config": {"source": "shop", "table": "orders"}}}},
+        )
+    )
+
+    (observed,) = run.get_asset_observation_events()
+    metadata = observed.asset_observation_data.asset_observation.metadata
+    assert (run.success, 0, [1, 2]) == (True, metadata["snapshots_pending"].value, published(held))
+
+
 def test_a_table_without_the_option_has_no_such_check(shop: Shop) -> None:
     graph = shop.definitions().resolve_asset_graph()
 
