@@ -8,7 +8,7 @@ processes: what is recorded with the data decides what is still to do, never the
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from cdc_platform.errors import CdcError, ConfigError
 from cdc_platform.lake.applied import AppliedRecord, read_applied
 from cdc_platform.lake.catalog import Lake, open_lake
 from cdc_platform.load_completion import complete_load, completed_generation
+from cdc_platform.prepared_merge import PreparedMerge
 from cdc_platform.publication import Publication, publish
 from cdc_platform.raw import intake
 from cdc_platform.raw.files import AcceptedFile
@@ -48,9 +49,7 @@ from cdc_platform.window_checks import CheckOutcome
 
 if TYPE_CHECKING:
     from cdc_platform.formats.dms_reader import EventFile
-    from cdc_platform.lake.inputs import MergeInput
     from cdc_platform.lake.result import MergeResult
-    from cdc_platform.lake.standing import Standing
     from cdc_platform.reconcile.verdict import Reconciliation
     from cdc_platform.repair.event_file import RepairFile
     from cdc_platform.replication import TableStatistics
@@ -219,36 +218,6 @@ def take_in(
     return replace(result, refused=told, reassigned=(*result.reassigned, *again))
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedMerge:
-    """A merge of a table that only has to be run; ``bytes`` is the size of the files it has not applied."""
-
-    lake: Lake
-    source: str
-    table: TableConfig
-    inputs: tuple[MergeInput, ...]
-    completed_generation: int | None
-    standing: Standing
-    bytes: int
-
-    def run(self) -> MergeResult:
-        """Merge, in one snapshot, and do the maintenance the merge makes due."""
-        from cdc_platform.lake.maintenance import after_merge
-        from cdc_platform.lake.merge import merge
-
-        result = merge(
-            self.lake,
-            self.source,
-            self.table,
-            self.inputs,
-            completed_generation=self.completed_generation,
-            standing=self.standing,
-        )
-        if result.snapshot_id is None:
-            return result
-        return replace(result, maintenance=after_merge(self.lake, self.source, self.table))
-
-
 def merge_table(
     platform: Platform, source: str, table_id: str, windows: Sequence[str] | None = None
 ) -> MergeResult:
@@ -285,9 +254,17 @@ def prepare_merge(
     if not table.merge_key:
         # without a key a file applied again would double its rows, unless the load's completion removes them
         files = [one for one in files if not applied.is_outdated(one) or one.generation == complete]
-    inputs = (MergeInput(one, partial(platform.event_file, source, table_id, one)) for one in files)
-    size = sum(one.file.size for one in files if not applied.holds(one))
-    return PreparedMerge(platform.lake, source, table, tuple(inputs), complete, standing, size)
+    # Of a long history nearly all is applied: only what the merge may read is made an input.
+    freed = {(item.key, item.etag) for item in standing.items}
+    chosen = [
+        one
+        for one in files
+        if table.images is Images.PARTIAL or not applied.holds(one) or (one.file.key, one.file.etag) in freed
+    ]
+    inputs = (MergeInput(one, partial(platform.event_file, source, table_id, one)) for one in chosen)
+    size = sum(one.file.size for one in chosen if not applied.holds(one))
+    skipped = len(files) - len(chosen)
+    return PreparedMerge(platform.lake, source, table, tuple(inputs), complete, standing, size, skipped)
 
 
 def reconcile(platform: Platform, source: str, table_id: str, window: str) -> Reconciliation:
