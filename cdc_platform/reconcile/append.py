@@ -21,6 +21,7 @@ from cdc_platform.reconcile.raw_base import CONTROL_EXCLUDED, compared_columns
 from cdc_platform.reconcile.samples import Sampling, fetch_discrepancies
 from cdc_platform.reconcile.verdict import RAW_MATCHES_BASE, Comparison, Kind, Tally, Verdict, combine
 from cdc_platform.reconcile.window_events import WindowEvents, count
+from cdc_platform.reconcile.workspace_names import in_workspace
 
 METHOD = "every row of the window as a bag of typed values, by position"
 _IDENTITY = (GENERATION, POSITION)
@@ -88,8 +89,8 @@ def compare_append(
 
 
 def _statements(events: WindowEvents, view: BaseView, columns: Sequence[str]) -> list[str]:
-    raw = ", ".join(_value(column, events.columns.names) for column in columns)
-    base = ", ".join(_value(column, view.columns.names) for column in columns)
+    raw = ", ".join(_value(in_workspace(one), one, events.columns.names) for one in columns)
+    base = ", ".join(_value(quoted(one), one, view.columns.names) for one in columns)
     completed = view.completed_generation or 0
     nothing = f"SELECT {GENERATION}, {POSITION}, {raw} FROM raw_events WHERE false"
     held = f"SELECT {GENERATION}, {POSITION}, {base} FROM {view.relation}" if view.relation else nothing
@@ -117,12 +118,12 @@ def _statements(events: WindowEvents, view: BaseView, columns: Sequence[str]) ->
     ]
 
 
-def _value(column: str, there: Sequence[str]) -> str:
-    return quoted(column) if column in there else f"NULL AS {quoted(column)}"
+def _value(value: str, column: str, there: Sequence[str]) -> str:
+    return f"{value if column in there else 'NULL'} AS {in_workspace(column)}"
 
 
 def _sampling(columns: Sequence[str]) -> Sampling:
-    values = tuple(f"b.{quoted(column)}" for column in columns)
+    values = tuple(f"b.{in_workspace(column)}" for column in columns)
     return Sampling(
         key=_IDENTITY,
         columns=tuple(columns),

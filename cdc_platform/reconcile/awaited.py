@@ -15,6 +15,7 @@ from cdc_platform.naming import quoted
 from cdc_platform.raw.files import RawFile
 from cdc_platform.raw.store import RawStore
 from cdc_platform.reconcile.window_events import Events
+from cdc_platform.reconcile.workspace_names import in_workspace
 
 #: Beyond so many waiting files their keys are not read: every difference then counts as in flight.
 MOST_FILES_READ = 500
@@ -44,7 +45,7 @@ def _add(connection: duckdb.DuckDBPyConnection, events: pa.RecordBatch, key: tup
     if all(before_name(column) in events.schema.names for column in key):
         sides.append([before_name(column) for column in key])
     for side in sides:
-        same = " AND ".join(f"i.{quoted(s)} = k.{quoted(c)}" for s, c in zip(side, key, strict=True))
+        same = " AND ".join(f"i.{quoted(s)} = k.{in_workspace(c)}" for s, c in zip(side, key, strict=True))
         connection.execute(
             f"INSERT INTO awaited SELECT DISTINCT k.key_id FROM incoming i JOIN keys k ON {same}"
         )

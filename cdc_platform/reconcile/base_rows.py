@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from cdc_platform.events import CONTROL_COLUMNS, GENERATION, OP, POSITION
 from cdc_platform.naming import quoted
+from cdc_platform.reconcile.workspace_names import in_workspace, shape_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +46,16 @@ def load_base_rows(connection: duckdb.DuckDBPyConnection, view: BaseView, key: t
     Every row of a key is taken, also a second one that should not be there.
     """
     names = [column.name for column in view.columns]
-    same_key = " AND ".join(f"b.{quoted(column)} = k.{quoted(column)}" for column in key)
-    wanted = ", ".join(f"b.{quoted(name)}" for name in [OP, GENERATION, POSITION, *names])
+    same_key = " AND ".join(f"b.{quoted(column)} = k.{in_workspace(column)}" for column in key)
+    wanted = ", ".join(
+        f"b.{quoted(name)} AS {in_workspace(name)}" for name in [OP, GENERATION, POSITION, *names]
+    )
     if view.relation is None:
         fields = [
             pa.field("key_id", pa.int64()),
             *(CONTROL_COLUMNS.field(n) for n in (OP, GENERATION, POSITION)),
         ]
-        connection.register("no_rows", pa.schema([*fields, *view.columns]).empty_table())
+        connection.register("no_rows", pa.schema([*fields, *shape_of(view.columns)]).empty_table())
         rows = "SELECT * FROM no_rows"
     else:
         rows = f"SELECT k.key_id, {wanted} FROM {view.relation} b JOIN keys k ON {same_key}"

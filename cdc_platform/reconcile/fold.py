@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from cdc_platform.events import ROW, before_name
 from cdc_platform.naming import quoted
+from cdc_platform.reconcile.workspace_names import in_workspace
 
 
 def fold_statements(key: tuple[str, ...], columns: tuple[str, ...], completed: int) -> list[str]:
     """Return the statements that make ``effects``, ``keys`` and ``last_effects`` from ``raw_events``."""
-    k = [quoted(column) for column in key]
+    k = [in_workspace(column) for column in key]
     # A key column the before image leaves out did not change.
-    b = [f"coalesce({quoted(before_name(column))}, {quoted(column)})" for column in key]
+    b = [f"coalesce({quoted(before_name(column))}, {in_workspace(column)})" for column in key]
     has_key = " AND ".join(f"{name} IS NOT NULL" for name in k)
     moved = f"_cdc_op = 'U' AND ({' OR '.join(f'{old} <> {new}' for old, new in zip(b, k, strict=True))})"
     keys = ", ".join(k)
@@ -56,10 +57,14 @@ def _swaps(key: tuple[str, ...], columns: tuple[str, ...], moved: str) -> str:
 
     Of several such updates over the same two keys the first two are a pair, then the next two, and so on.
     """
-    old = ", ".join(f"coalesce({quoted(before_name(c))}, {quoted(c)}) AS {_old(c)}" for c in key)
-    crossed = " AND ".join(f"x.{_old(c)} = y.{quoted(c)} AND x.{quoted(c)} = y.{_old(c)}" for c in key)
-    here, there = (f"row({', '.join(names)})" for names in ([quoted(c) for c in key], [_old(c) for c in key]))
-    others = [f"x.{quoted(c)} IS DISTINCT FROM y.{quoted(c)}" for c in columns if c not in key]
+    old = ", ".join(f"coalesce({quoted(before_name(c))}, {in_workspace(c)}) AS {_old(c)}" for c in key)
+    crossed = " AND ".join(
+        f"x.{_old(c)} = y.{in_workspace(c)} AND x.{in_workspace(c)} = y.{_old(c)}" for c in key
+    )
+    here, there = (
+        f"row({', '.join(names)})" for names in ([in_workspace(c) for c in key], [_old(c) for c in key])
+    )
+    others = [f"x.{in_workspace(c)} IS DISTINCT FROM y.{in_workspace(c)}" for c in columns if c not in key]
     return f"""CREATE OR REPLACE TEMP TABLE swaps AS
         WITH moves AS (SELECT rowid AS event, *, {old} FROM raw_events WHERE applied AND {moved}),
         placed AS (

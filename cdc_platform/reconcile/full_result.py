@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.naming import quoted
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.digest import DIGEST_BITS, Salt, implementation
@@ -31,6 +30,7 @@ from cdc_platform.reconcile.verdict import (
     Verdict,
     combine,
 )
+from cdc_platform.reconcile.workspace_names import in_workspace
 
 LATEST = "reports/full/latest.json"
 
@@ -154,7 +154,7 @@ def full_comparison(
 
 def confirmed_keys(connection: duckdb.DuckDBPyConnection, plan: ReadPlan) -> pa.Table:
     """Return the looked-up keys that differ and are not on their way: columns key_0, key_1 …, in order."""
-    names = [f"k.{quoted(column.column)} AS key_{place}" for place, column in enumerate(plan.key)]
+    names = [f"k.{in_workspace(column.column)} AS key_{place}" for place, column in enumerate(plan.key)]
     return connection.execute(
         f"""SELECT {", ".join(names)} FROM source_outcomes o JOIN keys k ON k.key_id = o.key_id
             WHERE {CONFIRMED} ORDER BY ALL"""

@@ -10,7 +10,6 @@ import duckdb
 import pyarrow as pa
 
 from cdc_platform.errors import CdcError
-from cdc_platform.naming import quoted
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.as_of import AsOf
 from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
@@ -33,6 +32,7 @@ from cdc_platform.reconcile.source_base import compare_source_base
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader, SourceSnapshot
 from cdc_platform.reconcile.verdict import Comparison, Verdict
 from cdc_platform.reconcile.window_events import count
+from cdc_platform.reconcile.workspace_names import in_workspace
 
 #: A table of more segments is read in ranges, so that what stops a long run leaves results behind.
 MOST_READ_AT_ONCE = 32
@@ -215,7 +215,7 @@ class FullRun:
 
     def _look_up(self, snapshot: SourceSnapshot, sides: Sides, capture: Capture) -> Comparison | None:
         """Compare the full rows of the suspects; what is found stays in ``source_outcomes``."""
-        names = [f"k{place} AS {quoted(column.column)}" for place, column in enumerate(self.plan.key)]
+        names = [f"k{place} AS {in_workspace(column.column)}" for place, column in enumerate(self.plan.key)]
         self.workspace.execute(
             "CREATE OR REPLACE TEMP TABLE keys AS "
             f"SELECT rowid + 1 AS key_id, {', '.join(names)} FROM suspects"

@@ -19,6 +19,7 @@ from cdc_platform.reconcile.slices import LEAST_DIFFERING, LEAST_SHARE, Attribut
 from cdc_platform.reconcile.source_base import CONFIRMED
 from cdc_platform.reconcile.verdict import Comparison
 from cdc_platform.reconcile.window_slices import is_plain
+from cdc_platform.reconcile.workspace_names import in_workspace
 
 #: About so many keys that do not differ are looked at.
 SAMPLED_ROWS = 200_000
@@ -50,7 +51,7 @@ def attributed(
 def _attribution(
     connection: duckdb.DuckDBPyConnection, sides: Sides, scope: SliceScope
 ) -> Attribution | None:
-    keys = ", ".join(f"k.{quoted(column.column)} AS k{i}" for i, column in enumerate(sides.plan.key))
+    keys = ", ".join(f"k.{in_workspace(column.column)} AS k{i}" for i, column in enumerate(sides.plan.key))
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE slice_keys AS SELECT o.source_row, o.base_row, {keys}
             FROM source_outcomes o JOIN keys k ON k.key_id = o.key_id WHERE {CONFIRMED}"""
@@ -90,22 +91,25 @@ def _load_rows(
     step = max(1, (size[0] if size else 0) // SAMPLED_ROWS)
     same = " AND ".join(f"b.{quoted(column.column)} = d.k{i}" for i, column in enumerate(sides.plan.key))
     key = ", ".join(f"b.{quoted(column.column)}" for column in sides.plan.key)
-    of_source = sides.segments.number_sql(sides.keys(sides.source_values))
+    values = [column.usual.format(f"s.{in_workspace(column.column)}") for column in sides.plan.columns]
+    here, there = ([f"b.{quoted(name)}" for name in names], [f"s.{in_workspace(name)}" for name in names])
+    of_source = sides.segments.number_sql(sides.keys(values))
     labels = [sides.segments.label(one) for one in range(sides.segments.ranges + 1)]
     named = f"[{', '.join(map(sql_text, labels))}]"
     hour = f"strftime(date_trunc('hour', b.{COMMITTED_AT}), '%Y-%m-%d %H:00 UTC')"
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE slice_rows AS
             SELECT d.k0 IS NOT NULL AS differs, b.{OP} AS {_OP}, {hour} AS {quoted(_HOUR)},
-                   {named}[({number}) + 1] AS {_KEYS} {_shown("b", names)}
+                   {named}[({number}) + 1] AS {_KEYS} {_shown(here, names)}
             FROM (SELECT b.* FROM {sides.base_rows}{inside}) b LEFT JOIN slice_keys d ON {same}
             WHERE d.k0 IS NOT NULL OR hash({key}) % {step} = 0
             UNION ALL
-            SELECT true, NULL, NULL, {named}[({of_source}) + 1] {_shown("s", names)}
+            SELECT true, NULL, NULL, {named}[({of_source}) + 1] {_shown(there, names)}
             FROM slice_keys d JOIN source_rows s ON s.rowid = d.source_row WHERE d.base_row IS NULL"""
     )
     return step
 
 
-def _shown(side: str, names: list[str]) -> str:
-    return "".join(f", {side}.{quoted(name)}::VARCHAR AS {quoted(f'column {name}')}" for name in names)
+def _shown(values: list[str], names: list[str]) -> str:
+    pairs = zip(values, names, strict=True)
+    return "".join(f", {value}::VARCHAR AS {quoted(f'column {name}')}" for value, name in pairs)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import duckdb
 
-from cdc_platform.naming import quoted
 from cdc_platform.reconcile.drill import load_changed_keys
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.sources import SourceReader
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.verdict import Verdict
+from cdc_platform.reconcile.workspace_names import in_workspace
 
 
 def observe_table(
@@ -37,7 +37,7 @@ def observe_table(
 def mark_awaited(connection: duckdb.DuckDBPyConnection, sides: Sides) -> None:
     """Make ``awaited``: which of ``keys`` the files on their way change."""
     same = " AND ".join(
-        f"{column.base.format('k.' + quoted(column.column))} = c.k{place}"
+        f"{column.base.format('k.' + in_workspace(column.column))} = c.k{place}"
         for place, column in enumerate(sides.plan.key)
     )
     connection.execute(

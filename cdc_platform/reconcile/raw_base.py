@@ -15,7 +15,6 @@ from enum import IntEnum
 import duckdb
 
 from cdc_platform.events import GENERATION, OP, POSITION, Position
-from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.column_differences import column_differences
 from cdc_platform.reconcile.open_points import open_points
@@ -31,6 +30,7 @@ from cdc_platform.reconcile.verdict import (
     combine,
 )
 from cdc_platform.reconcile.window_events import WindowEvents, count
+from cdc_platform.reconcile.workspace_names import in_workspace
 
 METHOD = "every key of the window, every column, typed and exact"
 
@@ -164,8 +164,8 @@ def changed_conditions(events: WindowEvents, view: BaseView) -> list[str]:
     raw, base = set(events.columns.names), set(view.columns.names)
     conditions = []
     for column in compared_columns(events, view):
-        left = f"r.{quoted(column)}" if column in raw else "NULL"
-        right = f"b.{quoted(column)}" if column in base else "NULL"
+        left = f"r.{in_workspace(column)}" if column in raw else "NULL"
+        right = f"b.{in_workspace(column)}" if column in base else "NULL"
         differs = differs_sql(left, right)
         if view.partial_images:
             differs = f"((r.{OP} IN ('I', 'L') OR {left} IS NOT NULL) AND {differs})"
@@ -208,8 +208,8 @@ def _sampling(events: WindowEvents, view: BaseView) -> Sampling:
     return Sampling(
         key=events.key,
         columns=tuple(columns),
-        left=tuple(f"r.{quoted(c)}" if c in raw else "NULL" for c in columns),
-        right=tuple(f"b.{quoted(c)}" if c in base else "NULL" for c in columns),
+        left=tuple(f"r.{in_workspace(c)}" if c in raw else "NULL" for c in columns),
+        right=tuple(f"b.{in_workspace(c)}" if c in base else "NULL" for c in columns),
         differs=tuple(changed_conditions(events, view)),
         pairs=f"SELECT *, '' AS reason FROM outcomes WHERE outcome > {Outcome.SUPERSEDED:d}",
         joins="""JOIN keys k ON k.key_id = o.key_id

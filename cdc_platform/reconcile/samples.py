@@ -10,11 +10,11 @@ from typing import Any
 
 import duckdb
 
-from cdc_platform.naming import quoted
 from cdc_platform.reconcile.difference_kinds import ValueClass
 from cdc_platform.reconcile.typed import json_value, json_values
 from cdc_platform.reconcile.value_classes import classify
 from cdc_platform.reconcile.verdict import DISCREPANCY_CAP, Discrepancy, Kind, Verdict
+from cdc_platform.reconcile.workspace_names import in_workspace
 
 #: Outcome → (kind, verdict, reason).
 Kinds = Mapping[Any, tuple[Kind, Verdict, str]]
@@ -44,7 +44,7 @@ def fetch_discrepancies(
     connection: duckdb.DuckDBPyConnection, sampling: Sampling, kinds: Kinds
 ) -> tuple[Discrepancy, ...]:
     """Return at most DISCREPANCY_CAP discrepancies, an even share of each outcome first."""
-    keys = ", ".join(f"k.{quoted(column)} AS k{i}" for i, column in enumerate(sampling.key))
+    keys = ", ".join(f"k.{in_workspace(column)} AS k{i}" for i, column in enumerate(sampling.key))
     sides = [
         f"{value} AS {side}{i}"
         for side, values in (("l", sampling.left), ("r", sampling.right), ("d", sampling.differs))

@@ -13,7 +13,6 @@ from enum import IntEnum
 
 import duckdb
 
-from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.column_differences import column_differences
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
@@ -30,6 +29,7 @@ from cdc_platform.reconcile.verdict import (
     combine,
 )
 from cdc_platform.reconcile.window_events import count
+from cdc_platform.reconcile.workspace_names import in_workspace
 
 METHOD = "keys of the window re-read in one source snapshot, typed and exact under the named rules"
 
@@ -121,7 +121,7 @@ def _rows_read(connection: duckdb.DuckDBPyConnection, view: BaseView) -> dict[st
 def _outcomes_sql(plan: ReadPlan, view: BaseView, *, has_later: bool) -> str:
     changed = " OR ".join(_differs(column, view) for column in plan.columns) or "false"
     own_key = " AND ".join(
-        f"s.{quoted(column.column)} = {column.base.format('k.' + quoted(column.column))}"
+        f"s.{in_workspace(column.column)} = {column.base.format('k.' + in_workspace(column.column))}"
         for column in plan.key
     )
     later = "later" if has_later else "(SELECT 0 AS key_id, '' AS reason LIMIT 0)"
@@ -152,7 +152,7 @@ def _outcomes_sql(plan: ReadPlan, view: BaseView, *, has_later: bool) -> str:
 
 def _differs(column: ColumnPlan, view: BaseView) -> str:
     """Return the SQL condition that source and base differ in ``column`` under its rule."""
-    left, right = f"s.{quoted(column.column)}", column.base.format(f"b.{quoted(column.column)}")
+    left, right = f"s.{in_workspace(column.column)}", column.base.format(f"b.{in_workspace(column.column)}")
     differs = differs_sql(left, right)
     if column.also is None:
         return f"({differs})"
@@ -225,8 +225,8 @@ def _sampling(plan: ReadPlan, view: BaseView) -> Sampling:
     return Sampling(
         key=tuple(column.column for column in plan.key),
         columns=tuple(column.column for column in plan.columns),
-        left=tuple(f"s.{quoted(column.column)}" for column in plan.columns),
-        right=tuple(f"b.{quoted(column.column)}" for column in plan.columns),
+        left=tuple(f"s.{in_workspace(column.column)}" for column in plan.columns),
+        right=tuple(f"b.{in_workspace(column.column)}" for column in plan.columns),
         differs=tuple(_differs(column, view) for column in plan.columns),
         pairs=f"""SELECT key_id, source_row, base_row, outcome + CASE WHEN awaited THEN {_AWAITED}
                       WHEN moved THEN {_MOVED} WHEN later THEN {_LATER} ELSE 0 END AS outcome,

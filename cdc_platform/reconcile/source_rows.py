@@ -7,8 +7,8 @@ import time
 import duckdb
 import pyarrow as pa
 
-from cdc_platform.naming import quoted
 from cdc_platform.reconcile.sources import KEY_NUMBER, ReadPlan, SourceSnapshot
+from cdc_platform.reconcile.workspace_names import in_workspace, workspace_name
 
 _FIRST_CHUNK = 1_000
 _LARGEST_CHUNK = 20_000
@@ -23,11 +23,13 @@ def load_source_rows(
     connection: duckdb.DuckDBPyConnection, snapshot: SourceSnapshot, plan: ReadPlan, *, into: str, keys: str
 ) -> None:
     """Make the temporary table ``into`` (key_id, then the columns of ``plan``) for the keys SQL yields."""
-    shape = pa.schema([pa.field("key_id", pa.int64()), *(pa.field(c.column, c.arrow) for c in plan.columns)])
+    shape = pa.schema(
+        [pa.field("key_id", pa.int64()), *(pa.field(workspace_name(c.column), c.arrow) for c in plan.columns)]
+    )
     connection.register("shape", shape.empty_table())
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT * FROM shape")
     connection.unregister("shape")
-    names = ", ".join(quoted(column.column) for column in plan.key)
+    names = ", ".join(in_workspace(column.column) for column in plan.key)
     size, after = _FIRST_CHUNK, 0
     while True:
         chunk = connection.execute(
@@ -39,7 +41,9 @@ def load_source_rows(
         rows = snapshot.rows_of(chunk.drop_columns(["key_id"]), plan)
         seconds = time.monotonic() - started
         key_ids = chunk.column("key_id").take(rows.column(KEY_NUMBER))
-        found = rows.drop_columns([KEY_NUMBER]).add_column(0, "key_id", key_ids)
+        values = rows.drop_columns([KEY_NUMBER])
+        values = values.rename_columns([workspace_name(name) for name in values.column_names])
+        found = values.add_column(0, "key_id", key_ids)
         connection.register("found", found)
         connection.execute(f"INSERT INTO {into} SELECT * FROM found")
         connection.unregister("found")

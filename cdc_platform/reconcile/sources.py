@@ -13,7 +13,7 @@ import pyarrow as pa
 from cdc_platform.reconcile.verdict import Excluded
 
 #: Column of ``rows_of``: which of the keys asked for the row was found under.
-KEY_NUMBER = "_key_number"
+KEY_NUMBER = "_cdc_key_number"
 
 
 @dataclass(frozen=True, slots=True)

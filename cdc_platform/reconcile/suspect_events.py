@@ -24,6 +24,7 @@ from cdc_platform.reconcile.standing import window_files
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.suspects import types_in
 from cdc_platform.reconcile.window_events import Standing, WindowFile
+from cdc_platform.reconcile.workspace_names import in_workspace, shape_of
 
 #: Beyond so many files, or bytes of them, the oldest are not read and the answer says so.
 MOST_FILES = 2_000
@@ -107,7 +108,9 @@ def _create(connection: duckdb.DuckDBPyConnection, columns: pa.Schema, key: Sequ
         pa.field("standing", pa.string()),
         pa.field("applied", pa.bool_()),
     ]
-    plain: list[pa.Field[Any]] = [pa.field(one.name, one.type) for one in (*EVENT_COLUMNS, *columns, *before)]
+    plain: list[pa.Field[Any]] = [
+        pa.field(one.name, one.type) for one in (*EVENT_COLUMNS, *shape_of(columns), *before)
+    ]
     connection.register("shape", pa.schema([*extra, *plain]).empty_table())
     connection.execute("CREATE OR REPLACE TEMP TABLE raw_events AS SELECT * FROM shape")
     connection.unregister("shape")
@@ -126,12 +129,15 @@ def _insert_file(
         return
     taken = {name: types[name] for name in names if name in types}
     taken |= {before_name(name): types[name] for name in key if before_name(name) in names}
-    typed = [f"TRY_CAST(i.{quoted(name)} AS {type_}) AS {quoted(name)}" for name, type_ in taken.items()]
+    typed = [
+        f"TRY_CAST(i.{quoted(name)} AS {type_}) AS {in_workspace(name)}" for name, type_ in taken.items()
+    ]
     control = [f"i.{quoted(name)}" for name in EVENT_COLUMNS.names if name in names]
     sides = [key, *([tuple(map(before_name, key))] if before_name(key[0]) in names else [])]
     touched = " OR ".join(f"EXISTS (FROM suspects k WHERE {_is_suspect(side, key, taken)})" for side in sides)
+    standing = _standing_sql(file, subject)
     statement = f"""INSERT INTO raw_events BY NAME
-        SELECT {number} AS file, {_standing_sql(file, subject)} AS standing, standing = 'applied' AS applied,
+        SELECT {number} AS file, {standing} AS standing, ({standing}) = 'applied' AS applied,
                {", ".join([*control, *typed])}
         FROM incoming i WHERE {touched}"""
     for batch in events.batches():
@@ -143,7 +149,7 @@ def _insert_file(
 def _is_suspect(side: Sequence[str], key: Sequence[str], types: dict[str, str]) -> str:
     # a key column the before image leaves out did not change
     return " AND ".join(
-        f"TRY_CAST(i.{quoted(name if name in types else own)} AS {types[own]}) = k.{quoted(own)}"
+        f"TRY_CAST(i.{quoted(name if name in types else own)} AS {types[own]}) = k.{in_workspace(own)}"
         for name, own in zip(side, key, strict=True)
     )
 

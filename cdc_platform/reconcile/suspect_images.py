@@ -9,13 +9,14 @@ from typing import Any
 import duckdb
 
 from cdc_platform.events import COMMITTED_AT, OP, ROW, SOURCE_POSITION
-from cdc_platform.naming import quoted, sql_text
+from cdc_platform.naming import sql_text
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.faults import RawImage
 from cdc_platform.reconcile.samples import shown_sql
 from cdc_platform.reconcile.suspect_events import Reading
 from cdc_platform.reconcile.suspects import same_key
 from cdc_platform.reconcile.typed import differs_sql, json_value, json_values
+from cdc_platform.reconcile.workspace_names import in_workspace
 
 #: So many of a row's newest events are shown.
 SHOWN_EVENTS = 4
@@ -34,7 +35,7 @@ def images_of(
                    h.deletes AS h_deletes, h.equals_base AS h_equal, r.standing AS h_standing,
                    r.file AS h_file, r.{ROW} AS h_row, r.{OP} AS h_op, r.{COMMITTED_AT} AS h_committed,
                    r.{SOURCE_POSITION} AS h_source,
-                   {", ".join(f"r.{quoted(name)} AS v{i}" for i, name in enumerate(columns))}
+                   {", ".join(f"r.{in_workspace(name)} AS v{i}" for i, name in enumerate(columns))}
             FROM histories h JOIN raw_events r ON r.rowid = h.event
             QUALIFY row_number() OVER (PARTITION BY h.key_id {_NEWEST_FIRST}) <= {SHOWN_EVENTS}
                 OR row_number() OVER (PARTITION BY h.key_id, r.standing {_NEWEST_FIRST}) = 1
@@ -58,9 +59,8 @@ def never_carried(
     if not columns:
         return {}
     tests = ", ".join(
-        f"CASE WHEN NOT coalesce(bool_or(r.{quoted(c)} IS NOT DISTINCT FROM b.{quoted(c)}), false) "
-        f"THEN {sql_text(c)} END"
-        for c in columns
+        f"CASE WHEN NOT coalesce(bool_or(r.{own} IS NOT DISTINCT FROM b.{own}), false) THEN {sql_text(c)} END"
+        for c, own in zip(columns, map(in_workspace, columns), strict=True)
     )
     rows = connection.execute(
         f"""SELECT h.key_id, list_filter([{tests}], lambda x : x IS NOT NULL)
@@ -72,7 +72,7 @@ def never_carried(
 
 def _histories_sql(view: BaseView, key: Sequence[str]) -> str:
     """Return the SQL that makes ``histories``: one row per suspect and event that has an effect on it."""
-    columns = [f"r.{quoted(name)}" for name in view.columns.names]
+    columns = [f"r.{in_workspace(name)}" for name in view.columns.names]
     tests = [differs_sql(one, f"b.{one.removeprefix('r.')}") for one in columns]
     if view.partial_images:
         # an update that leaves a column out says nothing of it

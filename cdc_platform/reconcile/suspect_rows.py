@@ -15,10 +15,11 @@ from cdc_platform.lake.base_files import local_path
 from cdc_platform.lake.lineage import SnapshotInfo, added_by, snapshot_history
 from cdc_platform.lake.live_rows import DATA_FILE, DATA_ROW, live_files
 from cdc_platform.lake.summary import MAINTENANCE
+from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
 from cdc_platform.reconcile.fault_rules import Vanished
 from cdc_platform.reconcile.faults import BaseImage
-from cdc_platform.reconcile.suspects import same_key
+from cdc_platform.reconcile.workspace_names import in_workspace
 
 #: Snapshots that no merge made are looked into, newest first, up to so many.
 MOST_SNAPSHOTS = 12
@@ -113,7 +114,8 @@ def _keys_in(
     if any(name not in [field.name for field in live.schema.fields] for name in key):
         return set()
     chosen = f"(SELECT * FROM suspects WHERE key_id IN ({', '.join(map(str, among))}))"
+    same = " AND ".join(f"b.{quoted(name)} = k.{in_workspace(name)}" for name in key)
     rows = connection.execute(
-        f"SELECT DISTINCT k.key_id FROM {live.sql(key)} b JOIN {chosen} k ON {same_key(key, 'b', 'k')}"
+        f"SELECT DISTINCT k.key_id FROM {live.sql(key)} b JOIN {chosen} k ON {same}"
     ).fetchall()
     return {int(row[0]) for row in rows}

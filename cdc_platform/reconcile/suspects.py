@@ -9,8 +9,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from cdc_platform.naming import quoted
 from cdc_platform.reconcile.verdict import Discrepancy
+from cdc_platform.reconcile.workspace_names import in_workspace
 
 
 def key_text(key: Mapping[str, Any]) -> str:
@@ -44,7 +44,8 @@ def make_suspects(
     connection.register("key_texts", texts)
     types = types_in(connection, columns)
     typed = (
-        f"{_typed(f'k{i}', types[column.name])} AS {quoted(column.name)}" for i, column in enumerate(columns)
+        f"{_typed(f'k{i}', types[column.name])} AS {in_workspace(column.name)}"
+        for i, column in enumerate(columns)
     )
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE suspects AS SELECT key_id, {', '.join(typed)} FROM key_texts"
@@ -65,8 +66,8 @@ def types_in(connection: duckdb.DuckDBPyConnection, columns: pa.Schema) -> dict[
 
 
 def same_key(key: Sequence[str], left: str, right: str) -> str:
-    """Return the SQL condition that two rows have one key."""
-    return " AND ".join(f"{left}.{quoted(column)} = {right}.{quoted(column)}" for column in key)
+    """Return the SQL condition that two rows of the workspace have one key."""
+    return " AND ".join(f"{left}.{in_workspace(column)} = {right}.{in_workspace(column)}" for column in key)
 
 
 def _text(value: Any) -> str | None:

@@ -25,6 +25,7 @@ from cdc_platform.naming import quoted
 from cdc_platform.raw.files import AcceptedFile
 from cdc_platform.reconcile.fold import fold_statements
 from cdc_platform.reconcile.typed import common_type
+from cdc_platform.reconcile.workspace_names import in_workspace, shape_of
 
 
 class Rejected(Protocol):
@@ -161,7 +162,7 @@ def count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
 
 
 def _keyless(connection: duckdb.DuckDBPyConnection, key: tuple[str, ...]) -> int:
-    null_key = " OR ".join(f"{quoted(column)} IS NULL" for column in key) or "false"
+    null_key = " OR ".join(f"{in_workspace(column)} IS NULL" for column in key) or "false"
     return count(connection, f"SELECT count(*) FROM raw_events WHERE {null_key}")
 
 
@@ -241,8 +242,7 @@ def _create(connection: duckdb.DuckDBPyConnection, columns: pa.Schema, keys: pa.
     fields.update({column.name: column for column in keys})
     fields.update({before_name(c.name): pa.field(before_name(c.name), c.type) for c in keys})
     extra: list[pa.Field[pa.DataType]] = [pa.field("file", pa.int32()), pa.field("applied", pa.bool_())]
-    plain: list[pa.Field[pa.DataType]] = [pa.field(c.name, c.type) for c in fields.values()]
-    shape = pa.schema([*extra, *plain])
+    shape = pa.schema([*extra, *shape_of(pa.schema(fields.values()))])
     connection.register("shape", shape.empty_table())
     connection.execute("CREATE OR REPLACE TEMP TABLE raw_events AS SELECT * FROM shape")
     connection.unregister("shape")
@@ -264,7 +264,7 @@ def _insert_file(
     )
     wanted += [before_name(c) for c in key if before_name(c) in events.schema.names]
     left_out = file.held_rows | file.discarded_rows
-    names = ", ".join(quoted(name) for name in wanted)
+    names = ", ".join(f"{quoted(name)} AS {in_workspace(name)}" for name in wanted)
     condition = f"WHERE {quoted(ROW)} NOT IN ({', '.join(map(str, sorted(left_out)))})" if left_out else ""
     sql = (
         f"INSERT INTO raw_events BY NAME SELECT {number} AS file, {applied} AS applied, {names} "

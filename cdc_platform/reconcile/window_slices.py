@@ -12,6 +12,7 @@ from cdc_platform.reconcile.column_differences import one_column
 from cdc_platform.reconcile.slices import attribute, few_valued
 from cdc_platform.reconcile.verdict import RAW_MATCHES_BASE, Comparison
 from cdc_platform.reconcile.window_events import WindowEvents
+from cdc_platform.reconcile.workspace_names import in_workspace
 
 _FILE, _OP, _HOUR, _SCHEMA = "file", "op", "hour of commit", "columns in the file"
 
@@ -33,7 +34,7 @@ def attribution_of(
         return ""
     rows = _OUTCOMES[comparison.name == RAW_MATCHES_BASE]
     values = {
-        name: f"coalesce(b.{quoted(name)}, r.{quoted(name)})"
+        name: f"coalesce(b.{in_workspace(name)}, r.{in_workspace(name)})"
         for name in view.columns.names
         if name in events.columns.names and name not in events.key and is_plain(view.columns.field(name))
     }

@@ -11,11 +11,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from cdc_platform.errors import ReconciliationError
-from cdc_platform.naming import quoted, sql_text
+from cdc_platform.naming import sql_text
 from cdc_platform.pipeline import Platform
 from cdc_platform.raw.manifests import accept, read_load_sets
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.repairs import FOLDER
+from cdc_platform.reconcile.workspace_names import in_workspace
 from cdc_platform.repair.draft import Ask, Draft, count_rows, drafted, keep_plan, keep_rows
 from cdc_platform.repair.events import keep_events, repair_events
 from cdc_platform.repair.record import Approval, EventsFile, Repair, RepairState, advance
@@ -101,8 +102,8 @@ def _keep_planned(draft: Draft, plan: Repair, objects: ObjectStore) -> int:
     con.execute(
         f"CREATE TEMP TABLE planned AS FROM read_parquet({sql_text(objects.url(plan.planned or ''))})"
     )
-    same = " AND ".join(f"p.key_{i} = b.{quoted(name)}" for i, name in enumerate(columns.key))
-    values = [f"p.before_{i} IS DISTINCT FROM b.{quoted(name)}" for i, name in enumerate(columns.names)]
+    same = " AND ".join(f"p.key_{i} = b.{in_workspace(name)}" for i, name in enumerate(columns.key))
+    values = [f"p.before_{i} IS DISTINCT FROM b.{in_workspace(name)}" for i, name in enumerate(columns.names)]
     moved = count_rows(
         con,
         f"""planned p

@@ -55,7 +55,7 @@ def repair_events(
                    TIMESTAMPTZ {sql_text(place.instant.isoformat())} AS {COMMITTED_AT},
                    (row_number() OVER (ORDER BY key_id) - 1)::BIGINT AS {ROW},
                    {sql_text(source_position)} AS {SOURCE_POSITION}, {", ".join(values)}
-            FROM ({rows}) ORDER BY key_id"""
+            FROM ({rows}) r ORDER BY r.key_id"""
     ).to_arrow_table()
     return table.cast(_event_schema(schema, columns))
 

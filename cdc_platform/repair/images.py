@@ -17,11 +17,11 @@ from pyiceberg.schema import Schema
 from cdc_platform.config.model import Images
 from cdc_platform.errors import ReconciliationError
 from cdc_platform.lake.column_types import duckdb_type
-from cdc_platform.naming import quoted
 from cdc_platform.reconcile.source_base import Outcome
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.typed import differs_sql
+from cdc_platform.reconcile.workspace_names import in_workspace
 from cdc_platform.repair.judge import Judged
 
 #: Kinds of differences a merge can mend, by their outcome.
@@ -105,10 +105,11 @@ def changed_columns(con: duckdb.DuckDBPyConnection, columns: ImageColumns) -> di
 
 def _images_sql(judged: Judged, columns: ImageColumns, certain: str, partial: bool) -> str:
     plans, wanted = columns.plans, ", ".join(str(int(outcome)) for outcome in KINDS)
-    before = [f"b.{quoted(name)} AS before_{i}" for i, name in enumerate(columns.names)]
+    before = [f"b.{in_workspace(name)} AS before_{i}" for i, name in enumerate(columns.names)]
     after = [f"{_after(name, columns)} AS after_{i}" for i, name in enumerate(columns.names)]
     keys = [
-        f"coalesce(b.{quoted(name)}, TRY_CAST(k.{quoted(name)} AS {columns.types[name]})) AS key_{i}"
+        f"coalesce(b.{in_workspace(name)}, "
+        f"TRY_CAST(k.{in_workspace(name)} AS {columns.types[name]})) AS key_{i}"
         for i, name in enumerate(columns.key)
     ]
     assert set(columns.key) <= set(plans)
@@ -134,11 +135,11 @@ def _images_sql(judged: Judged, columns: ImageColumns, certain: str, partial: bo
 
 def _after(name: str, columns: ImageColumns) -> str:
     """Return SQL for a column's value after the repair; a deleted row has none."""
-    own, plan = f"b.{quoted(name)}", columns.plans.get(name)
+    own, plan = f"b.{in_workspace(name)}", columns.plans.get(name)
     if plan is None:
         return f"CASE WHEN o.source_row IS NOT NULL THEN {own} END"
     taken = f"TRY_CAST({_as_dms_writes(plan)} AS {columns.types[name]})"
-    kept = f"o.base_row IS NOT NULL AND NOT {unequal(plan, f's.{quoted(name)}', own)}"
+    kept = f"o.base_row IS NOT NULL AND NOT {unequal(plan, f's.{in_workspace(name)}', own)}"
     return f"CASE WHEN o.source_row IS NULL THEN NULL WHEN {kept} THEN {own} ELSE {taken} END"
 
 
@@ -153,7 +154,7 @@ def unequal(plan: ColumnPlan, left: str, right: str) -> str:
 
 def _as_dms_writes(plan: ColumnPlan) -> str:
     """Return SQL for the source's value with what DMS does to the ends of dates and times."""
-    value = f"s.{quoted(plan.column)}"
+    value = f"s.{in_workspace(plan.column)}"
     if pa.types.is_date(plan.arrow):
         # greatest and least pass over NULL
         return f"CASE WHEN {value} IS NOT NULL THEN greatest(least({value}, {_LAST_DAY}), {_FIRST_DAY}) END"
@@ -171,7 +172,7 @@ def _as_dms_writes(plan: ColumnPlan) -> str:
 def _unfit(columns: ImageColumns) -> str:
     """Return the condition on ``images`` that a row would differ from the source even once written."""
     differs = [
-        unequal(columns.plans[name], f"s.{quoted(name)}", f"i.after_{i}")
+        unequal(columns.plans[name], f"s.{in_workspace(name)}", f"i.after_{i}")
         for i, name in enumerate(columns.names)
         if name in columns.plans
     ]

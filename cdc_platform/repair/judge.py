@@ -19,7 +19,7 @@ import duckdb
 from cdc_platform.config.model import SourceConfig
 from cdc_platform.errors import ConfigError, ReconciliationError
 from cdc_platform.lake.read import open_workspace
-from cdc_platform.naming import quoted, sql_text
+from cdc_platform.naming import sql_text
 from cdc_platform.pipeline import Platform
 from cdc_platform.reconcile.base_rows import load_base_rows
 from cdc_platform.reconcile.full_result import full_run_of, keys_key
@@ -33,6 +33,7 @@ from cdc_platform.reconcile.subject import Subject, pin
 from cdc_platform.reconcile.verdict import Comparison, Tally, Verdict
 from cdc_platform.reconcile.window import observe, source_reader
 from cdc_platform.reconcile.window_events import WindowEvents
+from cdc_platform.reconcile.workspace_names import in_workspace
 from cdc_platform.repair.position import STEP
 
 
@@ -144,7 +145,7 @@ def judged_keys(platform: Platform, source: str, table_id: str, window: str, url
 def _load_keys(judged: Judged, url: str) -> None:
     """Make ``keys`` of a file of keys, and what base holds of them."""
     columns = list(enumerate(judged.subject.key))
-    names = ", ".join(f"key_{i} AS {quoted(column)}" for i, column in columns)
+    names = ", ".join(f"key_{i} AS {in_workspace(column)}" for i, column in columns)
     order = ", ".join(f"key_{i}" for i, _ in columns)
     judged.con.execute(
         f"CREATE TEMP TABLE keys AS SELECT row_number() OVER (ORDER BY {order}) AS key_id, {names} "

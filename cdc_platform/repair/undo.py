@@ -25,12 +25,13 @@ from cdc_platform.lake.applied import read_applied, walk_batches
 from cdc_platform.lake.lineage import snapshot_history
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.lake.rollback import commit_rollback, plan_rollback
-from cdc_platform.naming import quoted, sql_text
+from cdc_platform.naming import sql_text
 from cdc_platform.pipeline import Platform
 from cdc_platform.raw.manifests import read_load_sets
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.base_rows import load_base_rows
 from cdc_platform.reconcile.subject import Subject, pin
+from cdc_platform.reconcile.workspace_names import in_workspace
 from cdc_platform.repair.approve import accept_events
 from cdc_platform.repair.audit import tell
 from cdc_platform.repair.carry_out import merge_events, withdraw
@@ -132,7 +133,7 @@ def _compensation(platform: Platform, repair: Repair, by: str) -> Undo:
     assert base is not None
     with closing(open_workspace(platform.lake, iceberg=True)) as con:
         url = objects.url(approval.touched)
-        names = ", ".join(f"key_{i} AS {quoted(column)}" for i, column in enumerate(repair.key))
+        names = ", ".join(f"key_{i} AS {in_workspace(column)}" for i, column in enumerate(repair.key))
         con.execute(f"CREATE TEMP TABLE touched AS FROM read_parquet({sql_text(url)})")
         con.execute(f"CREATE TEMP TABLE keys AS SELECT key_id, {names} FROM touched")
         load_base_rows(con, subject.view, repair.key)
