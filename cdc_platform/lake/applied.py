@@ -20,6 +20,7 @@ from pyiceberg.table.snapshots import Snapshot
 
 from cdc_platform.errors import MergeError
 from cdc_platform.events import Position, PositionKind
+from cdc_platform.lake.branch import history
 from cdc_platform.lake.summary import BATCH_MANIFEST
 from cdc_platform.raw.files import AcceptedFile
 from cdc_platform.raw.objects import ObjectStore
@@ -207,13 +208,10 @@ def write_manifest_object(objects: ObjectStore, manifest: BatchManifest, record:
 
 def record_path(table: Table, snapshot: Snapshot | None = None) -> str | None:
     """Return the object key of the newest manifest as of ``snapshot`` (default: the current one)."""
-    snapshot = snapshot or table.current_snapshot()
-    while snapshot is not None:
-        path = snapshot.summary.additional_properties.get(BATCH_MANIFEST) if snapshot.summary else None
+    for one in history(table, snapshot or table.current_snapshot()):
+        path = one.summary.additional_properties.get(BATCH_MANIFEST) if one.summary else None
         if path is not None:
             return path
-        parent = snapshot.parent_snapshot_id
-        snapshot = table.snapshot_by_id(parent) if parent is not None else None
     return table.properties.get(BATCH_MANIFEST) if table.current_snapshot() is not None else None
 
 

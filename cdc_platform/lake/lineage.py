@@ -21,6 +21,7 @@ from cdc_platform.events import GENERATION, POSITION, Position
 from cdc_platform.lake import summary
 from cdc_platform.lake.applied import AppliedRecord, BatchManifest, manifest_path, read_manifest, walk_batches
 from cdc_platform.lake.base_files import BaseFile, bounds, local_path
+from cdc_platform.lake.branch import history
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.live_rows import DATA_FILE, DATA_ROW, live_files
 from cdc_platform.lake.read import open_workspace
@@ -167,11 +168,7 @@ def _may_hold(file: BaseFile, schema: Schema, wanted: Wanted) -> bool:
 
 
 def _snapshots(table: Table) -> Iterator[SnapshotInfo]:
-    snapshot = table.current_snapshot()
-    while snapshot is not None:
-        yield _info(snapshot)
-        parent = snapshot.parent_snapshot_id
-        snapshot = table.snapshot_by_id(parent) if parent is not None else None
+    yield from map(_info, history(table, table.current_snapshot()))
 
 
 def _info(snapshot: Snapshot) -> SnapshotInfo:

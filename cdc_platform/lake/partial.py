@@ -233,7 +233,6 @@ class PartialImages:
         )
         oldest = f"SELECT min({AT}) FROM events e JOIN doubtful d ON e.{EVENT} = d.event"
         (since,) = self._con.execute(oldest).fetchone() or (None,)
-        self._con.execute("SET TimeZone = 'UTC'")
         recall.into("recalled", f"(SELECT DISTINCT {self._keys} FROM doubtful)", since)
         self._con.execute(
             f"""INSERT INTO late BY NAME

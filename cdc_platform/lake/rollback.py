@@ -189,13 +189,10 @@ def _own_batch(table: Table, one: SnapshotInfo) -> str | None:
 
 def _record_path(table: Table, target: SnapshotInfo) -> str:
     """Return the manifest that holds at a snapshot: its own, or, of another writer's, its parent's."""
-    snapshot = table.snapshot_by_id(target.snapshot_id)
-    while snapshot is not None:
+    for snapshot in history(table, table.snapshot_by_id(target.snapshot_id)):
         path = _properties(snapshot).get(summary.BATCH_MANIFEST)
         if path is not None:
             return path
-        parent = snapshot.parent_snapshot_id
-        snapshot = table.snapshot_by_id(parent) if parent is not None else None
     raise MergeError(
         f"which files snapshot {target.snapshot_id} holds is not known: another writer made it, and the "
         "snapshots before it are expired",

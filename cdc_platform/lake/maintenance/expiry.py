@@ -8,7 +8,7 @@ they stay until they are old.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from pyiceberg.table.update import AssertRefSnapshotId, AssertTableUUID, RemoveS
 from cdc_platform.config.maintenance import SnapshotOptions
 from cdc_platform.errors import StaleCommit
 from cdc_platform.lake import summary
-from cdc_platform.lake.branch import held_back
+from cdc_platform.lake.branch import held_back, history
 from cdc_platform.lake.maintenance.named import named_files, named_objects, own_objects, roots
 from cdc_platform.raw.objects import ObjectStore
 
@@ -52,7 +52,7 @@ class ExpiryResult:
 
 def expired_snapshots(table: Table, options: SnapshotOptions, now: datetime) -> tuple[Snapshot, ...]:
     """Return the snapshots that may go, by the metadata alone."""
-    ranks = {snapshot_id: rank for rank, snapshot_id in enumerate(_history(table))}
+    ranks = {one.snapshot_id: rank for rank, one in enumerate(history(table, table.current_snapshot()))}
     oldest = (now - timedelta(days=options.max_age_days)).timestamp() * 1000
     kept = {reference.snapshot_id for reference in table.metadata.refs.values()}
     if table.metadata.current_snapshot_id is not None:
@@ -66,14 +66,6 @@ def expired_snapshots(table: Table, options: SnapshotOptions, now: datetime) -> 
             kept.add(snapshot.snapshot_id)
     kept |= _holders_of_records(table, kept)
     return tuple(each for each in table.metadata.snapshots if each.snapshot_id not in kept)
-
-
-def _history(table: Table) -> Iterator[int]:
-    """Yield the current snapshot and its ancestors, as far as they are there."""
-    at = table.current_snapshot()
-    while at is not None:
-        yield at.snapshot_id
-        at = table.snapshot_by_id(at.parent_snapshot_id) if at.parent_snapshot_id is not None else None
 
 
 def plan_expiry(
@@ -118,12 +110,10 @@ def _holders_of_records(table: Table, kept: set[int]) -> set[int]:
     """Return the snapshots that hold the record of those of ``kept`` that another engine made."""
     holders = set()
     for snapshot_id in kept:
-        at = table.snapshot_by_id(snapshot_id)
-        while at is not None:
+        for at in history(table, table.snapshot_by_id(snapshot_id)):
             if at.summary and summary.BATCH_MANIFEST in at.summary.additional_properties:
                 holders.add(at.snapshot_id)
                 break
-            at = table.snapshot_by_id(at.parent_snapshot_id) if at.parent_snapshot_id is not None else None
     return holders
 
 
