@@ -125,17 +125,15 @@ def _published(platform: "Platform", config: WholeRun) -> dict[str, Any]:
 
 def _reconciled(platform: "Platform", config: WholeRun, context: dg.OpExecutionContext) -> Reconciliation:
     from cdc_platform.reconcile.budget import Budget
-    from cdc_platform.reconcile.full import FullOptions, reconcile_full
-    from cdc_platform.reconcile.parquet_source import ParquetReader
+    from cdc_platform.reconcile.full import reconcile_full, whole_options
 
     platform.table(config.source, config.table)
-    options = FullOptions(
-        resume=config.resume,
+    options = whole_options(
+        platform.lake,
+        config.against,
+        config.position,
         budget=Budget(config.max_seconds, config.max_rows, config.queries_per_second),
-        reader=None
-        if config.against is None
-        else ParquetReader(platform.lake, config.against, config.position or ""),
-        origin=config.against or "source",
+        resume=config.resume,
         keys_only=config.keys_and_versions,
         version_column=config.version_column,
         tell=context.log.info,

@@ -107,8 +107,7 @@ class WholeTable:
 
     def _run(self, platform: Platform, one: tuple[str, str, str]) -> Reconciliation:
         from cdc_platform.reconcile.budget import Budget
-        from cdc_platform.reconcile.full import FullOptions, reconcile_full
-        from cdc_platform.reconcile.parquet_source import ParquetReader
+        from cdc_platform.reconcile.full import reconcile_full, whole_options
 
         source, table_id, _ = one
         console = stderr()
@@ -116,13 +115,12 @@ class WholeTable:
         def tell(text: str) -> None:
             console.print(f"{source}/{table_id}: {text}", highlight=False, markup=False)
 
-        options = FullOptions(
-            resume=self.resume,
+        options = whole_options(
+            platform.lake,
+            self.against,
+            self.position,
             budget=Budget(self.max_seconds, self.max_rows, self.queries_per_second),
-            reader=None
-            if self.against is None
-            else ParquetReader(platform.lake, self.against, self.position or ""),
-            origin=self.against or "source",
+            resume=self.resume,
             keys_only=self.keys_only,
             version_column=self.version_column,
             tell=tell,

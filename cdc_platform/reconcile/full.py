@@ -13,11 +13,14 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import duckdb
 
+from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.reconcile.as_of import as_of, load_later
+from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.full_result import FullComparison, full_certificate, keep
 from cdc_platform.reconcile.full_run import METHOD, FullOptions, FullRun
 from cdc_platform.reconcile.keys_and_versions import keys_and_versions
@@ -48,6 +51,17 @@ def reconcile_full(
     recorded = replace(found, report=write_report(objects, found, earlier))
     record(platform.lake, recorded)
     return recorded
+
+
+def whole_options(
+    lake: Lake, against: str | None, position: str | None, *, budget: Budget, **options: Any
+) -> FullOptions:
+    """Return the options of a run against an export at ``against``, or the source where that is None.
+
+    ``position`` is the source's log position the export was made at; ``options`` are FullOptions' others.
+    """
+    reader = None if against is None else ParquetReader(lake, against, position or "")
+    return FullOptions(reader=reader, origin=against or "source", budget=budget, **options)
 
 
 def compare_full(
