@@ -18,7 +18,7 @@ from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.open_points import open_points
 from cdc_platform.reconcile.raw_base import CONTROL_EXCLUDED, compared_columns
-from cdc_platform.reconcile.samples import Sampling, fetch_discrepancies
+from cdc_platform.reconcile.samples import Sampling, count_kinds, fetch_discrepancies
 from cdc_platform.reconcile.verdict import RAW_MATCHES_BASE, Comparison, Kind, Tally, Verdict, combine
 from cdc_platform.reconcile.window_events import WindowEvents, count
 from cdc_platform.reconcile.workspace_names import in_workspace
@@ -79,6 +79,7 @@ def compare_append(
         tally=tally,
         discrepancies=fetch_discrepancies(connection, _sampling(columns), _KINDS),
         discrepancies_total=different,
+        kinds=count_kinds(connection, _sampling(columns), _KINDS),
         excluded=CONTROL_EXCLUDED,
         columns=tuple(columns),
         rows={"raw events": events.rows, "base rows": count(connection, "SELECT sum(in_base) FROM bags")},

@@ -74,6 +74,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "rows": dict(comparison.rows),
         "keys": asdict(comparison.tally),
         "discrepancies": comparison.discrepancies_total,
+        "kinds": {kind.value: keys for kind, keys in comparison.kinds.items()},
         "faults": {fault.value: keys for fault, keys in comparison.faults.items()},
         "located": {"keys": sum(comparison.faults.values()), "of": comparison.tally.different},
         "column_differences": [one.as_json() for one in comparison.column_differences],

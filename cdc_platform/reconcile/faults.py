@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -35,6 +35,9 @@ class Fault(StrEnum):
     DISCARDED = "discarded"
     UNKNOWN = "unknown"
 
+
+#: So many of a row's newest raw events are kept as evidence, with their values.
+KEPT_EVENTS = 2
 
 #: What a person does next.
 MENDS = {
@@ -86,6 +89,15 @@ class RawImage:
     def where(self) -> str:
         """Return file and row for a person."""
         return f"{self.file} row {self.row}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the event with its values as JSON can hold it."""
+        return {**asdict(self), "sequence": str(self.sequence), "values": self.values and dict(self.values)}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> RawImage:
+        """Return what :meth:`as_json` told."""
+        return cls(**{**found, "sequence": int(found["sequence"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +165,27 @@ class Located:
                 "snapshot_id": None if self.base.snapshot_id is None else str(self.base.snapshot_id),
                 "batch_id": self.base.batch_id,
             }
+        if self.events:
+            found["events"] = [one.as_json() for one in self.events[:KEPT_EVENTS]]
         return found
+
+    @classmethod
+    def from_json(cls, fault: Fault, found: Mapping[str, Any]) -> Located:
+        """Return what :meth:`as_json` told of a key, as far as a report shows it."""
+        base, place = found.get("base"), (0, 0)
+        if base is not None:
+            place = _place(base["position"])
+        return cls(
+            fault,
+            found["reason"],
+            base=BaseImage(base["data_file"], base["data_row"], *place) if base is not None else None,
+            events=tuple(map(RawImage.from_json, found.get("events", ()))),
+        )
+
+
+def _place(position: str) -> tuple[int, int]:
+    generation, _, sequence = position.partition(":")
+    return int(generation), int(sequence)
 
 
 def faults_in_words(faults: Mapping[Fault, int], different: int = 0) -> str:

@@ -149,6 +149,7 @@ def full_comparison(
         snapshot_id=sides.view.snapshot_id,
         method=method,
         column_differences=rows.column_differences if rows else (),
+        kinds=rows.kinds if rows else {},
     )
 
 

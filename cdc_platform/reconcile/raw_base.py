@@ -18,7 +18,7 @@ from cdc_platform.events import GENERATION, OP, POSITION, Position
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.column_differences import column_differences
 from cdc_platform.reconcile.open_points import open_points
-from cdc_platform.reconcile.samples import Sampling, fetch_discrepancies
+from cdc_platform.reconcile.samples import Sampling, count_kinds, fetch_discrepancies
 from cdc_platform.reconcile.typed import differs_sql
 from cdc_platform.reconcile.verdict import (
     RAW_MATCHES_BASE,
@@ -118,6 +118,7 @@ def compare_raw_base(
         snapshot_id=view.snapshot_id,
         method=METHOD,
         column_differences=column_differences(connection, sampling, f"o.outcome > {Outcome.AGED:d}"),
+        kinds=count_kinds(connection, sampling, _KINDS),
         seconds=round(time.monotonic() - started, 3),
     )
 

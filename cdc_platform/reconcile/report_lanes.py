@@ -9,12 +9,10 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from cdc_platform.reconcile.faults import RawImage
+from cdc_platform.reconcile.faults import KEPT_EVENTS, RawImage
 from cdc_platform.reconcile.suspects import key_text
 from cdc_platform.reconcile.verdict import Comparison, Discrepancy, Values
 
-#: So many of a row's newest raw events stand between the source and base.
-_SHOWN_EVENTS = 2
 _MARKS = {" ": "·", "\t": "⇥", "\n": "⏎", "\r": "␍", "\u00a0": "⍽"}
 _OPS = {"I": "insert", "U": "update", "D": "delete", "L": "row of a load"}
 
@@ -77,7 +75,7 @@ def against_source(comparisons: Sequence[Comparison]) -> dict[str, Discrepancy]:
 
 def _lanes(found: Discrepancy, source: Discrepancy | None) -> tuple[Lane, ...]:
     first, second = found.witnesses
-    events = found.located.events[:_SHOWN_EVENTS] if found.located else ()
+    events = found.located.events[:KEPT_EVENTS] if found.located else ()
     lanes = [] if first == "raw" and events else [Lane(first, found.expected)]
     if first == "raw" and source is not None:
         lanes.insert(0, Lane("source", source.expected))

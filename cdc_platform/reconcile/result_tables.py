@@ -97,7 +97,7 @@ _SEGMENTS = {
     **_texts("columns", "excluded", "rules", "rows", "notes"),
     "seconds": DoubleType(),
     # columns added since are at the end, so that new tables number them as evolved ones do
-    **_texts("column_differences", "attribution", "faults"),
+    **_texts("column_differences", "attribution", "faults", "kinds"),
 }
 _DISCREPANCIES = _texts(
     *("comparison", "segment", "kind", "verdict", "reason", "key", "columns"),

@@ -1,9 +1,13 @@
 """Results of reconciliations: Iceberg tables for everyone who queries, and an index of the latest verdicts.
 
 The namespace ``cdc_reconciliation`` holds ``runs`` (one row a run, with its certificate), ``segments`` (one
-row a comparison of a window) and ``discrepancies`` (the kept ones, key and both rows as JSON text). They only
-ever grow. The latest verdict of each window also stands in ``reports/verdicts.json`` of the table's object
-store, because a status of a thousand tables must not open a file for every run there ever was.
+row a comparison of a window, and one a segment of a whole table), ``discrepancies`` (the kept ones, key and
+both rows as JSON text) and ``repairs``. They only ever grow. Each is one Iceberg append, and the row of
+``runs`` comes last: a run that is there has all its rows in the others, and a run recorded again adds none.
+
+The latest verdict of each window also stands in ``reports/verdicts.json`` of the table's object store, and
+the figures of the newest runs in ``reports/recent.json``, because a status of a thousand tables must not
+open a file for every run there ever was.
 """
 
 from __future__ import annotations
@@ -13,7 +17,6 @@ import json
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from pyiceberg.exceptions import CommitFailedException, NamespaceAlreadyExistsError
@@ -24,17 +27,16 @@ from pyiceberg.typedef import Identifier
 from cdc_platform.errors import StaleCommit
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.reconcile.recent_runs import remember_run
+from cdc_platform.reconcile.result_rows import FULL as FULL
+from cdc_platform.reconcile.result_rows import KEYS as KEYS
+from cdc_platform.reconcile.result_rows import WHOLE as WHOLE
+from cdc_platform.reconcile.result_rows import discrepancy_rows, part_rows, run_row, segment_row
 from cdc_platform.reconcile.result_tables import RESULT_TABLES, ResultTable
-from cdc_platform.reconcile.typed import TYPE_RULES_VERSION
-from cdc_platform.reconcile.verdict import Comparison, Reconciliation
+from cdc_platform.reconcile.verdict import Reconciliation
 
 NAMESPACE = "cdc_reconciliation"
 VERDICTS = "reports/verdicts.json"
-#: Stands where a window's name does when the whole table was compared; it is no window, so not in the index.
-FULL = "full"
-#: So too where only keys and versions were compared; such a run proves nothing of values.
-KEYS = "keys-and-versions"
-WHOLE = (FULL, KEYS)
 
 _COMMIT_ATTEMPTS = 20
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -45,18 +47,30 @@ _KEPT_SNAPSHOTS = 50
 
 
 def record(lake: Lake, reconciliation: Reconciliation) -> None:
-    """Append a run to the result tables and make it the latest verdict of its window."""
-    segments = [_segment(reconciliation, comparison) for comparison in reconciliation.comparisons]
+    """Append a run to the result tables and make it the latest verdict of its window.
+
+    Recording the same run again, after a crash or an outcome nobody knows, leaves its rows once.
+    """
+    segments = [segment_row(reconciliation, comparison) for comparison in reconciliation.comparisons]
     rows: dict[str, list[dict[str, Any]]] = {
-        "runs": [_run(reconciliation)],
-        "segments": segments + _parts(reconciliation),
-        "discrepancies": _discrepancies(reconciliation),
+        "discrepancies": discrepancy_rows(reconciliation),
+        "segments": segments + part_rows(reconciliation),
+        "runs": [run_row(reconciliation)],
     }
     for name, new in rows.items():
-        if new:
+        if new and not _has_run(lake, RESULT_TABLES[name], new[0]):
             _append(lake, RESULT_TABLES[name], new)
+    objects = lake.objects(reconciliation.source, reconciliation.table_id)
     if reconciliation.window not in WHOLE:
-        _remember(lake.objects(reconciliation.source, reconciliation.table_id), reconciliation)
+        _remember(objects, reconciliation)
+    remember_run(objects, reconciliation)
+
+
+def _has_run(lake: Lake, result: ResultTable, row: Mapping[str, Any]) -> bool:
+    names = ("source", "table_id", "window", "run_id")
+    same = And(*(EqualTo(term=name, value=row[name]) for name in names))
+    found = _table(lake, result).scan(row_filter=same, selected_fields=("run_id",), limit=1).to_arrow()
+    return bool(found.num_rows)
 
 
 def record_repair(lake: Lake, row: Mapping[str, Any]) -> None:
@@ -176,6 +190,8 @@ def _remember(objects: ObjectStore, reconciliation: Reconciliation) -> None:
         "snapshot_id": reconciliation.certificate["snapshot_id"],
         "started_at": reconciliation.started_at.isoformat(),
         "report": reconciliation.report,
+        "keys": max((one.tally.compared for one in reconciliation.comparisons), default=0),
+        "different": max((one.tally.different for one in reconciliation.comparisons), default=0),
     }
     while True:
         stored = objects.read(VERDICTS)
@@ -190,109 +206,9 @@ def _remember(objects: ObjectStore, reconciliation: Reconciliation) -> None:
 
 
 def read_index(data: bytes | None) -> dict[str, dict[str, Any]]:
-    """Return the newest run of each window as the index has it: id, verdict, snapshot, start, report."""
+    """Return the newest run of each window as the index has it: id, verdict, snapshot, start, report.
+
+    Entries of an earlier version lack ``keys`` and ``different``, how many were compared and differ.
+    """
     windows: dict[str, dict[str, Any]] = json.loads(data)["windows"] if data else {}
     return windows
-
-
-def _scope(reconciliation: Reconciliation) -> dict[str, Any]:
-    return {
-        "run_id": reconciliation.run_id,
-        "source": reconciliation.source,
-        "table_id": reconciliation.table_id,
-        "window": reconciliation.window,
-        "started_at": reconciliation.started_at,
-    }
-
-
-def _run(reconciliation: Reconciliation) -> dict[str, Any]:
-    certificate = reconciliation.certificate
-    snapshot_id = certificate["snapshot_id"]
-    return {
-        **_scope(reconciliation),
-        "verdict": reconciliation.verdict.value,
-        "seconds": reconciliation.seconds,
-        "keys_compared": max((c.tally.compared for c in reconciliation.comparisons), default=0),
-        "discrepancies": sum(c.discrepancies_total for c in reconciliation.comparisons),
-        "snapshot_id": int(snapshot_id) if snapshot_id else None,
-        "source_position": certificate["source_position"],
-        "type_rules_version": TYPE_RULES_VERSION,
-        "report": reconciliation.report,
-        "certificate": json.dumps(certificate, sort_keys=True),
-    }
-
-
-def _segment(reconciliation: Reconciliation, comparison: Comparison) -> dict[str, Any]:
-    return {
-        **_scope(reconciliation),
-        "comparison": comparison.name,
-        "segment": _scope_name(reconciliation),
-        "verdict": comparison.verdict.value,
-        "reason": comparison.reason,
-        "method": comparison.method,
-        **{f"keys_{name}": number for name, number in asdict(comparison.tally).items()},
-        "discrepancies": comparison.discrepancies_total,
-        "columns": json.dumps(list(comparison.columns)),
-        "excluded": json.dumps([asdict(excluded) for excluded in comparison.excluded]),
-        "rules": json.dumps(dict(comparison.rules), sort_keys=True),
-        "rows": json.dumps(dict(comparison.rows)),
-        "notes": json.dumps(list(comparison.notes)),
-        "source_position": comparison.source_position,
-        "snapshot_id": comparison.snapshot_id,
-        "seconds": comparison.seconds,
-        "column_differences": json.dumps([one.as_json() for one in comparison.column_differences]),
-        "attribution": comparison.attribution,
-        "faults": json.dumps({fault.value: keys for fault, keys in comparison.faults.items()}),
-    }
-
-
-def _scope_name(reconciliation: Reconciliation) -> str:
-    return "table" if reconciliation.window in WHOLE else "window"
-
-
-def _parts(reconciliation: Reconciliation) -> list[dict[str, Any]]:
-    """Return a row for each segment of a full comparison, beside the row of the whole."""
-    return [
-        {
-            **_scope(reconciliation),
-            "comparison": reconciliation.comparisons[0].name,
-            "segment": f"{part['segment']}: {part['keys']}",
-            "verdict": part["verdict"],
-            "reason": part["reason"],
-            "method": part["method"],
-            "keys_compared": sum(part[name] for name in ("matched", "different", "in_flight", "unverified")),
-            **{f"keys_{name}": part[name] for name in ("matched", "different", "in_flight", "unverified")},
-            "rows": json.dumps(part["rows"]),
-            "source_position": part["source_position"],
-            "snapshot_id": reconciliation.comparisons[0].snapshot_id,
-        }
-        for part in reconciliation.certificate.get("segments", ())
-    ]
-
-
-def _discrepancies(reconciliation: Reconciliation) -> list[dict[str, Any]]:
-    return [
-        {
-            **_scope(reconciliation),
-            "comparison": comparison.name,
-            "segment": _scope_name(reconciliation),
-            "kind": found.kind.value,
-            "verdict": found.verdict.value,
-            "reason": found.reason,
-            "key": json.dumps(dict(found.key), sort_keys=True),
-            "columns": json.dumps(list(found.columns)),
-            "first_witness": found.witnesses[0],
-            "second_witness": found.witnesses[1],
-            "expected": _json(found.expected),
-            "actual": _json(found.actual),
-            "fault": found.located.fault.value if found.located else None,
-            "fault_evidence": _json(found.located.as_json()) if found.located else None,
-            "classes": json.dumps({column: one.label for column, one in found.classes.items()}),
-        }
-        for comparison in reconciliation.comparisons
-        for found in comparison.discrepancies
-    ]
-
-
-def _json(row: Mapping[str, Any] | None) -> str | None:
-    return None if row is None else json.dumps(dict(row))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -70,6 +71,18 @@ def fetch_discrepancies(
         column for i, column in enumerate(sampling.columns) if _is_temporal(types[f"l{i}"], types[f"r{i}"])
     )
     return tuple(_discrepancy(row, sampling, kinds, times) for row in rows.to_arrow_table().to_pylist())
+
+
+def count_kinds(connection: duckdb.DuckDBPyConnection, sampling: Sampling, kinds: Kinds) -> dict[Kind, int]:
+    """Return how many of all confirmed differences are of which kind, the most first."""
+    found: Counter[Kind] = Counter()
+    for outcome, keys in connection.execute(
+        f"SELECT outcome, count(*) FROM ({sampling.pairs}) GROUP BY 1"
+    ).fetchall():
+        kind, verdict, _ = kinds[outcome]
+        if verdict is Verdict.DIFFERENT:
+            found[kind] += keys
+    return dict(found.most_common())
 
 
 def shown_sql(name: str, type_: object) -> str:

@@ -16,7 +16,7 @@ import duckdb
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.column_differences import column_differences
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
-from cdc_platform.reconcile.samples import Sampling, fetch_discrepancies
+from cdc_platform.reconcile.samples import Sampling, count_kinds, fetch_discrepancies
 from cdc_platform.reconcile.source_rows import load_source_rows
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceReader
 from cdc_platform.reconcile.typed import differs_sql
@@ -107,6 +107,7 @@ def compare_source_base(
         column_differences=column_differences(connection, sampling, f"o.outcome < {_AWAITED}")
         if tally.different
         else (),
+        kinds=count_kinds(connection, sampling, _kinds(judgement)),
         seconds=round(time.monotonic() - started, 3),
     )
 

@@ -151,6 +151,8 @@ class Comparison:
     column_differences: tuple[ColumnDifference, ...] = ()
     #: What the keys that differ have in common; empty when nothing stands out.
     attribution: str = ""
+    #: Of which kinds the confirmed differences are: all of them, not only those kept.
+    kinds: Mapping[Kind, int] = field(default_factory=dict)
 
     @property
     def faults(self) -> dict[Fault, int]:

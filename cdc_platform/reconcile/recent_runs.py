@@ -1,0 +1,154 @@
+"""The figures of a table's newest runs in one small object, for whoever looks at all tables at once.
+
+``reports/recent.json`` of the table's object store is a digest of what the result tables hold: losing it
+loses no verdict. It keeps the newest :data:`KEPT` runs, and the newest whole runs however old they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.reconcile.result_rows import FULL, WHOLE
+from cdc_platform.reconcile.verdict import Reconciliation, Verdict
+
+RECENT = "reports/recent.json"
+KEPT = 60
+
+
+@dataclass(frozen=True, slots=True)
+class RunFigures:
+    """One run in numbers. ``matched`` of ``compared`` keys are proven in every comparison of the run."""
+
+    run_id: str
+    window: str
+    verdict: str
+    started_at: datetime
+    seconds: float = 0.0
+    compared: int = 0
+    matched: int = 0
+    different: int = 0
+    in_flight: int = 0
+    unverified: int = 0
+    #: Rows read from the source, and how many segments the table was cut into and were found equal.
+    source_rows: int = 0
+    segments: int = 0
+    segments_matched: int = 0
+    #: When the oldest proof the run rests on was made; None when it proves nothing.
+    oldest_proof: datetime | None = None
+    snapshot_id: str | None = None
+    source_position: str | None = None
+    #: What stood on the source's side of a whole run.
+    against: str | None = None
+    report: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the run compared the whole table, and not a window."""
+        return self.window in WHOLE
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        proof = self.oldest_proof.isoformat() if self.oldest_proof else None
+        return {**asdict(self), "started_at": self.started_at.isoformat(), "oldest_proof": proof}
+
+
+def figures_of(run: Reconciliation) -> RunFigures:
+    """Return the figures of a run."""
+    tallies = [one.tally for one in run.comparisons]
+    segments = run.certificate.get("segments", ())
+    return RunFigures(
+        run_id=run.run_id,
+        window=run.window,
+        verdict=run.verdict.value,
+        started_at=run.started_at,
+        seconds=run.seconds,
+        compared=max((one.compared for one in tallies), default=0),
+        matched=min((one.matched + one.superseded for one in tallies), default=0),
+        different=max((one.different for one in tallies), default=0),
+        in_flight=max((one.in_flight for one in tallies), default=0),
+        unverified=max((one.unverified for one in tallies), default=0),
+        source_rows=sum(one.rows.get("source rows", 0) for one in run.comparisons),
+        segments=len(segments),
+        segments_matched=sum(one["verdict"] == Verdict.MATCH.value for one in segments),
+        oldest_proof=oldest_proof(run.certificate, run.started_at),
+        snapshot_id=run.certificate["snapshot_id"],
+        source_position=run.certificate["source_position"],
+        against=run.certificate.get("against"),
+        report=run.report,
+    )
+
+
+def oldest_proof(certificate: Mapping[str, Any], started_at: datetime) -> datetime | None:
+    """Return when the oldest of the proofs a certificate rests on was made; None when it proves nothing.
+
+    A segment says so itself (``verified_at``), or names the run that found it equal (``carried_from``).
+    """
+    segments: Sequence[Mapping[str, Any]] = certificate.get("segments", ())
+    if not segments:
+        return started_at if certificate["verdict"] == Verdict.MATCH.value else None
+    proven = [one for one in segments if one["verdict"] == Verdict.MATCH.value]
+    return min((_proven_at(one, started_at) for one in proven), default=None)
+
+
+def _proven_at(segment: Mapping[str, Any], started_at: datetime) -> datetime:
+    if segment.get("verified_at"):
+        return datetime.fromisoformat(segment["verified_at"])
+    carried = segment.get("carried_from")
+    return (begun_at(carried) if carried else None) or started_at
+
+
+def begun_at(run_id: str) -> datetime | None:
+    """Return when a run began, by its id; None for an id that does not say.
+
+    >>> begun_at("20260301T120000000000-a1b2c3").isoformat()
+    '2026-03-01T12:00:00+00:00'
+    """
+    try:
+        return datetime.strptime(run_id.partition("-")[0], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def remember_run(objects: ObjectStore, run: Reconciliation) -> None:
+    """Put the run's figures into the table's object; a run that is there already is replaced."""
+    new = figures_of(run)
+    while True:
+        stored = objects.read(RECENT)
+        known = {one.run_id: one for one in _parse(stored.data if stored else None)} | {new.run_id: new}
+        kept = [one.as_json() for one in _kept(known.values())]
+        data = json.dumps({"version": 1, "runs": kept}, indent=1).encode()
+        if objects.replace(RECENT, data, stored.version if stored else None):
+            return
+
+
+def recent_runs(objects: ObjectStore) -> tuple[RunFigures, ...]:
+    """Return the newest runs of a table, oldest first."""
+    return _parse(objects.get(RECENT))
+
+
+def _kept(runs: Iterable[RunFigures]) -> list[RunFigures]:
+    """Return the newest runs, with the newest whole run of each kind and the newest that matched."""
+    ordered = sorted(runs, key=lambda one: (one.started_at, one.run_id))
+    whole = {one.window: one for one in ordered if one.is_whole}
+    proven = {one.window: one for one in ordered if one.window == FULL and one.verdict == Verdict.MATCH}
+    chosen = {one.run_id for one in (*ordered[-KEPT:], *whole.values(), *proven.values())}
+    return [one for one in ordered if one.run_id in chosen]
+
+
+def _parse(data: bytes | None) -> tuple[RunFigures, ...]:
+    known = {field.name for field in fields(RunFigures)}
+    return tuple(
+        RunFigures(
+            **{
+                **{name: value for name, value in one.items() if name in known},
+                "started_at": datetime.fromisoformat(one["started_at"]),
+                "oldest_proof": datetime.fromisoformat(one["oldest_proof"]) if one["oldest_proof"] else None,
+            }
+        )
+        for one in (json.loads(data)["runs"] if data else ())
+    )
