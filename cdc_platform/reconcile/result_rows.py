@@ -28,6 +28,7 @@ def _scope(reconciliation: Reconciliation) -> dict[str, Any]:
 
 
 def run_row(reconciliation: Reconciliation) -> dict[str, Any]:
+    """Return the row of ``runs``."""
     certificate = reconciliation.certificate
     snapshot_id = certificate["snapshot_id"]
     return {
@@ -45,6 +46,7 @@ def run_row(reconciliation: Reconciliation) -> dict[str, Any]:
 
 
 def segment_row(reconciliation: Reconciliation, comparison: Comparison) -> dict[str, Any]:
+    """Return the row of ``segments`` for one comparison of a run."""
     return {
         **_scope(reconciliation),
         "comparison": comparison.name,
@@ -94,6 +96,7 @@ def part_rows(reconciliation: Reconciliation) -> list[dict[str, Any]]:
 
 
 def discrepancy_rows(reconciliation: Reconciliation) -> list[dict[str, Any]]:
+    """Return the rows of ``discrepancies``: the kept ones, with both rows and the evidence."""
     return [
         {
             **_scope(reconciliation),
