@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -81,6 +81,42 @@ class Pair:
         return {row[: self.key] for row in [*(left - right), *(right - left)]}
 
 
+def typed_table(names: Sequence[str], types: Sequence[pa.DataType], rows: Sequence[Row]) -> pa.Table:
+    """Return rows as a table of typed columns."""
+    columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(names)
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(list(zip(names, types, strict=True))))
+
+
+def as_base(rows: pa.Table) -> pa.Table:
+    """Return rows with the control columns base has beside them."""
+    values = {"_cdc_op": "I", "_cdc_generation": 0, "_cdc_position": Decimal(1)}
+    control = [pa.array([values.get(field.name)] * rows.num_rows, field.type) for field in CONTROL_COLUMNS]
+    return pa.Table.from_arrays([*control, *rows.columns], schema=pa.schema([*CONTROL_COLUMNS, *rows.schema]))
+
+
+def memory_plan(names: Sequence[str], types: Sequence[pa.DataType], key: int, *, ranged: bool) -> ReadPlan:
+    """Return how a table in memory is read: every column as it is."""
+    plans = tuple(
+        ColumnPlan(name, name, str(kind), quoted(name), kind, kind)
+        for name, kind in zip(names, types, strict=True)
+    )
+    return ReadPlan(SourceTable("public", "t", (), ()), plans[:key], plans, (), ranged)
+
+
+def nothing_on_its_way(
+    connection: duckdb.DuckDBPyConnection,
+) -> Callable[[Sides], tuple[Capture, list[tuple[Verdict, str]]]]:
+    """Return what observes a source whose capture is up to date."""
+
+    def observe(sides: Sides) -> tuple[Capture, list[tuple[Verdict, str]]]:
+        fields = ", ".join(f"k{place} {sides.digest.types[at]}" for place, at in enumerate(sides.key_places))
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE changed_keys (segment INT, {fields})")
+        return Capture("FFFFFFFF/0"), []
+
+    return observe
+
+
 def _comparable(row: Row) -> Row:
     return tuple(
         "NaN" if isinstance(one, float) and math.isnan(one) else one + 0.0 if isinstance(one, float) else one
@@ -88,13 +124,31 @@ def _comparable(row: Row) -> Row:
     )
 
 
-def random_pair(random: Random) -> Pair:
-    """Return two tables that are equal but for none to five edits of one of them."""
+@dataclass(frozen=True)
+class Shape:
+    """The kinds of the key columns and of the others, which bear their kinds as names."""
+
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return (*self.key, *self.columns)
+
+
+def random_shape(random: Random) -> Shape:
+    """Return the columns of a table: one or two of the key, one to five others."""
     columns = random.sample(list(_TYPES), random.randint(1, 5))
-    kinds = [random.choice(["whole", "text"]) for _ in range(random.choice([1, 1, 2]))]
-    names = (*(f"k{place}" for place in range(len(kinds))), *columns)
-    every = [*kinds, *columns]
-    key = len(kinds)
+    return Shape(
+        tuple(random.choice(["whole", "text"]) for _ in range(random.choice([1, 1, 2]))), tuple(columns)
+    )
+
+
+def random_pair(random: Random, shape: Shape | None = None) -> Pair:
+    """Return two tables that are equal but for none to five edits of one of them."""
+    shape = shape or random_shape(random)
+    every, key = shape.kinds, len(shape.key)
+    names = (*(f"k{place}" for place in range(key)), *shape.columns)
     rows: dict[Row, Row] = {}
     for _ in range(random.choice([0, 1, 2, 5, 20, 60])):
         row = tuple(_value(kind, random) for kind in every)
@@ -182,43 +236,17 @@ def compare_pair(
     connection: duckdb.DuckDBPyConnection, pair: Pair, *, rows_per_segment: int, ranged: bool
 ) -> FullComparison:
     """Compare the pair as a full comparison does, capture being up to date."""
-    schema = pa.schema(list(zip(pair.names, pair.types, strict=True)))
-    source, base = (_table(rows, pair, schema) for rows in (pair.source, pair.base))
-    control = [pa.array([value] * len(pair.base), field.type) for field, value in _control()]
-    fields = [*CONTROL_COLUMNS, *schema]
-    held = pa.Table.from_arrays([*control, *base.columns], schema=pa.schema(fields))
+    source, base = (typed_table(pair.names, pair.types, rows) for rows in (pair.source, pair.base))
+    held = as_base(base)
     connection.register("base_table", held)
-    plans = tuple(
-        ColumnPlan(name, name, str(kind), quoted(name), kind, kind)
-        for name, kind in zip(pair.names, pair.types, strict=True)
-    )
-    plan = ReadPlan(SourceTable("public", "t", (), ()), plans[: pair.key], plans, (), ranged)
+    plan = memory_plan(pair.names, pair.types, pair.key, ranged=ranged)
     view = BaseView("base_table", held.schema, 42)
-
-    def observe(sides: Sides) -> tuple[Capture, list[tuple[Verdict, str]]]:
-        fields = ", ".join(f"k{place} {sides.digest.types[at]}" for place, at in enumerate(sides.key_places))
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE changed_keys (segment INT, {fields})")
-        return Capture("0/20", "0/20"), []
-
     reader = RowsReader(source, plan)
     budget = Budget(max_rows=10**9) if ranged else Budget()
     options = FullOptions(rows_per_segment=rows_per_segment, budget=budget)
-    names = pair.names[: pair.key]
-    return FullRun(view, names, connection, reader, plan, observe, None, options, "run").compare()
-
-
-def _table(rows: Sequence[Row], pair: Pair, schema: pa.Schema) -> pa.Table:
-    columns = zip(_columns(rows, pair), pair.types, strict=True)
-    return pa.Table.from_arrays([pa.array(column, kind) for column, kind in columns], schema=schema)
-
-
-def _columns(rows: Sequence[Row], pair: Pair) -> list[tuple[Any, ...]]:
-    return list(zip(*rows, strict=True)) or [()] * len(pair.names)
-
-
-def _control() -> list[tuple[pa.Field[Any], Any]]:
-    values = {"_cdc_op": "I", "_cdc_generation": 0, "_cdc_position": Decimal(1)}
-    return [(field, values.get(field.name)) for field in CONTROL_COLUMNS]
+    observe = nothing_on_its_way(connection)
+    key = pair.names[: pair.key]
+    return FullRun(view, key, connection, reader, plan, observe, None, options, "run").compare()
 
 
 def fault_of(pair: Pair, found: FullComparison) -> str | None:
