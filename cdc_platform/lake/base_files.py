@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pyiceberg.conversions import from_bytes
@@ -20,6 +21,9 @@ from cdc_platform.naming import sql_text
 #: Above every position: for files without statistics.
 _HIGHEST = Position(2**63, 0)
 _PATH_ID = 2147483546
+#: Rows that are worth a second thread.
+_MANY_ROWS = 131_072
+_NO_ROWS = Path(__file__).with_name("no_rows.parquet")
 _TARGET_FILE_SIZE = "write.target-file-size-bytes"
 _DEFAULT_TARGET = 128 * 1024 * 1024
 
@@ -59,11 +63,15 @@ def read_sql(schema: Schema, files: Sequence[DataFile], names: Mapping[str, str]
         field = schema.find_field(column)
         kind = sql_text(duckdb_type(field.field_type) or "VARCHAR")
         wanted.append(f"{field.field_id}: {{name: {sql_text(name)}, type: {kind}, default_value: NULL}}")
-    paths = ", ".join(sql_text(local_path(file.file_path)) for file in files)
+    paths = [local_path(file.file_path) for file in files]
     # With a schema given, DuckDB does not look at the files, takes them for tiny and would build its hash
     # tables of them.
     rows = sum(file.record_count for file in files)
-    return f"read_parquet([{paths}], schema = MAP {{{', '.join(wanted)}}}, explicit_cardinality = {rows})"
+    if len(paths) == 1 and rows > _MANY_ROWS:
+        # for the same reason it would read a list of one by one thread
+        paths.append(str(_NO_ROWS))
+    listed = ", ".join(map(sql_text, paths))
+    return f"read_parquet([{listed}], schema = MAP {{{', '.join(wanted)}}}, explicit_cardinality = {rows})"
 
 
 def number_sql(files: Sequence[BaseFile]) -> str:

@@ -4,14 +4,14 @@ A row becomes two 64-bit numbers (*lanes*), a set of rows ``(count, sum of lane 
 duplicates apart (which XOR does not), do not depend on the order of rows, and add up: the digest of two
 disjoint sets is the sum of theirs. No sum is taken modulo anything: DuckDB adds in 128 bits.
 
-* A lane is a chain over the columns in one fixed order, ``mix(state XOR hash(value) XOR the column's salt)``,
-  where ``mix`` is DuckDB's own bijective mixing of 64 bits. What column a value is in, and what comes before
-  it, is part of every step, so values cannot move between columns, nor text between the ends of two.
-* ``hash`` takes typed values, never text made of them, brought to one type on both sides. It maps NULL to a
-  constant; so the chain ends with the null mask of the row.
-* Lane 2 is another function: the columns in reverse, other salts, and of values wider than 64 bits (text,
-  bytes, wide decimals) the hash of the value *with a salt appended*, since an accident in the one hash of a
-  text would else be one in both lanes.
+* ``hash`` takes typed values, never text made of them, brought to one type on both sides.
+* Lane 1 is DuckDB's hash of all values in one fixed order, mixed once more with a secret.
+* Lane 2 is a chain over the columns, ``mix(state XOR hash(value))``, that begins with a secret, so that it is
+  another function in each run. Values wider than 64 bits (text, bytes, wide decimals) enter by one hash of
+  all of them, *with the salt before each*: the salt tells where a value ends, as nobody can write it into
+  one, and an accident in the hash of a text is none after another beginning.
+* ``hash`` maps NULL to a constant, which the one value of a 64-bit type has as well; so the chain ends with
+  what is NULL in the row.
 * The salts come from 256 secret bits, new for each run, and leave the process by their id only.
 
 Digests are of the DuckDB version that made them and never compared with those of another.
@@ -30,10 +30,9 @@ import pyarrow as pa
 from cdc_platform.naming import quoted, sql_text
 
 #: Changes whenever the function does.
-DIGEST_VERSION = "1"
+DIGEST_VERSION = "2"
 DIGEST_BITS = 128
 
-_MASK_BITS = 62
 _NARROW = (
     *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "DATE", "TIME"),
     *("TIMESTAMP", "TIMESTAMP WITH TIME ZONE"),
@@ -92,12 +91,13 @@ class RowDigest:
     def lanes(self, values: Sequence[str]) -> tuple[str, str]:
         """Return the SQL of both lanes over the SQL of the values."""
         typed = [f"({value})::{kind}" for value, kind in zip(values, self.types, strict=True)]
-        masks = [(part, "BIGINT") for part in _null_masks(typed)]
-        columns = [*zip(typed, self.types, strict=True), *masks]
-        named = [(f"column {place}", value, kind) for place, (value, kind) in enumerate(columns)]
-        first = self._chain("1", [(name, f"hash({value})") for name, value, _ in named])
-        turned = [(name, self._second_hash(value, kind)) for name, value, kind in reversed(named)]
-        return first, self._chain("2", turned)
+        first = _mixed(self._secret("lane 1"), f"hash({', '.join(typed)})")
+        second = self._secret("lane 2")
+        for hashed in (*self._wide(typed), *self._narrow(typed), _nulls(typed)):
+            second = _mixed(second, hashed)
+        if self.lane_bits < 64:
+            return f"({first} >> {64 - self.lane_bits})", f"({second} >> {64 - self.lane_bits})"
+        return first, second
 
     def aggregates(self, values: Sequence[str]) -> str:
         """Return the SQL of the digest of a group of rows: the columns n, lane1 and lane2."""
@@ -114,31 +114,30 @@ class RowDigest:
             parts.append(f"sum({first}) AS a{place}, sum({second}) AS b{place}")
         return ", ".join(parts)
 
-    def _chain(self, lane: str, steps: Sequence[tuple[str, str]]) -> str:
-        state = f"{self.salt.number(f'lane {lane}')}::UBIGINT"
-        for name, hashed in steps:
-            salt = self.salt.number(f"lane {lane} {name}")
-            state = f"hash(xor({state}, xor({hashed}, {salt}::UBIGINT)))"
-        return state if self.lane_bits == 64 else f"({state} >> {64 - self.lane_bits})"
+    def _secret(self, name: str) -> str:
+        return f"{self.salt.number(name)}::UBIGINT"
 
-    def _second_hash(self, value: str, kind: str) -> str:
-        salt = sql_text(self.salt.text("appended"))
-        if kind == "VARCHAR":
-            return f"hash({value} || {salt})"
-        if kind == "BLOB":
-            return f"hash({value} || {salt}::BLOB)"
-        return f"hash({value})" if _is_narrow(kind) else f"hash({value}::VARCHAR || {salt})"
+    def _narrow(self, values: Sequence[str]) -> list[str]:
+        """Return SQL of a hash for each value of 64 bits at most."""
+        narrow = (value for value, kind in zip(values, self.types, strict=True) if _is_narrow(kind))
+        return [f"hash({value})" for value in narrow]
+
+    def _wide(self, values: Sequence[str]) -> list[str]:
+        """Return SQL of hashes of the wider values, all that can be text in one."""
+        salt = sql_text(self.salt.text("before"))
+        wide = [(value, kind) for value, kind in zip(values, self.types, strict=True) if not _is_narrow(kind)]
+        texts = [f"{salt}, {value}" for value, kind in wide if kind != "BLOB"]
+        hashes = [f"hash({salt}::BLOB || {value})" for value, kind in wide if kind == "BLOB"]
+        return [f"hash(concat({', '.join(texts)}))", *hashes] if texts else hashes
 
 
-def _null_masks(values: Sequence[str]) -> list[str]:
-    """Return SQL of numbers that say which values are NULL, so many bits each."""
-    return [
-        " | ".join(
-            f"(({value}) IS NULL)::BIGINT << {bit}"
-            for bit, value in enumerate(values[start : start + _MASK_BITS])
-        )
-        for start in range(0, len(values), _MASK_BITS)
-    ]
+def _mixed(state: str, hashed: str) -> str:
+    return f"hash(xor({state}, {hashed}))"
+
+
+def _nulls(values: Sequence[str]) -> str:
+    """Return SQL of a hash of which values are NULL."""
+    return f"hash({', '.join(f'({value}) IS NULL' for value in values)})"
 
 
 def _is_narrow(kind: str) -> bool:

@@ -111,7 +111,8 @@ def quantile_segments(
     order, texts = ", ".join(names), ", ".join(f"{name}::VARCHAR" for name in names)
     found = connection.execute(
         f"""WITH sampled AS (
-                SELECT * FROM (SELECT {", ".join(typed)} FROM {relation}) USING SAMPLE {_SAMPLE_ROWS} ROWS),
+                SELECT * FROM (SELECT {", ".join(typed)} FROM {relation})
+                WHERE hash({order}) % {max(1, rows // _SAMPLE_ROWS)} = 0),
             placed AS (
                 SELECT *, row_number() OVER (ORDER BY {order}) AS place, count(*) OVER () AS n
                 FROM sampled WHERE {known})

@@ -9,10 +9,12 @@ import pytest
 from pyiceberg.table import Table
 
 from cdc_platform.config.model import GlueCatalog, LakeConfig, PlatformConfig, TableConfig
+from cdc_platform.lake import base_files
 from cdc_platform.lake.branch import PENDING
 from cdc_platform.lake.catalog import open_lake
 from cdc_platform.lake.health import applied_record, table_health
 from cdc_platform.lake.publishing import publish_up_to
+from cdc_platform.lake.read import scan
 from cdc_platform_tests.lake.conftest import SOURCE, Bench
 from cdc_platform_tests.lake.memory_files import change_file, load_file
 from cdc_platform_tests.lake.s3 import properties, served
@@ -43,6 +45,17 @@ def test_a_table_on_glue_and_s3_is_loaded_changed_and_remembers(bench: Bench) ->
 
     assert ([(1, "c")], 2, 1) == (bench.rows(), late.counts.stale, health.rows)
     assert {"l", "c", "late"} == {key for key, _ in applied_record(bench.lake, SOURCE, bench.config.id).files}
+
+
+def test_a_single_data_file_on_s3_is_read_by_several_threads(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_files, "_MANY_ROWS", 0)
+    whole = bench.with_table(partition_by=())
+    whole.merge(load_file("l", (1, "a"), (2, "b")), completed=1)
+
+    found = scan(bench.lake, SOURCE, bench.config.id, columns=["id"], where="id > 1").read_all()
+    assert [{"id": 2}] == found.to_pylist()
 
 
 def test_main_of_a_table_on_glue_waits_until_it_is_moved(bench: Bench) -> None:

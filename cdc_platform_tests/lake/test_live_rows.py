@@ -13,7 +13,8 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.table import Table
 
 from cdc_platform.errors import MergeError
-from cdc_platform.lake.live_rows import live_files, live_sql
+from cdc_platform.lake import base_files
+from cdc_platform.lake.live_rows import DATA_FILE, DATA_ROW, live_files, live_sql
 from cdc_platform.lake.read import open_workspace, scan
 from cdc_platform.lake.row_delta import RowDelta, commit_row_delta
 from cdc_platform_tests.lake.conftest import SOURCE, Bench
@@ -165,3 +166,21 @@ def test_delete_files_of_a_kind_only_others_read_are_told_with_the_mend(
     table = with_deletes(bench, table, delete_file(table, [(path, 0)], **options))
     with pytest.raises(MergeError, match=rf"{message}.*→ let the writer"):
         live_files(table)
+
+
+def test_a_single_file_that_several_threads_read_is_read_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_files, "_MANY_ROWS", 0)
+    bench.merge(load_file("l", *((key, f"a{key}") for key in range(20))))
+    table = loaded(bench)
+    path = next(iter(table.scan().plan_files())).file.file_path
+    table = with_deletes(bench, table, delete_file(table, [(path, 7), (path, 19)]))
+
+    with open_workspace(bench.lake) as connection:
+        relation = live_files(table).sql(["id"], located=True)
+        found = connection.execute(
+            f"SELECT count(*), sum(id), count(DISTINCT {DATA_ROW}), min({DATA_FILE}) FROM {relation}"
+        ).fetchone()
+    left = set(range(20)) - {7, 19}
+    assert (len(left), sum(left), len(left), path.removeprefix("file://")) == found

@@ -194,8 +194,17 @@ def test_a_text_that_collides_in_one_lane_does_not_in_the_other(
 ) -> None:
     first, second = RowDigest(("VARCHAR",), SALT).lanes(["v"])
 
-    assert SALT.text("appended") not in first
-    assert SALT.text("appended") in second
+    assert SALT.text("before") not in first
+    assert f"'{SALT.text('before')}', (v)" in second
+
+
+def test_the_value_with_the_hash_of_null_is_not_null(connection: duckdb.DuckDBPyConnection) -> None:
+    value = -2930909409056394622
+    hashes = connection.execute(f"SELECT hash({value}), hash(NULL)").fetchone()
+
+    assert hashes is not None
+    assert hashes[0] == hashes[1]
+    assert digest(connection, [(value,)], [pa.int64()]) != digest(connection, [(None,)], [pa.int64()])
 
 
 def test_every_salt_gives_other_digests_and_tells_nothing_of_itself(
@@ -218,4 +227,4 @@ def test_c7_sums_beyond_64_bits_do_not_wrap(connection: duckdb.DuckDBPyConnectio
 
 
 def test_the_implementation_names_the_engine_and_its_version() -> None:
-    assert implementation().startswith("two-lane sum 1, duckdb ")
+    assert implementation().startswith("two-lane sum 2, duckdb ")
