@@ -1,4 +1,4 @@
-"""The job ``reconcile_whole``: what ``cdc reconcile --full`` and ``--against`` do, from the launchpad.
+"""The job ``reconcile_whole``: ``cdc reconcile --full``, ``--incremental``, ``--against`` from the launchpad.
 
 Its verdict is the metadata of the run and an observation of the table's reconciliation asset, so that a
 person finds it where the verdicts of windows are. A difference, or a comparison that failed, fails the run.
@@ -40,6 +40,7 @@ class WholeRun(dg.Config):
     position: str | None = None
     keys_and_versions: bool = False
     version_column: str | None = None
+    incremental: bool = False
     resume: bool = False
     max_seconds: float | None = None
     max_rows: int | None = None
@@ -60,6 +61,8 @@ def whole_metadata(outcome: Reconciliation) -> dict[str, Any]:
             "compared_with": proof["against"],
             "segment_verdicts": table_value(verdicts),
             "segments_that_do_not_match": table_value(rows[:SHOWN_ROWS]),
+            "oldest_proof": proof["verification"]["oldest_proof"],
+            "changed_keys_compared": proof["verification"]["keys_since"] or None,
             "columns_guilty": ", ".join(proof["guilty_columns"]) or None,
             "not_checked": table_value(not_checked),
         }
@@ -136,6 +139,7 @@ def _reconciled(platform: "Platform", config: WholeRun, context: dg.OpExecutionC
         resume=config.resume,
         keys_only=config.keys_and_versions,
         version_column=config.version_column,
+        incremental=config.incremental,
         tell=context.log.info,
     )
     return reconcile_full(platform, config.source, config.table, options)

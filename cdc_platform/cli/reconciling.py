@@ -23,7 +23,9 @@ from cdc_platform.cli.output import (
 from cdc_platform.cli.publishing import print_publications, publication_json, publications
 from cdc_platform.cli.reconciling_whole import (
     AgainstOption,
+    AgesOption,
     FullOption,
+    IncrementalOption,
     KeysOption,
     PositionOption,
     RateOption,
@@ -32,6 +34,7 @@ from cdc_platform.cli.reconciling_whole import (
     SecondsOption,
     VersionOption,
     WholeTable,
+    print_ages,
 )
 from cdc_platform.cli.selection import check_windows, chosen_tables, open_platform
 
@@ -60,6 +63,7 @@ def reconcile(
     window: WindowOption = None,
     all_windows: AllOption = False,
     full: FullOption = False,
+    incremental: IncrementalOption = False,
     against: AgainstOption = None,
     position: PositionOption = None,
     keys_and_versions: KeysOption = False,
@@ -68,6 +72,7 @@ def reconcile(
     max_seconds: SecondsOption = None,
     max_rows: RowsOption = None,
     queries_per_second: RateOption = None,
+    ages: AgesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare raw files and the source database with base, window by window or whole, and give a verdict.
@@ -86,6 +91,10 @@ def reconcile(
 
       cdc reconcile -t productorder --full     every row of one table
 
+      cdc reconcile --incremental              every row, but only what may have changed is compared again
+
+      cdc reconcile --ages                     how long ago every row was compared
+
       cdc reconcile -t store --against exports/store     without touching the source
     """
     from cdc_platform.pipeline import reconcile as reconcile_window
@@ -93,19 +102,19 @@ def reconcile(
     platform = open_platform(config)
     tables = chosen_tables(platform, source, table)
     budget = (max_seconds, max_rows, queries_per_second)
-    whole = WholeTable(full, against, position, resume, *budget, keys_and_versions, version_column)
+    kinds = (keys_and_versions, version_column, incremental)
+    whole = WholeTable(full, against, position, resume, *budget, *kinds)
     whole.check(window, all_windows, len(tables))
+    if ages:
+        exit_if_found(not print_ages(platform, tables, as_json))
+        return
     chosen = [
         (name, one.id, key)
         for name, one in tables
         for key in whole.windows or _windows(platform, name, one, window, all_windows)
     ]
-    results, failures = done_for_each(
-        chosen,
-        "reconciling",
-        lambda one: f"{one[0]}/{one[1]} {one[2]}",
-        whole.runner(platform) or (lambda one: reconcile_window(platform, *one)),
-    )
+    run = whole.runner(platform) or (lambda one: reconcile_window(platform, *one))
+    results, failures = done_for_each(chosen, "reconciling", lambda one: f"{one[0]}/{one[1]} {one[2]}", run)
     done = {(name, table_id) for name, table_id, _ in chosen}
     published, unmoved = _published(platform, [one for one in tables if (one[0], one[1].id) in done])
     _end(results.values(), published, {**failures, **unmoved}, as_json)

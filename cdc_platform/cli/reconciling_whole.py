@@ -1,23 +1,36 @@
-"""``cdc reconcile --full`` and ``--against``: whole tables, with progress on stderr."""
+"""``cdc reconcile --full``, ``--incremental`` and ``--against``: whole tables, with progress on stderr."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdc_platform.cli.output import stderr
+from cdc_platform.cli.output import print_json, print_table, stderr
 from cdc_platform.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cdc_platform.config.model import TableConfig
     from cdc_platform.pipeline import Platform
+    from cdc_platform.reconcile.proofs import Ages
     from cdc_platform.reconcile.verdict import Reconciliation
 
 FullOption = Annotated[
     bool, typer.Option("--full", help="Every row of the table, not only what a window changed.")
+]
+IncrementalOption = Annotated[
+    bool,
+    typer.Option(
+        "--incremental",
+        help="The whole table, by what changed since its last comparison and what was compared longest ago.",
+    ),
+]
+AgesOption = Annotated[
+    bool, typer.Option("--ages", help="Only show how long ago each table was compared whole.")
 ]
 AgainstOption = Annotated[
     str | None,
@@ -70,10 +83,11 @@ class WholeTable:
     queries_per_second: float | None
     keys_only: bool = False
     version_column: str | None = None
+    incremental: bool = False
 
     @property
     def is_wanted(self) -> bool:
-        return self.full or self.keys_only or self.against is not None
+        return self.full or self.keys_only or self.incremental or self.against is not None
 
     def check(self, windows: list[str] | None, all_windows: bool, tables: int) -> None:
         """Raise ConfigError for options that do not go together."""
@@ -86,6 +100,8 @@ class WholeTable:
             self._refuse(
                 "keys and versions are another comparison than --full", "leave out --full and --resume"
             )
+        if self.incremental and (self.full or self.keys_only or self.against is not None):
+            self._refuse("an incremental run goes on from full ones", "leave out the other kind of run")
         if self.version_column is not None and not self.keys_only:
             self._refuse("--version-column is compared by itself", "add --keys-and-versions")
         if self.position is not None and self.against is None:
@@ -99,7 +115,9 @@ class WholeTable:
     @property
     def windows(self) -> list[str]:
         """What stands in the place of windows: nothing when windows are asked for."""
-        return ["keys-and-versions" if self.keys_only else "full"] if self.is_wanted else []
+        if not self.is_wanted:
+            return []
+        return ["keys-and-versions" if self.keys_only else "incremental" if self.incremental else "full"]
 
     def runner(self, platform: Platform) -> Callable[[tuple[str, str, str]], Reconciliation] | None:
         """Return what reconciles one (source, table id, anything); None when windows are asked for."""
@@ -123,6 +141,40 @@ class WholeTable:
             resume=self.resume,
             keys_only=self.keys_only,
             version_column=self.version_column,
+            incremental=self.incremental,
             tell=tell,
         )
         return reconcile_full(platform, source, table_id, options)
+
+
+def print_ages(platform: Platform, tables: list[tuple[str, TableConfig]], as_json: bool) -> bool:
+    """Print how long ago the tables were compared whole; return whether all are young enough."""
+    from cdc_platform.reconcile.full import verification_ages
+
+    found = {
+        (name, one.id): verification_ages(platform, name, one.id) for name, one in tables if one.merge_key
+    }
+    if as_json:
+        print_json({"verification": [_ages_json(*key, ages) for key, ages in found.items()]})
+    else:
+        rows = [
+            (f"{name}/{table_id}", ages.segments, ages.unproven, ages.oldest, ages.last_run, ages.sentence)
+            for (name, table_id), ages in found.items()
+        ]
+        print_table("", ["table", "segments", "not proven", "oldest proof", "last run", "so"], rows)
+    return all(ages.is_kept for ages in found.values())
+
+
+def _ages_json(source: str, table_id: str, ages: Ages) -> dict[str, object]:
+    age = ages.oldest_age
+    return {
+        "source": source,
+        "table": table_id,
+        "segments": ages.segments,
+        "segments_not_proven": ages.unproven,
+        "oldest_proof": ages.oldest,
+        "oldest_age_seconds": age.total_seconds() if age is not None else None,
+        "within_days": ages.within / timedelta(days=1),
+        "last_run": ages.last_run,
+        "is_kept": ages.is_kept,
+    }

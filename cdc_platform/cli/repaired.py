@@ -23,7 +23,7 @@ def print_plan(repair: Repair) -> None:
     """Print what a repair would do, and what speaks against it."""
     what = (
         f"what run {repair.run_id} found"
-        if repair.window in ("full", "keys-and-versions")
+        if repair.window in ("full", "incremental", "keys-and-versions")
         else f"window {repair.window}"
     )
     _say(f"repair {repair.id} of {repair.source}.{repair.table_id}, {what}", style="bold")

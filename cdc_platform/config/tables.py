@@ -69,6 +69,12 @@ class TableConfig(Model):
     publish: Publish = Field(
         Publish.ALWAYS, description="on_match: main shows a merge once its windows are found MATCH"
     )
+    verify_within_days: float | None = Field(
+        None,
+        gt=0,
+        description="a check fails when a row was not compared with the source for so long; "
+        "cdc reconcile --incremental keeps it, and 30 days without it",
+    )
     columns: tuple[ColumnConfig, ...] = ()
     tombstone_horizon_days: int = Field(30, ge=1, description="how late an event may come after a delete")
     owners: tuple[str, ...] = ()
@@ -108,6 +114,11 @@ class TableConfig(Model):
             raise mistake(
                 "without a merge key no window is ever MATCH, so nothing would be published",
                 "remove `publish`, or give `merge_key`",
+            )
+        if self.verify_within_days is not None and not self.merge_key:
+            raise mistake(
+                "without a merge key no row is ever compared with the source",
+                "remove `verify_within_days`, or give `merge_key`",
             )
         if self.active and not self.merge_key and not self.no_key:
             raise mistake(

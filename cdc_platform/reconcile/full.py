@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -23,17 +23,24 @@ from cdc_platform.reconcile.as_of import as_of, load_later
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.full_result import FullComparison, full_certificate, keep
 from cdc_platform.reconcile.full_run import METHOD, FullOptions, FullRun
+from cdc_platform.reconcile.full_state import conditions_of
+from cdc_platform.reconcile.incremental import IncrementalRun
 from cdc_platform.reconcile.keys_and_versions import keys_and_versions
+from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.on_the_way import observe_table
 from cdc_platform.reconcile.parquet_source import ParquetReader
+from cdc_platform.reconcile.proofs import Ages, ages_of, read_proofs
+from cdc_platform.reconcile.recent_runs import begun_at
 from cdc_platform.reconcile.report import write_report
-from cdc_platform.reconcile.results import FULL, KEYS, history, record
+from cdc_platform.reconcile.results import FULL, INCREMENTAL, KEYS, history, record
+from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform.reconcile.subject import Platform, Subject, pin
+from cdc_platform.reconcile.touched_keys import set_aside
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Reconciliation, Verdict
 from cdc_platform.reconcile.window import Failed, guarded, source_reader
 from cdc_platform.reconcile.witnesses import locate_all
 
-__all__ = ["FullOptions", "compare_full", "reconcile_full"]
+__all__ = ["FullOptions", "compare_full", "reconcile_full", "verification_ages"]
 
 
 def reconcile_full(
@@ -53,6 +60,13 @@ def reconcile_full(
     return recorded
 
 
+def mode_of(options: FullOptions) -> str:
+    """Return what stands in the place of a window for such a run."""
+    if options.keys_only:
+        return KEYS
+    return INCREMENTAL if options.incremental else FULL
+
+
 def whole_options(
     lake: Lake, against: str | None, position: str | None, *, budget: Budget, **options: Any
 ) -> FullOptions:
@@ -62,6 +76,12 @@ def whole_options(
     """
     reader = None if against is None else ParquetReader(lake, against, position or "")
     return FullOptions(reader=reader, origin=against or "source", budget=budget, **options)
+
+
+def verification_ages(platform: Platform, source: str, table_id: str) -> Ages:
+    """Return how long ago the rows of a table were compared with its source, segment by segment."""
+    within = platform.table(source, table_id).verify_within_days
+    return ages_of(read_proofs(platform.objects(source, table_id)), within)
 
 
 def compare_full(
@@ -78,7 +98,9 @@ def _compared(
     run_id = f"{started_at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
     table, subject = platform.table(source, table_id), pin(platform, source, table_id, FULL)
     options = options or FullOptions()
-    full, window = _outcome(subject, options, run_id), KEYS if options.keys_only else FULL
+    if options.verify_within is None and table.verify_within_days is not None:
+        options = replace(options, verify_within=timedelta(days=table.verify_within_days))
+    full, window = _outcome(subject, options, run_id), mode_of(options)
     seconds = round(time.monotonic() - started, 3)
     full = replace(full, comparison=replace(full.comparison, seconds=seconds))
     proof = full_certificate(
@@ -128,7 +150,8 @@ def _compare(
     if any(column.usual != "{}" for column in plan.key):
         return _without(subject, Verdict.UNVERIFIED, "a key column is changed on its way to base")
     when = as_of(subject, reader) if isinstance(reader, ParquetReader) else None
-    return FullRun(
+    own: dict[str, Any] = {"subject": subject} if options.incremental else {}
+    return (IncrementalRun if options.incremental else FullRun)(
         view=subject.view,
         key=subject.key,
         workspace=workspace,
@@ -141,7 +164,28 @@ def _compare(
         run_id=run_id,
         when=when,
         load_later=partial(load_later, workspace, subject, when) if when is not None else None,
+        ledger=_ledger(subject, plan, options, run_id),
+        **own,
     ).compare()
+
+
+def _ledger(subject: Subject, plan: ReadPlan, options: FullOptions, run_id: str) -> Ledger | None:
+    """Return where the run keeps what it proves of the source; None where it proves nothing of it."""
+    if options.keys_only or options.reader is not None:
+        return None
+    assert subject.base is not None
+    assert subject.view.snapshot_id is not None
+    shape = conditions_of(plan, None, options.origin)
+    conditions = {name: str(value) for name, value in shape.items() if name != "snapshot_id"}
+    return Ledger(
+        objects=subject.platform.objects(subject.source_name, subject.table.id),
+        conditions={**conditions, "table": str(subject.base.metadata.table_uuid)},
+        snapshot_id=subject.view.snapshot_id,
+        record=subject.record.path,
+        run_id=run_id,
+        at=begun_at(run_id) or datetime.now(UTC),
+        covered=set_aside(subject),
+    )
 
 
 def _without(subject: Subject, verdict: Verdict, reason: str) -> FullComparison:

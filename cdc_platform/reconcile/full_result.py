@@ -17,7 +17,7 @@ from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.digest import DIGEST_BITS, Salt, implementation
 from cdc_platform.reconcile.keys_and_versions import NOT_COVERED as NO_VALUES
-from cdc_platform.reconcile.results import FULL, KEYS
+from cdc_platform.reconcile.results import FULL, INCREMENTAL, KEYS
 from cdc_platform.reconcile.segment_results import SegmentResult
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.source_base import CONFIRMED
@@ -34,6 +34,10 @@ from cdc_platform.reconcile.workspace_names import in_workspace
 
 LATEST = "reports/full/latest.json"
 
+NOT_READ = (
+    "Of segments proven before, rows that no raw file since names were not read from the source: a change "
+    "that capture lost shows when its segment is read again, which its age decides."
+)
 NOT_COVERED = (
     "Columns that are listed as excluded were not compared.",
     "A segment is equal to base at the source position that stands beside it, and not at a later one.",
@@ -79,7 +83,23 @@ def full_certificate(full: FullComparison, *, against: str, window: str, **commo
         "guilty_columns": list(full.guilty_columns),
         "segment_verdicts": counts,
         "segments": [one.as_json() for one in full.segments],
-        "not_covered": [*((NO_VALUES,) if window == KEYS else ()), *NOT_COVERED],
+        "verification": _verification(full.segments),
+        "not_covered": [*_OF_MODE.get(window, ()), *NOT_COVERED],
+    }
+
+
+_OF_MODE = {KEYS: (NO_VALUES,), INCREMENTAL: (NOT_READ,)}
+
+
+def _verification(segments: Sequence[SegmentResult]) -> dict[str, Any]:
+    """Return when the segments were last read whole on both sides: the oldest, and how many never were."""
+    read = [one.verified_at for one in segments if one.verified_at is not None]
+    return {
+        "oldest_proof": min(read).isoformat() if read else None,
+        "newest_proof": max(read).isoformat() if read else None,
+        "segments_not_read": len(segments) - len(read),
+        "segments_from_earlier_runs": sum(one.keys_since is not None for one in segments),
+        "keys_since": sum(one.keys_since or 0 for one in segments),
     }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import duckdb
 import pyarrow as pa
@@ -23,7 +24,9 @@ from cdc_platform.reconcile.held_snapshot import HeldReader
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
 from cdc_platform.reconcile.keys_and_versions import KEYS_METHOD
 from cdc_platform.reconcile.keys_and_versions import METHOD as VERSIONS_METHOD
+from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.on_the_way import count_changed, mark_awaited
+from cdc_platform.reconcile.recent_runs import begun_at
 from cdc_platform.reconcile.scan import Scan, scan_source
 from cdc_platform.reconcile.segment_results import Findings, SegmentResult, judge_segment, looked_up
 from cdc_platform.reconcile.segments import ROWS_PER_SEGMENT
@@ -38,6 +41,10 @@ from cdc_platform.reconcile.workspace_names import in_workspace
 MOST_READ_AT_ONCE = 32
 
 METHOD = "every row: digests by segments of the key, then differing keys, then their full rows"
+INCREMENTAL_METHOD = (
+    "every row at some time: segments whose turn it is by digests, and of the others every key changed since "
+    "their proof, row by row"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,10 @@ class FullOptions:
     #: Only keys and, where it is named, the column that tells a row's version.
     keys_only: bool = False
     version_column: str | None = None
+    #: Only what may have changed since it was proven, and what was proven longest ago.
+    incremental: bool = False
+    #: Within which time every segment is read again; None: what ``cdc.yaml`` says, or the default.
+    verify_within: timedelta | None = None
     rows_per_segment: int = ROWS_PER_SEGMENT
     salt: Salt = field(default_factory=new_salt)
     tell: Callable[[str], None] = lambda _: None
@@ -58,6 +69,8 @@ class FullOptions:
     @property
     def method(self) -> str:
         """What is compared and how, in words."""
+        if self.incremental:
+            return INCREMENTAL_METHOD
         if self.keys_only:
             return VERSIONS_METHOD if self.version_column else KEYS_METHOD
         return METHOD
@@ -83,6 +96,8 @@ class FullRun:
     run_id: str
     when: AsOf | None = None
     load_later: Callable[[pa.Table], None] | None = None
+    #: Keeps what was proven for incremental runs; None where the run proves nothing of the source.
+    ledger: Ledger | None = None
     notes: list[str] = field(default_factory=list)
 
     def compare(self) -> FullComparison:
@@ -167,21 +182,22 @@ class FullRun:
         numbers = chosen_to_drill(differing, sides.segments.ranges)
         drilled = self._drill(snapshot, sides, scan, numbers, spending)
         capture, points = self.observe(sides)
-        rows = self._look_up(snapshot, sides, capture) if numbers else None
+        has_suspects = self._more_suspects(sides, bool(numbers)) or bool(numbers)
+        rows = self._look_up(snapshot, sides, capture) if has_suspects else None
         found = Findings(
             segments=sides.segments,
             scan=scan,
             drilled=drilled,
             looked_up=looked_up(self.workspace) if rows else {},
-            changed=count_changed(self.workspace, sides, has_suspects=bool(numbers)),
+            changed=count_changed(self.workspace, sides, has_suspects=has_suspects),
             judgement=self._judge(snapshot.position, capture),
             source_position=snapshot.position,
             numbers_drilled=frozenset(numbers),
         )
         segments = tuple(
-            _carry(judge_segment(found, number), carried.get(number))
-            for number in range(sides.segments.ranges + 1)
+            self._result(found, number, carried.get(number)) for number in range(sides.segments.ranges + 1)
         )
+        self._keep_proofs(sides, found, segments)
         is_systemic = len(numbers) < len(differing)
         notes = (*self.notes, *_not_looked_up(drilled))
         comparison = full_comparison(
@@ -189,6 +205,23 @@ class FullRun:
         )
         full = FullComparison(comparison, segments, self.options.salt, is_systemic, drilled.guilty_columns)
         return full if rows is None else self._explained(full, sides, frozenset(numbers))
+
+    def _more_suspects(self, sides: Sides, is_drilled: bool) -> bool:
+        """Add keys to ``suspects``, which drilling makes, or make it; return whether there are any."""
+        return False
+
+    def _result(self, found: Findings, number: int, carried: Carried | None) -> SegmentResult:
+        """Return the result of one segment, with the time its rows were read."""
+        result = _carry(judge_segment(found, number), carried)
+        if number in found.scan.unread or self.ledger is None:
+            return result
+        at = (begun_at(carried.run_id) if carried else None) or self.ledger.at
+        return replace(result, verified_at=at, snapshot_id=self.view.snapshot_id)
+
+    def _keep_proofs(self, sides: Sides, found: Findings, segments: Sequence[SegmentResult]) -> None:
+        """Keep what is proven for incremental runs, once every segment was read."""
+        if self.ledger is not None and not found.scan.unread:
+            self.ledger.keep(self.workspace, sides, found, segments)
 
     def _explained(self, found: FullComparison, sides: Sides, drilled: frozenset[int]) -> FullComparison:
         """Return it with the keys that differ for certain, and what they have in common."""
@@ -223,7 +256,7 @@ class FullRun:
         if not count(self.workspace, "SELECT count(*) FROM keys"):
             return None
         mark_awaited(self.workspace, sides)
-        load_base_rows(self.workspace, self.view, self.key)
+        self._load_base()
         held = HeldReader(self.reader, [snapshot])
         if self.load_later is not None:
             self.load_later(self.workspace.execute("FROM keys").to_arrow_table())
@@ -236,6 +269,10 @@ class FullRun:
             judge=self._judge,
             has_later=self.load_later is not None,
         )
+
+    def _load_base(self) -> None:
+        """Make ``base_rows`` of ``keys``."""
+        load_base_rows(self.workspace, self.view, self.key)
 
     def _judge(self, position: str, capture: Capture) -> Judgement:
         return (self.when.judge if self.when is not None else judge_difference)(position, capture)

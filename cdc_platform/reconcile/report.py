@@ -18,7 +18,7 @@ from cdc_platform.reconcile.faults import faults_in_words
 from cdc_platform.reconcile.keys_and_versions import CLAIM as KEYS_CLAIM
 from cdc_platform.reconcile.report_lanes import against_source, sample_of, show
 from cdc_platform.reconcile.report_segments import segment_map
-from cdc_platform.reconcile.results import FULL, KEYS, WHOLE
+from cdc_platform.reconcile.results import FULL, INCREMENTAL, KEYS, WHOLE
 from cdc_platform.reconcile.verdict import (
     RAW_MATCHES_BASE,
     SOURCE_MATCHES_BASE,
@@ -35,6 +35,7 @@ _CLAIMS = {
 }
 _WHOLE_CLAIMS = {
     FULL: "Base holds every row the source has, as the source has it, and no other.",
+    INCREMENTAL: "Base holds every row the source has, as the source has it, and no other.",
     KEYS: KEYS_CLAIM,
 }
 _MERGE_OR_HAND = "a merge went wrong, or someone wrote into base"

@@ -14,7 +14,8 @@ from cdc_platform.reconcile.verdict import Comparison, Reconciliation
 FULL = "full"
 #: So too where only keys and versions were compared; such a run proves nothing of values.
 KEYS = "keys-and-versions"
-WHOLE = (FULL, KEYS)
+INCREMENTAL = "incremental"
+WHOLE = (FULL, KEYS, INCREMENTAL)
 
 
 def _scope(reconciliation: Reconciliation) -> dict[str, Any]:
@@ -90,6 +91,7 @@ def part_rows(reconciliation: Reconciliation) -> list[dict[str, Any]]:
             "rows": json.dumps(part["rows"]),
             "source_position": part["source_position"],
             "snapshot_id": reconciliation.comparisons[0].snapshot_id,
+            "verified_at": part["verified_at"],
         }
         for part in reconciliation.certificate.get("segments", ())
     ]

@@ -98,6 +98,8 @@ _SEGMENTS = {
     "seconds": DoubleType(),
     # columns added since are at the end, so that new tables number them as evolved ones do
     **_texts("column_differences", "attribution", "faults", "kinds"),
+    #: When all rows of a segment of a whole table were last read on both sides.
+    **_texts("verified_at"),
 }
 _DISCREPANCIES = _texts(
     *("comparison", "segment", "kind", "verdict", "reason", "key", "columns"),

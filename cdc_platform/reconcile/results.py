@@ -29,6 +29,7 @@ from cdc_platform.lake.catalog import Lake
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.recent_runs import remember_run
 from cdc_platform.reconcile.result_rows import FULL as FULL
+from cdc_platform.reconcile.result_rows import INCREMENTAL as INCREMENTAL
 from cdc_platform.reconcile.result_rows import KEYS as KEYS
 from cdc_platform.reconcile.result_rows import WHOLE as WHOLE
 from cdc_platform.reconcile.result_rows import discrepancy_rows, part_rows, run_row, segment_row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -34,6 +35,11 @@ class SegmentResult:
     base_rows: int = 0
     source_position: str | None = None
     carried_from: str | None = None
+    #: When all its rows were last read on both sides, and the snapshot of base they were read from then.
+    verified_at: datetime | None = None
+    snapshot_id: int | None = None
+    #: Of a segment that was not read whole in this run: how many keys changed since and were compared.
+    keys_since: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         tally = self.tally
@@ -50,6 +56,9 @@ class SegmentResult:
             "unverified": tally.unverified,
             "source_position": self.source_position,
             "carried_from": self.carried_from,
+            "verified_at": self.verified_at.isoformat() if self.verified_at else None,
+            "verified_snapshot_id": str(self.snapshot_id) if self.snapshot_id is not None else None,
+            "keys_since": self.keys_since,
         }
 
 

@@ -39,6 +39,8 @@ def test_a_full_run_without_a_connection_is_not_verified_and_leaves_the_status_a
         (("--full", "--all"), "a full run compares no windows"),
         (("--full", "--position", "0/1"), "name the export by --against"),
         (("--full", "--keys-and-versions"), "another comparison than --full"),
+        (("--full", "--incremental"), "an incremental run goes on from full ones"),
+        (("--incremental", "--window", "2024-05-31"), "a full run compares no windows"),
         (("--version-column", "at"), "add --keys-and-versions"),
         (("--full", "--window", "2024-05-31"), "a full run compares no windows"),
     ],
@@ -48,3 +50,25 @@ def test_options_that_do_not_go_together_are_refused(cdc: Cdc, options: tuple[st
 
     assert 2 == done.code
     assert says in done.err
+
+
+def test_ages_tell_of_each_table_that_it_was_never_compared(cdc: Cdc) -> None:
+    cdc("apply")
+
+    done = cdc("reconcile", "--ages")
+    told = cdc("reconcile", "--ages", "--json")
+
+    assert (1, 1) == (done.code, told.code)
+    assert "never compared" in " ".join(done.out.split())
+    assert [(False, None)] == [
+        (one["is_kept"], one["oldest_age_seconds"]) for one in told.json["verification"]
+    ]
+
+
+def test_an_incremental_run_without_a_connection_is_not_verified(cdc: Cdc) -> None:
+    cdc("apply")
+
+    done = cdc("reconcile", "--incremental", "--json")
+
+    (found,) = done.json["reconciliations"]
+    assert (1, "UNVERIFIED", "incremental") == (done.code, found["verdict"], found["window"])

@@ -1,0 +1,105 @@
+"""What changed in a table since its proofs, on both sides, and which segments are therefore read whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import duckdb
+
+from cdc_platform.errors import CdcError
+from cdc_platform.reconcile.base_delta import FileDelta, load_base_changes
+from cdc_platform.reconcile.due import cheaper_whole, due_segments
+from cdc_platform.reconcile.ledger import Ledger, open_keys
+from cdc_platform.reconcile.proofs import Proofs, moved, read_proofs
+from cdc_platform.reconcile.sides import Sides
+from cdc_platform.reconcile.subject import Subject
+from cdc_platform.reconcile.touched_keys import files_since, load_touched_keys
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What happened since; the changed keys are in ``touched_keys`` (segment, k0 …), as base holds them."""
+
+    proofs: Proofs
+    delta: FileDelta
+    #: How many rows base gained in each segment.
+    gained: Mapping[int, int]
+    due: frozenset[int]
+
+
+def usable_proofs(ledger: Ledger, subject: Subject) -> Proofs | str:
+    """Return the table's proofs, or why they do not hold any more."""
+    proofs = read_proofs(ledger.objects)
+    if proofs is None:
+        return "the table has no proofs yet"
+    reasons = " and ".join(moved(proofs, ledger.conditions))
+    if reasons:
+        return f"{reasons} since the table was proven"
+    if subject.base is None or subject.base.snapshot_by_id(proofs.snapshot_id) is None:
+        return f"base's snapshot {proofs.snapshot_id}, which the proofs are of, is gone"
+    return proofs
+
+
+def find_changes(
+    connection: duckdb.DuckDBPyConnection,
+    sides: Sides,
+    subject: Subject,
+    ledger: Ledger,
+    proofs: Proofs,
+    within: timedelta,
+) -> Since | str:
+    """Make ``touched_keys`` and say what is due; or say why everything has to be compared."""
+    assert subject.base is not None
+    try:
+        files = files_since(subject, proofs)
+        doubt = files.doubt or load_touched_keys(connection, sides, subject, files.files)
+        if doubt is not None:
+            return doubt
+        delta = load_base_changes(connection, sides, subject.base, proofs.snapshot_id)
+        _add_open_keys(connection, sides, ledger, proofs)
+    except (CdcError, duckdb.Error, LookupError) as error:
+        return f"what changed since the table was proven cannot be read: {error}"
+    gained = connection.execute("SELECT segment, sum(change)::BIGINT FROM base_changes GROUP BY 1").fetchall()
+    due = _due(connection, sides, proofs, ledger, within)
+    if len(due) >= sides.segments.ranges:
+        return "it is the turn of all of them, or so much changed"
+    return Since(proofs, delta, dict(gained), frozenset(due))
+
+
+def _due(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, proofs: Proofs, ledger: Ledger, within: timedelta
+) -> set[int]:
+    names = ", ".join(f"k{place}" for place in range(len(sides.plan.key)))
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE touched_keys AS SELECT DISTINCT segment, {names} FROM (
+                SELECT segment, {names} FROM touched_keys UNION ALL
+                SELECT segment, {names} FROM base_changes)"""
+    )
+    changed = dict(connection.execute("SELECT segment, count(*) FROM touched_keys GROUP BY 1").fetchall())
+    due = due_segments(proofs, ledger.at, within)
+    if changed.pop(sides.segments.keyless, 0):
+        due.add(sides.segments.keyless)
+    due |= cheaper_whole(changed, proofs.rows)
+    # one range of a source that reads none costs as much as all of them
+    return due if sides.plan.ranged or not due else set(proofs.numbers)
+
+
+def _add_open_keys(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, ledger: Ledger, proofs: Proofs
+) -> None:
+    """Add the keys that were not equal at the last run."""
+    found = open_keys(ledger.objects, proofs)
+    if found is None:
+        return
+    raw = [f"o.k{place}" for place in range(len(sides.plan.key))]
+    kinds = [sides.digest.types[place] for place in sides.key_places]
+    keys = [
+        f"({column.base.format(value)})::{kind}"
+        for column, value, kind in zip(sides.plan.key, raw, kinds, strict=True)
+    ]
+    number = sides.segments.number_sql(keys)
+    connection.register("open_keys", found)
+    connection.execute(f"INSERT INTO touched_keys SELECT {number}, {', '.join(raw)} FROM open_keys o")
+    connection.unregister("open_keys")

@@ -1,0 +1,178 @@
+"""An incremental run: proofs are brought up to now by the keys that changed, and the oldest are made anew.
+
+Of a segment proven at snapshot S and position P everything is known but for what changed since, and that is
+found on both sides: in base by its immutable files, in the source by the raw files accepted since. Those keys
+are looked up on both sides and compared in full, in one source snapshot. What neither side tells, a change
+that was never captured, is found when the segment is read again, which its age decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from cdc_platform.reconcile.base_delta import restricted_sql
+from cdc_platform.reconcile.base_rows import load_base_rows
+from cdc_platform.reconcile.budget import Spending
+from cdc_platform.reconcile.changes_since import Since, find_changes, usable_proofs
+from cdc_platform.reconcile.full_result import FullComparison
+from cdc_platform.reconcile.full_run import FullRun
+from cdc_platform.reconcile.full_state import Carried, Progress
+from cdc_platform.reconcile.proofs import VERIFY_WITHIN, Proof, write_proofs
+from cdc_platform.reconcile.proven_segments import (
+    KeyCounts,
+    Standing,
+    base_digests_of,
+    count_keys,
+    judge_proven,
+)
+from cdc_platform.reconcile.scan import Scan
+from cdc_platform.reconcile.segment_results import Findings, SegmentResult
+from cdc_platform.reconcile.sides import Sides, make_sides
+from cdc_platform.reconcile.subject import Subject
+from cdc_platform.reconcile.window_events import count
+
+
+@dataclass(slots=True)
+class IncrementalRun(FullRun):
+    """A comparison of what may have changed since the table's proofs; of everything where there are none.
+
+    ``subject`` tells which raw files and which base; it and ``ledger`` must be given.
+    """
+
+    subject: Subject | None = None
+    since: Since | None = None
+    sides: Sides | None = None
+    counts: Mapping[int, KeyCounts] = field(default_factory=dict)
+    #: Why changed keys were not looked up; empty when they were.
+    left_over: str = ""
+    spending: Spending | None = None
+
+    def compare(self) -> FullComparison:
+        self.spending = Spending(self.options.budget)
+        found = self._prepare()
+        if isinstance(found, str):
+            return self._whole(found)
+        self.since = found
+        sides, numbers = self.sides, sorted(found.due)
+        assert sides is not None
+        self._tell_plan(sides, numbers)
+        scan = Scan(base_digests_of(self.workspace, sides, numbers))
+        progress = Progress(found.proofs.conditions, sides.segments.bounds)
+        with self.reader.snapshot() as snapshot:
+            if numbers:
+                self._scan(snapshot, sides, scan, numbers, self.spending, progress)
+            return self._conclude(snapshot, sides, scan, {}, self.spending)
+
+    def _prepare(self) -> Since | str:
+        """Find what changed since the proofs, or say why everything has to be compared."""
+        assert self.ledger is not None
+        assert self.subject is not None
+        proofs = usable_proofs(self.ledger, self.subject)
+        if isinstance(proofs, str):
+            return proofs
+        self.sides = make_sides(
+            self.workspace,
+            self.plan,
+            self.view,
+            self.options.salt,
+            bounds=proofs.bounds,
+            rows_per_segment=self.options.rows_per_segment,
+        )
+        within = self.options.verify_within or VERIFY_WITHIN
+        return find_changes(self.workspace, self.sides, self.subject, self.ledger, proofs, within)
+
+    def _whole(self, why: str) -> FullComparison:
+        text = f"every segment was compared: {why}"
+        self.notes.append(text)
+        self.options.tell(text)
+        return FullRun.compare(self)
+
+    def _tell_plan(self, sides: Sides, due: Sequence[int]) -> None:
+        assert self.since is not None
+        keys = count(self.workspace, "SELECT count(*) FROM touched_keys")
+        text = (
+            f"{len(due)} of {sides.segments.ranges + 1} segments were read whole, of the others "
+            f"{keys:,} changed keys compared; {self.since.delta.sentence}"
+        )
+        self.notes.append(text)
+        self.options.tell(text)
+
+    def _by_ranges(self, sides: Sides) -> bool:
+        return self.plan.ranged if self.since is not None else FullRun._by_ranges(self, sides)
+
+    def _save(self, progress: Progress) -> None:
+        """Keep what is equal so far, so that a run that is killed need not be repeated."""
+        if self.since is None:
+            FullRun._save(self, progress)
+        elif progress.equal:
+            assert self.ledger is not None
+            ledger, proofs, gained = self.ledger, self.since.proofs, self.since.gained
+            anew = {
+                number: Proof(ledger.at, one.source_position, ledger.snapshot_id, self.run_id)
+                for number, one in progress.equal.items()
+            }
+            # rows are those of the snapshot changes are still counted from
+            rows = {number: one.rows - gained.get(number, 0) for number, one in progress.equal.items()}
+            kept = replace(proofs, segments={**proofs.segments, **anew}, rows={**proofs.rows, **rows})
+            write_proofs(ledger.objects, kept)
+
+    def _more_suspects(self, sides: Sides, is_drilled: bool) -> bool:
+        if self.since is None:
+            return False
+        places = range(len(sides.plan.key))
+        if not is_drilled:
+            kinds = [sides.digest.types[place] for place in sides.key_places]
+            fields = ", ".join(f"k{place} {kind}" for place, kind in zip(places, kinds, strict=True))
+            self.workspace.execute(
+                f"CREATE OR REPLACE TEMP TABLE suspects (segment INT, {fields}, in_source BOOLEAN)"
+            )
+        others = f"segment NOT IN ({', '.join(map(str, self.since.due)) or '-1'})"
+        keys = count(self.workspace, f"SELECT count(*) FROM touched_keys WHERE {others}")
+        self.left_over = self._over_budget(keys)
+        if not keys or self.left_over:
+            return False
+        names = ", ".join(f"k{place}" for place in places)
+        self.workspace.execute(
+            f"INSERT INTO suspects SELECT segment, {names}, NULL FROM touched_keys WHERE {others}"
+        )
+        return True
+
+    def _over_budget(self, keys: int) -> str:
+        assert self.spending is not None
+        if not keys:
+            return ""
+        most = self.options.budget.max_rows
+        if most is not None and self.spending.rows + keys > most:
+            return f"the budget of {most:,} source rows does not suffice for {keys:,} changed keys"
+        self.spending.rows += keys
+        return self.spending.exhausted() or ""
+
+    def _load_base(self) -> None:
+        if self.since is None or self.sides is None or self.subject is None or self.subject.base is None:
+            FullRun._load_base(self)
+            return
+        relation = restricted_sql(self.workspace, self.sides, self.subject.base, self.since.delta)
+        load_base_rows(self.workspace, replace(self.view, relation=relation, tombstones=None), self.key)
+
+    def _result(self, found: Findings, number: int, carried: Carried | None) -> SegmentResult:
+        if self.since is None or self.sides is None or number in self.since.due:
+            return FullRun._result(self, found, number, carried)
+        if found.looked_up and not self.counts:
+            self.counts = count_keys(self.workspace)
+        proofs = self.since.proofs
+        standing = Standing(
+            base_rows=proofs.rows.get(number, 0) + self.since.gained.get(number, 0),
+            keys=self.counts.get(number, KeyCounts()),
+            waiting=found.changed.get(number, 0),
+            left_over=self.left_over,
+        )
+        return judge_proven(self.sides, number, proofs.segments[number], standing, found.judgement)
+
+    def _keep_proofs(self, sides: Sides, found: Findings, segments: Sequence[SegmentResult]) -> None:
+        assert self.ledger is not None
+        if self.since is None:
+            FullRun._keep_proofs(self, sides, found, segments)
+        elif not self.left_over and not found.scan.unread:
+            carried = {one.number for one in segments} - self.since.due
+            self.ledger.keep(self.workspace, sides, found, segments, carried)

@@ -1,0 +1,182 @@
+"""When each segment of a table was last proven, and from where on changes to it count: incremental's memory.
+
+One JSON object in the table's object store. All segments stand at one snapshot of base: a row that base did
+not change since, and no raw file since names, is as it was when its segment was proven. Keys that were not
+equal then are kept beside it and looked up again by every run until they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cdc_platform.raw.files import AcceptedFile
+from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.reconcile.segments import Bound
+
+PROOFS = "reports/full/proofs.json"
+_FORM = 1
+
+#: Every segment is read again within so long unless cdc.yaml says otherwise.
+VERIFY_WITHIN = timedelta(days=30)
+
+#: A raw file in one of its versions, as a part of one generation.
+FileVersion = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """When and where all rows of a segment were read on both sides."""
+
+    verified_at: datetime
+    source_position: str
+    snapshot_id: int
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proofs:
+    """The segments of a table and what is proven of them, as of base's snapshot ``snapshot_id``.
+
+    ``record`` names the record of files applied by then, ``covered`` files that were not and need not be
+    read: their changes lie before the source was read. ``rows`` are base's in each segment. A segment
+    without a proof is to be compared.
+    """
+
+    conditions: Mapping[str, str]
+    bounds: tuple[Bound, ...]
+    snapshot_id: int
+    record: str | None
+    segments: Mapping[int, Proof]
+    rows: Mapping[int, int]
+    run_id: str
+    at: datetime
+    covered: frozenset[FileVersion] = frozenset()
+    open_keys: str | None = None
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of all segments, that of rows without a key included."""
+        return range(len(self.bounds) + 2)
+
+    @property
+    def unproven(self) -> tuple[int, ...]:
+        """The segments without a proof."""
+        return tuple(number for number in self.numbers if number not in self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """How long ago the segments of a table were proven; None: a segment has no proof, or nothing has."""
+
+    segments: int
+    unproven: int
+    oldest: datetime | None
+    within: timedelta
+    last_run: datetime | None = None
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def oldest_age(self) -> timedelta | None:
+        return None if self.oldest is None or self.unproven else self.now - self.oldest
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether every row was compared with the source within the time that was set."""
+        return self.oldest_age is not None and self.oldest_age <= self.within
+
+    @property
+    def sentence(self) -> str:
+        """The ages in words."""
+        if not self.segments:
+            return "the table was never compared as a whole with its source"
+        if self.unproven:
+            return f"{self.unproven} of {self.segments} segments are not proven by any run"
+        assert self.oldest_age is not None
+        told = f"every row was compared with the source within the last {_days(self.oldest_age)}"
+        return told if self.is_kept else f"{told}, and not within {_days(self.within)}"
+
+
+def ages_of(proofs: Proofs | None, within_days: float | None) -> Ages:
+    """Return the ages of a table's proofs; ``within_days`` is what cdc.yaml says."""
+    within = VERIFY_WITHIN if within_days is None else timedelta(days=within_days)
+    if proofs is None:
+        return Ages(0, 0, None, within)
+    oldest = min((one.verified_at for one in proofs.segments.values()), default=None)
+    return Ages(len(proofs.numbers), len(proofs.unproven), oldest, within, proofs.at)
+
+
+def read_proofs(objects: ObjectStore) -> Proofs | None:
+    """Return what is stored; None when nothing is, or what is has another form."""
+    data = objects.get(PROOFS)
+    stored = json.loads(data) if data else None
+    if stored is None or stored.get("form") != _FORM:
+        return None
+    return Proofs(
+        conditions=stored["conditions"],
+        bounds=tuple(tuple(bound) for bound in stored["bounds"]),
+        snapshot_id=int(stored["snapshot_id"]),
+        record=stored["record"],
+        segments={int(number): _proof(one) for number, one in stored["segments"].items()},
+        rows={int(number): rows for number, rows in stored["rows"].items()},
+        run_id=stored["run_id"],
+        at=datetime.fromisoformat(stored["at"]),
+        covered=frozenset((key, etag, generation) for key, etag, generation in stored["covered"]),
+        open_keys=stored["open_keys"],
+    )
+
+
+def write_proofs(objects: ObjectStore, proofs: Proofs) -> None:
+    """Replace what is stored."""
+    segments = {
+        str(number): [one.verified_at.isoformat(), one.source_position, str(one.snapshot_id), one.run_id]
+        for number, one in sorted(proofs.segments.items())
+    }
+    value: dict[str, Any] = {
+        "form": _FORM,
+        "conditions": dict(proofs.conditions),
+        "bounds": [list(bound) for bound in proofs.bounds],
+        "snapshot_id": str(proofs.snapshot_id),
+        "record": proofs.record,
+        "segments": segments,
+        "rows": {str(number): rows for number, rows in sorted(proofs.rows.items())},
+        "run_id": proofs.run_id,
+        "at": proofs.at.isoformat(),
+        "covered": sorted(map(list, proofs.covered)),
+        "open_keys": proofs.open_keys,
+    }
+    objects.put(PROOFS, json.dumps(value, indent=1).encode())
+
+
+def version_of(file: AcceptedFile) -> FileVersion:
+    """Return what tells an accepted file from every other."""
+    return file.file.key, file.file.etag, file.generation
+
+
+_CHANGED = {
+    "source": "the source side is another one",
+    "table": "base is another table",
+    "type_rules_version": "the type rules changed",
+    "digest": "the digest changed",
+    "columns": "the compared columns changed",
+}
+
+
+def moved(proofs: Proofs, conditions: Mapping[str, str]) -> Iterator[str]:
+    """Yield, in words, what changed of the conditions the proofs hold under."""
+    for name, text in _CHANGED.items():
+        if proofs.conditions.get(name) != conditions[name]:
+            yield text
+
+
+def _proof(stored: list[Any]) -> Proof:
+    at, position, snapshot_id, run_id = stored
+    return Proof(datetime.fromisoformat(at), position, int(snapshot_id), run_id)
+
+
+def _days(time: timedelta) -> str:
+    days = time / timedelta(days=1)
+    return f"{days:.1f} days" if days >= 1 else f"{time / timedelta(hours=1):.1f} hours"

@@ -1,0 +1,136 @@
+"""The verdict of a segment that was proven before: its proof, and each of its keys changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from cdc_platform.reconcile.in_flight import Judgement
+from cdc_platform.reconcile.proofs import Proof
+from cdc_platform.reconcile.segment_results import SegmentResult
+from cdc_platform.reconcile.sides import Digest, Sides
+from cdc_platform.reconcile.verdict import Tally, Verdict, combine
+
+BY_CHANGED_KEYS = "proven before; every key that changed since was compared, column by column"
+
+#: Beyond so many segments their rows are found in one scan.
+_MOST_QUERIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCounts:
+    """The changed keys of one segment, by how their full rows compared."""
+
+    keys: int = 0
+    equal: int = 0
+    in_flight: int = 0
+    differing: int = 0
+    in_base: int = 0
+    in_source: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a proven segment besides its proof: base's rows, and keys of files on their way."""
+
+    base_rows: int
+    keys: KeyCounts
+    waiting: int
+    #: Why its changed keys were not looked up; empty when they were.
+    left_over: str = ""
+
+
+def count_keys(connection: duckdb.DuckDBPyConnection) -> dict[int, KeyCounts]:
+    """Count the keys of ``suspects`` by segment; ``equal`` are those that a side still has."""
+    rows = connection.execute(
+        """SELECT s.segment, count(*),
+                  count(*) FILTER (o.outcome = 0 AND NOT o.awaited AND there),
+                  count(*) FILTER (o.awaited OR o.moved),
+                  count(*) FILTER (o.outcome > 0 AND NOT o.awaited AND NOT o.moved),
+                  count(o.base_row), count(o.source_row)
+           FROM suspects s JOIN (
+               SELECT *, base_row IS NOT NULL OR source_row IS NOT NULL AS there FROM source_outcomes) o
+           ON o.key_id = s.rowid + 1 GROUP BY 1"""
+    ).fetchall()
+    return {row[0]: KeyCounts(*row[1:]) for row in rows}
+
+
+def base_digests_of(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, numbers: Sequence[int]
+) -> dict[int, Digest]:
+    """Return the digests of some segments of base; files whose statistics exclude them are not read."""
+    keys = sides.keys(sides.base_values)
+    number, aggregates = sides.segments.number_sql(keys), sides.digest.aggregates(sides.base_values)
+    conditions = [f"({sides.segments.condition_sql(keys, one)})" for one in numbers]
+    if len(conditions) > _MOST_QUERIES:
+        conditions = [f"({' OR '.join(conditions)})"]
+    found: dict[int, Digest] = {}
+    for condition in conditions:
+        rows = connection.execute(
+            f"SELECT {number}, {aggregates} FROM {sides.base_rows} AND {condition} GROUP BY 1"
+        ).fetchall()
+        found |= {segment: (n, first, second) for segment, n, first, second in rows}
+    return found
+
+
+def judge_proven(
+    sides: Sides, number: int, proof: Proof, standing: Standing, judgement: Judgement
+) -> SegmentResult:
+    """Return the result of a segment that was not read whole in this run.
+
+    Its rows that no key names are equal only as far as capture is known to have told every change, so where
+    a difference could not be called one for that reason, their equality is not MATCH either.
+    """
+    counts, tally = standing.keys, _tally(standing, judgement)
+    verdicts, reasons = [tally.verdict], [_keys_in_words(counts)]
+    if judgement.verdict is not Verdict.DIFFERENT:
+        verdicts.append(judgement.verdict)
+        reasons.append(f"what else changed since is not known: {judgement.reason}")
+    if standing.left_over:
+        verdicts.append(Verdict.UNVERIFIED)
+        reasons.append(standing.left_over)
+    if standing.waiting:
+        plural = "s" if standing.waiting != 1 else ""
+        reasons.append(f"{standing.waiting:,} key{plural} changed by files not applied yet")
+    return SegmentResult(
+        number=number,
+        keys=sides.segments.label(number),
+        verdict=combine(verdicts),
+        reason="; ".join(reasons),
+        method=BY_CHANGED_KEYS,
+        tally=tally,
+        source_rows=max(0, standing.base_rows - counts.in_base + counts.in_source),
+        base_rows=standing.base_rows,
+        source_position=proof.source_position,
+        carried_from=proof.run_id,
+        verified_at=proof.verified_at,
+        snapshot_id=proof.snapshot_id,
+        keys_since=counts.keys,
+    )
+
+
+def _tally(standing: Standing, judgement: Judgement) -> Tally:
+    counts = standing.keys
+    untouched = max(0, standing.base_rows - counts.in_base)
+    flying = counts.in_flight + standing.waiting
+    matched = max(0, untouched + counts.equal - standing.waiting)
+    differing = {judgement.verdict: counts.differing}
+    return Tally(
+        compared=matched + flying + counts.differing,
+        matched=matched,
+        different=differing.get(Verdict.DIFFERENT, 0),
+        in_flight=flying + differing.get(Verdict.IN_FLIGHT, 0),
+        unverified=differing.get(Verdict.UNVERIFIED, 0),
+    )
+
+
+def _keys_in_words(counts: KeyCounts) -> str:
+    if not counts.keys:
+        return "proven before, and no key changed since"
+    if counts.differing:
+        return f"{counts.differing:,} of {counts.keys:,} keys changed since its proof differ"
+    open_ = f", {counts.in_flight:,} on their way" if counts.in_flight else ""
+    equal = counts.keys - counts.in_flight
+    return f"proven before, and {equal:,} of {counts.keys:,} keys changed since are equal{open_}"
