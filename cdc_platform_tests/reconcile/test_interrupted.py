@@ -1,0 +1,140 @@
+"""Runs cut off at any step, gone on with, or made at the same time: always the verdict of one whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from cdc_platform.reconcile import full_state
+from cdc_platform.reconcile.budget import Budget
+from cdc_platform.reconcile.verdict import Reconciliation, Verdict
+from cdc_platform_tests.reconcile.shop import WholeShop
+
+pytestmark = pytest.mark.postgres
+
+TYPES: dict[str, pa.DataType] = {"id": pa.int64(), "v": pa.string()}
+ROWS = 300
+#: Segments are read one by one, as long runs do.
+ONE_BY_ONE = Budget(max_rows=10**9)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, postgres_database: str) -> Iterator[WholeShop]:
+    """Three segments, equal in the source and in base."""
+    found = WholeShop(tmp_path, postgres_database, TYPES)
+    found.sql(
+        "CREATE TABLE item (id bigint PRIMARY KEY, v varchar(20))",
+        f"INSERT INTO item SELECT g, 'v' || g FROM generate_series(1, {ROWS}) g",
+        "ANALYZE item",
+    )
+    found.load_from_source()
+    found.catch_up()
+    yield found
+    found.platform.lake.close()
+
+
+class Cut(BaseException):
+    """The process ends here."""
+
+
+def cut_at(step: int) -> Callable[[str], None]:
+    """Return what ends a run when it tells of its step ``step``."""
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        if len(told) > step:
+            raise Cut
+
+    return tell
+
+
+def summary(found: Reconciliation) -> tuple[object, ...]:
+    (comparison,) = found.comparisons
+    return (
+        found.verdict,
+        comparison.tally,
+        dict(comparison.rows),
+        found.certificate["segment_verdicts"],
+        sorted((str(one.key), one.kind, one.columns) for one in comparison.discrepancies),
+    )
+
+
+@pytest.mark.parametrize("tampered", ["", "UPDATE base SET v = 'x' WHERE id IN (20, 250)"])
+def test_g1_a_run_cut_off_at_any_step_is_gone_on_with_to_the_verdict_of_a_whole_one(
+    shop: WholeShop, tampered: str
+) -> None:
+    if tampered:
+        shop.tamper(tampered)
+    whole = shop.compare(budget=ONE_BY_ONE)
+    progress = shop.platform.objects("retail", "item")
+
+    for step in range(5):
+        progress.delete(full_state.PROGRESS)
+        with suppress(Cut):
+            shop.compare(budget=ONE_BY_ONE, tell=cut_at(step))
+        resumed = shop.compare(budget=ONE_BY_ONE, resume=True)
+
+        assert summary(whole) == summary(resumed), step
+    assert (Verdict.DIFFERENT if tampered else Verdict.MATCH) is whole.verdict
+
+
+def test_g1_a_run_gone_on_with_and_cut_off_again_and_again_ends_with_the_same(shop: WholeShop) -> None:
+    whole = shop.compare(budget=ONE_BY_ONE)
+    shop.platform.objects("retail", "item").delete(full_state.PROGRESS)
+
+    for _ in range(4):
+        with suppress(Cut):
+            # the first thing it tells is what it goes on with, the next one a segment
+            shop.compare(budget=ONE_BY_ONE, resume=True, tell=cut_at(1))
+    resumed = shop.compare(budget=ONE_BY_ONE, resume=True)
+
+    assert summary(whole) == summary(resumed)
+    assert all(one["carried_from"] for one in resumed.certificate["segments"])
+
+
+def test_g7_progress_under_other_rules_digests_or_columns_is_not_gone_on_with(
+    shop: WholeShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.compare(budget=Budget(max_rows=150))
+    shop.sql("UPDATE item SET v = 'x' WHERE id = 1")  # in a segment that was found equal
+    carried = shop.compare(resume=True, budget=ONE_BY_ONE)
+    assert Verdict.MATCH is carried.verdict
+
+    said = []
+    with monkeypatch.context() as patched:
+        patched.setattr(full_state, "TYPE_RULES_VERSION", "another")
+        said.append(shop.compare(resume=True, budget=ONE_BY_ONE))
+    shop.sql("UPDATE item SET v = 'v1' WHERE id = 1")
+    shop.compare(budget=ONE_BY_ONE)
+    shop.sql("UPDATE item SET v = 'x' WHERE id = 1")
+    with monkeypatch.context() as patched:
+        patched.setattr(full_state, "implementation", lambda: "another")
+        said.append(shop.compare(resume=True, budget=ONE_BY_ONE))
+    shop.sql("UPDATE item SET v = 'v1' WHERE id = 1")
+    shop.compare(budget=ONE_BY_ONE)
+    shop.sql("UPDATE item SET v = 'x' WHERE id = 1", "ALTER TABLE item ALTER v TYPE varchar(30)")
+    said.append(shop.compare(resume=True, budget=ONE_BY_ONE))
+
+    assert [Verdict.DIFFERENT] * 3 == [found.verdict for found in said]
+    for found, what in zip(said, ("the type rules", "the digest", "the compared columns"), strict=True):
+        assert f"{what} changed since the earlier run" in found.comparisons[0].notes[0]
+
+
+def test_g8_two_runs_at_once_are_both_right_and_so_is_one_that_goes_on_with_them(shop: WholeShop) -> None:
+    shop.tamper("UPDATE base SET v = 'x' WHERE id = 120")
+    whole = shop.compare(budget=ONE_BY_ONE)
+
+    def run(number: int) -> Reconciliation:
+        return shop.compare(budget=ONE_BY_ONE, resume=bool(number % 2))
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(run, range(6)))
+
+    assert [summary(whole)] * 6 == [summary(one) for one in found]
+    assert summary(whole) == summary(shop.compare(resume=True))

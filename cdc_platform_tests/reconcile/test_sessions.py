@@ -1,0 +1,174 @@
+"""Sessions that are not as they should be: other settings, a pooler between, streams cut or endless."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pyarrow as pa
+import pytest
+from psycopg import sql
+
+from cdc_platform.reconcile import postgres
+from cdc_platform.reconcile.verdict import Reconciliation, Verdict
+from cdc_platform_tests.reconcile.proxy import Proxy
+from cdc_platform_tests.reconcile.shop import WholeShop
+
+pytestmark = pytest.mark.postgres
+
+TYPES: dict[str, pa.DataType] = {
+    "id": pa.int64(),
+    "at": pa.timestamp("us", tz="UTC"),
+    "local": pa.timestamp("us", tz="UTC"),
+    "day": pa.date32(),
+    "ratio": pa.float64(),
+    "exact": pa.decimal128(20, 4),
+    "cash": pa.decimal128(38, 4),
+    "raw": pa.binary(),
+    "lasts": pa.string(),
+}
+DDL = """CREATE TABLE item (id bigint PRIMARY KEY, at timestamptz, local timestamp, day date, ratio float8,
+    exact numeric(20,4), cash money, raw bytea, lasts interval)"""
+ROWS = """INSERT INTO item SELECT g, TIMESTAMPTZ '2026-03-29 00:59:59.999999+00' + g * interval '1 hour',
+    TIMESTAMP '2026-10-25 02:30:00' + g * interval '1 hour', DATE '2026-02-01' + g, 0.1::float8 + 1e-17 * g,
+    g / 7.0, (g * 1234.56)::numeric::money, decode(md5(g::text), 'hex'), interval '1 day 2 hours' * g
+    FROM generate_series(1, 300) g"""
+COLUMNS = """id, at, local AT TIME ZONE 'UTC', day, ratio, exact, cash::numeric, raw,
+    lasts::text"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path, postgres_database: str) -> Iterator[WholeShop]:
+    """Three segments of every type whose text depends on the session; row 200 differs in base."""
+    found = WholeShop(tmp_path, postgres_database, TYPES)
+    found.sql(DDL, ROWS, "ANALYZE item")
+    with psycopg.connect(postgres_database) as connection:
+        connection.execute("SET TimeZone TO 'UTC'; SET IntervalStyle TO 'postgres'")
+        rows = connection.execute(f"SELECT {COLUMNS} FROM item").fetchall()
+    found.load([dict(zip(TYPES, row, strict=True)) for row in rows])
+    found.apply()
+    found.catch_up()
+    yield found
+    found.platform.lake.close()
+
+
+def through(shop: WholeShop, proxy: Proxy, folder: Path) -> Reconciliation:
+    """Compare with the source behind the proxy."""
+    return WholeShop(folder, proxy.dsn, shop.types).compare()
+
+
+SETTINGS = [
+    ("DateStyle", "German, DMY"), ("DateStyle", "SQL, DMY"), ("DateStyle", "Postgres, MDY"),
+    ("DateStyle", "ISO, YMD"), ("extra_float_digits", "-15"), ("extra_float_digits", "0"),
+    ("bytea_output", "escape"), ("IntervalStyle", "iso_8601"), ("IntervalStyle", "sql_standard"),
+    ("IntervalStyle", "postgres_verbose"), ("TimeZone", "Asia/Tokyo"), ("TimeZone", "America/New_York"),
+    ("client_encoding", "LATIN1"), ("search_path", "nowhere"), ("standard_conforming_strings", "off"),
+    ("default_transaction_read_only", "on"), ("default_transaction_isolation", "read committed"),
+]  # fmt: skip
+
+
+def test_b4_whatever_a_role_or_database_sets_the_verdict_is_the_same(shop: WholeShop) -> None:
+    assert Verdict.MATCH is shop.compare().verdict
+    shop.tamper("UPDATE base SET ratio = ratio + 1e-16 WHERE id = 200")
+    with psycopg.connect(shop.dsn or "", autocommit=True) as connection:
+        for place, (name, value) in enumerate(SETTINGS):
+            whom = sql.SQL("DATABASE {}").format(sql.Identifier(connection.info.dbname))
+            if place % 2:
+                whom = sql.SQL("ROLE {} IN {}").format(sql.Identifier(connection.info.user), whom)
+            connection.execute(
+                sql.SQL("ALTER {} SET {} TO {}").format(whom, sql.Identifier(name), sql.Literal(value))
+            )
+            with psycopg.connect(shop.dsn or "") as other:
+                shown = other.execute(f"SHOW {name}").fetchone()
+            found = shop.compare()
+            connection.execute(sql.SQL("ALTER {} RESET ALL").format(whom))
+
+            assert shown == (value,)
+            assert (Verdict.DIFFERENT, 299, [200]) == (
+                found.verdict,
+                found.comparisons[0].tally.matched,
+                [one.key["id"] for one in found.comparisons[0].discrepancies],
+            ), (name, value)
+
+
+@pytest.mark.parametrize(
+    ("sent", "arrives"),
+    [
+        (b"SET LOCAL \"TimeZone\" TO 'UTC'", b"SET LOCAL \"TimeZone\" TO 'PRC'"),
+        (b"SET LOCAL \"extra_float_digits\" TO '3'", b"SET LOCAL \"extra_float_digits\" TO '0'"),
+        (b"SET LOCAL \"row_security\" TO 'off'", b"SET LOCAL \"row_security\" TO 'on' "),
+        (b"SET LOCAL \"bytea_output\" TO 'hex'", b'RESET     "bytea_output"         '),
+    ],
+    ids=["TimeZone", "extra_float_digits", "row_security", "bytea_output"],
+)
+def test_g4_a_pooler_that_drops_settings_is_refused(
+    shop: WholeShop, tmp_path: Path, sent: bytes, arrives: bytes
+) -> None:
+    shop.sql("ALTER ROLE CURRENT_USER SET bytea_output TO 'escape'")
+    try:
+        with Proxy(shop.dsn or "", asked={sent: arrives}) as proxy:
+            found = through(shop, proxy, tmp_path)
+    finally:
+        shop.sql("ALTER ROLE CURRENT_USER RESET bytea_output")
+
+    assert len(sent) == len(arrives)
+    assert Verdict.ERROR is found.verdict
+    assert "a pooler between drops session settings" in found.comparisons[0].reason
+
+
+def test_g2_a_connection_cut_after_any_number_of_bytes_is_an_error_and_never_fewer_rows(
+    shop: WholeShop, tmp_path: Path
+) -> None:
+    shop.sql("ALTER TABLE item DROP CONSTRAINT item_pkey")  # read at once, by one COPY
+    with Proxy(shop.dsn or "") as proxy:
+        whole = through(shop, proxy, tmp_path)
+
+    verdicts = {}
+    for share in (0.02, 0.1, 0.3, 0.6, 0.9, 0.99):
+        with Proxy(shop.dsn or "", cut_after=int(proxy.longest * share)) as cut:
+            found = through(shop, cut, tmp_path)
+        verdicts[share] = found.verdict
+        assert not found.comparisons[0].discrepancies
+        assert 0 == found.comparisons[0].tally.matched
+
+    assert Verdict.MATCH is whole.verdict
+    assert {Verdict.ERROR} == set(verdicts.values())
+
+
+def test_g2_a_stream_of_rows_without_its_end_is_an_error(shop: WholeShop, tmp_path: Path) -> None:
+    shop.sql("ALTER TABLE item DROP CONSTRAINT item_pkey")
+    end = b"d\x00\x00\x00\x06\xff\xff"
+    with Proxy(shop.dsn or "", answered={end: b""}) as proxy:
+        found = through(shop, proxy, tmp_path)
+
+    assert Verdict.ERROR is found.verdict
+    assert "its end is missing" in found.comparisons[0].reason
+
+
+def test_g2_a_source_that_fails_among_the_rows_is_an_error_with_its_reason(shop: WholeShop) -> None:
+    shop.sql(
+        "ALTER TABLE item RENAME TO item_rows",
+        "CREATE VIEW item AS SELECT id / (CASE WHEN id = 290 THEN 0 ELSE 1 END) AS id, at, local, day, ratio,"
+        " exact, cash, raw, lasts FROM item_rows",
+    )
+
+    found = shop.compare()
+
+    assert Verdict.ERROR is found.verdict
+    assert "division by zero" in found.comparisons[0].reason
+
+
+def test_g2_a_source_that_takes_too_long_is_an_error(
+    shop: WholeShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.sql(
+        "ALTER TABLE item RENAME TO item_rows",
+        "CREATE VIEW item AS SELECT item_rows.* FROM item_rows, pg_sleep(0.05 + 0 * item_rows.id)",
+    )
+    monkeypatch.setattr(postgres, "_STREAM_TIMEOUT", "300ms")
+
+    found = shop.compare()
+
+    assert Verdict.ERROR is found.verdict
+    assert "statement timeout" in found.comparisons[0].reason
