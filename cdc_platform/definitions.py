@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from cdc_platform.assets.base import build_base_asset
+from cdc_platform.assets.fleet import build_fleet_definitions
 from cdc_platform.assets.keys import active_tables, window_partitions
 from cdc_platform.assets.maintenance import build_maintenance_asset
 from cdc_platform.assets.raw import build_raw_asset
@@ -33,6 +34,8 @@ def build_definitions(path: str | Path) -> dg.Definitions:
     """Return everything the configuration at ``path`` asks for. Raises ConfigError when it is wrong."""
     config = load_config(path)
     parts = [source_definitions(config, source) for source in config.sources]
+    if any(active_tables(source) for source in config.sources.values()):
+        parts.append(build_fleet_definitions())
     if config.prepared is not None:
         parts.append(prepared_definitions(config))
     resources = {"platform": PlatformResource(config_path=str(path)), "dms": DmsResource()}

@@ -18,6 +18,7 @@ from cdc_platform.cli import (
     quarantine,
     reconciling,
     repairing,
+    reporting,
     rolling_back,
     services,
     showing,
@@ -65,6 +66,7 @@ services.register(app)
 applying.register(app)
 maintaining.register(app)
 reconciling.register(app)
+reporting.register(app)
 publishing.register(app)
 repairing.register(app)
 showing.register(app)

@@ -8,15 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.faults import faults_in_words
 from cdc_platform.reconcile.keys_and_versions import CLAIM as KEYS_CLAIM
-from cdc_platform.reconcile.report_lanes import against_source, sample_of, show
+from cdc_platform.reconcile.pages import environment
+from cdc_platform.reconcile.report_lanes import against_source, sample_of
 from cdc_platform.reconcile.report_segments import segment_map
 from cdc_platform.reconcile.results import FULL, INCREMENTAL, KEYS, WHOLE
 from cdc_platform.reconcile.verdict import (
@@ -62,7 +60,7 @@ def render_report(reconciliation: Reconciliation, history: Sequence[Mapping[str,
     """Return the page. ``history`` are earlier runs of the window, newest first."""
     sources = against_source(reconciliation.comparisons)
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             run=reconciliation,
@@ -178,18 +176,3 @@ def _by_rule(comparison: Comparison) -> dict[str, list[str]]:
     for column, rule in comparison.rules.items():
         rules.setdefault(rule, []).append(column)
     return rules
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("cdc_platform.reconcile"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["show"] = show
-    environment.filters["thousands"] = lambda number: f"{number:,}"
-    environment.filters["words"] = lambda text: str(text).replace("_", " ").lower()
-    return environment

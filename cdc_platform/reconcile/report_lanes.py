@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from cdc_platform.reconcile.faults import KEPT_EVENTS, RawImage
+from cdc_platform.reconcile.shown_values import first_difference, show
 from cdc_platform.reconcile.suspects import key_text
 from cdc_platform.reconcile.verdict import Comparison, Discrepancy, Values
 
-_MARKS = {" ": "·", "\t": "⇥", "\n": "⏎", "\r": "␍", "\u00a0": "⍽"}
 _OPS = {"I": "insert", "U": "update", "D": "delete", "L": "row of a load"}
 
 
@@ -50,16 +48,20 @@ class Sample:
     lines: tuple[Line, ...]
 
 
-def sample_of(found: Discrepancy, sources: Mapping[str, Discrepancy]) -> Sample:
+def sample_of(
+    found: Discrepancy, sources: Mapping[str, Discrepancy], labels: Mapping[str, str] | None = None
+) -> Sample:
     """Return a discrepancy with a lane per witness: the source, the newest raw events, base.
 
     ``sources`` are the discrepancies against the source, by key: a key that differs from raw as well is
-    shown with what the source has.
+    shown with what the source has. ``labels`` name the kind of difference by column where ``found`` does
+    not.
     """
     lanes = _lanes(found, sources.get(key_text(found.key)))
     base = lanes[-1].values
     columns = list(dict.fromkeys([*found.columns, *(name for lane in lanes for name in (lane.values or {}))]))
-    lines = tuple(_line(column, lanes, base, found) for column in columns)
+    kinds = {name: one.label for name, one in found.classes.items()} | dict(labels or {})
+    lines = tuple(_line(column, lanes, base, found, kinds.get(column, "")) for column in columns)
     return Sample(found, lanes, tuple(sorted(lines, key=lambda line: not line.differs)))
 
 
@@ -95,8 +97,10 @@ def _raw_lane(event: RawImage, number: int) -> Lane:
     return Lane(title, event.values, detail, absent="deleted")
 
 
-def _line(column: str, lanes: Sequence[Lane], base: Values | None, found: Discrepancy) -> Line:
-    cells = []
+def _line(column: str, lanes: Sequence[Lane], base: Values | None, found: Discrepancy, kind: str) -> Line:
+    cells: list[tuple[Markup, bool]] = []
+    first, last_values = lanes[0].values or {}, base or {}
+    start = first_difference(first.get(column), last_values.get(column))
     for lane in lanes[:-1]:
         if base is None or lane.values is None:
             marked = (base is None) != (lane.values is None)
@@ -104,32 +108,12 @@ def _line(column: str, lanes: Sequence[Lane], base: Values | None, found: Discre
             marked = column in found.columns
         else:
             marked = lane.values.get(column) != base.get(column)
-        cells.append((_value(lane, column), marked))
-    last = (_value(lanes[-1], column), any(marked for _, marked in cells))
-    kind = found.classes[column].label if column in found.classes else ""
+        cells.append((_value(lane, column, start), marked))
+    last = (_value(lanes[-1], column, start), any(marked for _, marked in cells))
     return Line(column, kind, (*cells, last))
 
 
-def _value(lane: Lane, column: str) -> Markup:
+def _value(lane: Lane, column: str, start: int) -> Markup:
     if lane.values is None:
         return Markup('<span class="none">{}</span>').format(lane.absent)
-    return show(lane.values.get(column))
-
-
-def show(value: Any) -> Markup:
-    """Return a value as HTML in which NULL, the empty text and blanks at either end can be told apart."""
-    if value is None:
-        return Markup('<span class="none">NULL</span>')
-    if value == "":
-        return Markup('<span class="none">empty text</span>')
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    body = text.strip(" \t\r\n\u00a0")
-    if not body:
-        return _blanks(text)
-    start = text.index(body)
-    return _blanks(text[:start]) + escape(body) + _blanks(text[start + len(body) :])
-
-
-def _blanks(text: str) -> Markup:
-    marks = "".join(_MARKS.get(character, character) for character in text)
-    return Markup('<span class="blank">{}</span>').format(marks) if text else Markup("")
+    return show(lane.values.get(column), start)

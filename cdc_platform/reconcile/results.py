@@ -17,17 +17,26 @@ import json
 import random
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from pyiceberg.exceptions import CommitFailedException, NamespaceAlreadyExistsError
-from pyiceberg.expressions import And, EqualTo
+from pyiceberg.expressions import (
+    AlwaysFalse,
+    AlwaysTrue,
+    And,
+    BooleanExpression,
+    EqualTo,
+    GreaterThanOrEqual,
+    Or,
+)
 from pyiceberg.table import Table
 from pyiceberg.typedef import Identifier
 
 from cdc_platform.errors import StaleCommit
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.raw.objects import ObjectStore
-from cdc_platform.reconcile.recent_runs import remember_run
+from cdc_platform.reconcile.recent_runs import figures_of, remember_run
 from cdc_platform.reconcile.result_rows import FULL as FULL
 from cdc_platform.reconcile.result_rows import INCREMENTAL as INCREMENTAL
 from cdc_platform.reconcile.result_rows import KEYS as KEYS
@@ -125,6 +134,50 @@ def history(lake: Lake, source: str, table_id: str, window: str, *, limit: int =
     return rows.slice(0, limit).to_pylist()
 
 
+def repairs(lake: Lake) -> list[dict[str, Any]]:
+    """Return the recorded steps of repairs of every table, in no order; none before the first repair."""
+    columns = ("source", "table_id", "window", "repair_id", "started_at", "action", "by", "verdict", "keys")
+    return rows_of(lake, "repairs", columns)
+
+
+def rows_of(
+    lake: Lake,
+    name: str,
+    columns: Sequence[str],
+    *,
+    table: tuple[str, str] | None = None,
+    since: datetime | None = None,
+    runs: Sequence[str] | None = None,
+    segments: Sequence[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Return rows of a result table: of one (source, table id), begun since, of runs, of segments.
+
+    Nothing is made by it: a table that nobody wrote has no rows. ``window`` and ``source`` prune files.
+    """
+    result = RESULT_TABLES[name]
+    if not lake.catalog.table_exists(_identifier(result)):
+        return []
+    conditions: list[BooleanExpression] = []
+    if table is not None:
+        conditions += [EqualTo(term="source", value=table[0]), EqualTo(term="table_id", value=table[1])]
+    if since is not None:
+        conditions.append(GreaterThanOrEqual(term="started_at", value=since.isoformat()))
+    for term, values in (("run_id", runs), ("segment", segments)):
+        if values is not None:
+            conditions.append(_any_of(term, values))
+    found = lake.catalog.load_table(_identifier(result))
+    there = {field.name for field in found.schema().fields}
+    wanted = tuple(column for column in columns if column in there)
+    condition = And(AlwaysTrue(), AlwaysTrue(), *conditions)
+    rows = found.scan(row_filter=condition, selected_fields=wanted).to_arrow().to_pylist()
+    return [{**dict.fromkeys(columns), **row} for row in rows]
+
+
+def _any_of(term: str, values: Sequence[str]) -> BooleanExpression:
+    same: list[BooleanExpression] = [EqualTo(term=term, value=value) for value in values]
+    return Or(AlwaysFalse(), AlwaysFalse(), *same)
+
+
 def _identifier(result: ResultTable) -> Identifier:
     return (NAMESPACE, result.name)
 
@@ -185,14 +238,14 @@ def _trim(table: Table) -> None:
 
 def _remember(objects: ObjectStore, reconciliation: Reconciliation) -> None:
     """Put the run into the index unless a later one of the window is there already."""
+    figures = figures_of(reconciliation)
     entry = {
         "run_id": reconciliation.run_id,
         "verdict": reconciliation.verdict.value,
         "snapshot_id": reconciliation.certificate["snapshot_id"],
         "started_at": reconciliation.started_at.isoformat(),
         "report": reconciliation.report,
-        "keys": max((one.tally.compared for one in reconciliation.comparisons), default=0),
-        "different": max((one.tally.different for one in reconciliation.comparisons), default=0),
+        **{name: getattr(figures, name) for name in ("compared", "matched", "different", "in_flight")},
     }
     while True:
         stored = objects.read(VERDICTS)
@@ -209,7 +262,7 @@ def _remember(objects: ObjectStore, reconciliation: Reconciliation) -> None:
 def read_index(data: bytes | None) -> dict[str, dict[str, Any]]:
     """Return the newest run of each window as the index has it: id, verdict, snapshot, start, report.
 
-    Entries of an earlier version lack ``keys`` and ``different``, how many were compared and differ.
+    Entries of an earlier version lack ``compared``, ``matched``, ``different`` and ``in_flight``.
     """
     windows: dict[str, dict[str, Any]] = json.loads(data)["windows"] if data else {}
     return windows

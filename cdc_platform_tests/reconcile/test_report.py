@@ -13,7 +13,8 @@ import pytest
 
 from cdc_platform.raw.objects import FolderObjects
 from cdc_platform.reconcile.certificate import certificate
-from cdc_platform.reconcile.report import fault, headline, render_report, show, write_report
+from cdc_platform.reconcile.report import fault, headline, render_report, write_report
+from cdc_platform.reconcile.shown_values import show
 from cdc_platform.reconcile.verdict import (
     Comparison,
     Discrepancy,

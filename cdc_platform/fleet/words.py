@@ -1,0 +1,104 @@
+"""Figures in words and short forms, the same on pages, in metadata and on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from cdc_platform.fleet.figures import TableFigures
+from cdc_platform.reconcile.verdict import Verdict
+
+_UNITS = ((86_400 * 365.25, "y"), (86_400, "d"), (3_600, "h"), (60, "min"))
+#: So many columns or windows are named in a sentence.
+_NAMED = 3
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration in its largest unit.
+
+    >>> duration(0.4), duration(59), duration(150), duration(7_300), duration(200_000), duration(None)
+    ('0.4 s', '59 s', '2 min', '2 h', '2 d', '–')
+    """
+    if seconds is None:
+        return "–"
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    """Return how long ago ``moment`` was."""
+    return duration(max(0.0, (now - moment).total_seconds())) if moment else "–"
+
+
+def percent(share: float | None) -> str:
+    """Return a share, never rounded up to all of it.
+
+    >>> percent(1.0), percent(0.99999), percent(0.5), percent(0.0001), percent(None)
+    ('100 %', '99.9 %', '50.0 %', '<0.1 %', '–')
+    """
+    if share is None:
+        return "–"
+    if share >= 1:
+        return "100 %"
+    if 0 < share < 0.001:
+        return "<0.1 %"
+    return f"{min(99.9, 100 * share):.1f} %"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "key"), counted(1200, "key")
+    ('1 key', '1,200 keys')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def windows_sentence(one: TableFigures) -> str:
+    """Say what the newest verdicts of all windows say."""
+    if not one.windows_total:
+        return "There is no window yet: no file was accepted."
+    if not one.compared_windows:
+        return f"None of {counted(one.windows_total, 'window')} was compared yet."
+    parts = [f"{one.windows_matched:,} of {counted(one.windows_total, 'window')} match"]
+    for verdict in (Verdict.DIFFERENT, Verdict.ERROR, Verdict.UNVERIFIED, Verdict.IN_FLIGHT):
+        those = [known.window for known in one.compared_windows if known.verdict == verdict]
+        if those:
+            named = ", ".join(those[-_NAMED:]) + (" …" if len(those) > _NAMED else "")
+            parts.append(f"{len(those):,} {verdict.value.replace('_', ' ').lower()} ({named})")
+    never = set(one.windows) - set(one.verdicts or ())
+    if never:
+        parts.append(f"{len(never):,} never compared")
+    return "; ".join(parts) + "."
+
+
+def whole_sentence(one: TableFigures, certificate: Mapping[str, Any] | None) -> str:
+    """Say what the newest comparison of every row says, and its scope."""
+    whole = one.whole
+    if whole is None:
+        return "The table was never compared as a whole: rows that no file of a window names are unproven."
+    head = {
+        Verdict.MATCH: "every row is proven equal",
+        Verdict.DIFFERENT: f"{counted(whole.different, 'row')} differ{'s' if whole.different == 1 else ''}",
+        Verdict.IN_FLIGHT: "nothing is proven different; changes are on their way",
+        Verdict.UNVERIFIED: "nothing is proven different; not everything was decided",
+        Verdict.ERROR: "the comparison failed",
+    }[Verdict(whole.verdict)]
+    scope = [counted(whole.compared, "row")] if whole.compared else []
+    comparison = next(iter((certificate or {}).get("comparisons", ())), None)
+    if comparison is not None and comparison["columns"]:
+        compared, left_out = len(comparison["columns"]), [e["column"] for e in comparison["excluded"]]
+        scope.append(f"{compared} of {compared + len(left_out)} columns")
+        if left_out:
+            named = ", ".join(left_out[:_NAMED]) + (" …" if len(left_out) > _NAMED else "")
+            scope.append(f"left out: {named}")
+    if whole.segments:
+        scope.append(f"{whole.segments_matched:,} of {counted(whole.segments, 'segment')} match")
+    if whole.source_position:
+        scope.append(f"source at {whole.source_position}")
+    if whole.snapshot_id:
+        scope.append(f"base snapshot {whole.snapshot_id}")
+    return f"Of the whole table {head}" + (f" ({'; '.join(scope)})." if scope else ".")
