@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DIGEST = "reconcile/test_digest.py"
+PROOFS = "reconcile/test_digest_proofs.py"
 SEGMENTS = "reconcile/test_segments.py"
 ORACLE = "reconcile/test_full_against_an_oracle.py"
 FULL = "reconcile/test_full.py"
@@ -44,13 +45,19 @@ _DIGESTS = _of(
      "bit_xor({first}) AS lane1, bit_xor({second}) AS lane2", (DIGEST,)),
     ("sums modulo 2^64", "sum({first}) AS lane1", "sum({first}) % 18446744073709551616 AS lane1", (DIGEST,)),
     ("no count of rows", "count(*) AS n", "0 AS n", (DIGEST, ORACLE)),
-    ("no null mask", "zip(typed, self.types, strict=True), *masks]", "zip(typed, self.types, strict=True)]",
-     (DIGEST, ORACLE)),
-    ("no salt of a column", 'self.salt.number(f"lane {lane} {name}")', "0", (DIGEST,)),
+    ("no null mask", "*self._narrow(typed), _nulls(typed))", "*self._narrow(typed))", (DIGEST, PROOFS)),
+    ("texts in one lane only", "(*self._wide(typed), *self._narrow(typed)", "(*self._narrow(typed)",
+     (PROOFS,)),
+    ("numbers in one lane only", "*self._narrow(typed), _nulls", "_nulls", (PROOFS,)),
+    ("bytes in one lane only", "if texts else hashes", "if texts else []", (PROOFS,)),
+    ("lanes without a secret", 'return f"{self.salt.number(name)}::UBIGINT"', 'return "0::UBIGINT"',
+     (PROOFS,)),
+    ("texts not kept apart", 'sql_text(self.salt.text("before"))', 'sql_text("")', (PROOFS,)),
+    ("the last column left out", "hash({', '.join(typed)})", "hash({', '.join(typed[:-1] or typed)})",
+     (PROOFS,)),
     ("one salt for ever", "secrets.token_bytes(32)", "bytes(32)", (DIGEST,)),
-    ("no mixing after a column", 'f"hash(xor({state}, xor({hashed}, {salt}::UBIGINT)))"',
-     'f"xor({state}, xor({hashed}, {salt}::UBIGINT))"', (DIGEST,)),
-    ("texts in one lane only", 'return f"hash({value} || {salt})"', 'return f"hash({value})"', (DIGEST,)),
+    ("no mixing after a column", 'return f"hash(xor({state}, {hashed}))"', 'return f"xor({state}, {hashed})"',
+     (DIGEST, PROOFS)),
     ("text trimmed", '[f"({value})::{kind}" for', '[f"trim({value})::{kind}" if kind == "VARCHAR" '
      'else f"({value})::{kind}" for', (DIGEST,)),
     ("text without case", '[f"({value})::{kind}" for', '[f"lower({value})::{kind}" if kind == "VARCHAR" '
@@ -124,7 +131,7 @@ _RUN = _of(
     ("segments without a key not judged", "for number in range(sides.segments.ranges + 1)\n        )",
      "for number in range(sides.segments.ranges)\n        )", (JUDGED,)),
     ("every segment read is carried on", "            if equal:\n", "            if True:\n", (RESUMED,)),
-    ("in flight ignored", "count_changed(self.workspace, sides, has_suspects=bool(numbers))", "{}", (FULL,)),
+    ("in flight ignored", "count_changed(self.workspace, sides, has_suspects=has_suspects)", "{}", (FULL,)),
     ("systemic differences drilled as all", "is_systemic = len(numbers) < len(differing)",
      "is_systemic = False", (FULL,)),
     ("the second read reads the first snapshot", "held = HeldReader(self.reader, [snapshot])",
