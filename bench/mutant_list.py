@@ -82,12 +82,12 @@ _SEGMENTS = _of(
     ("the highest key of a segment left out", 'f"({keys[0]}) <= {', 'f"({keys[0]}) < {', (SEGMENTS, ORACLE)),
     ("rows with NULL keys in the last segment", "WHEN {unknown} THEN {self.keyless} ELSE",
      "WHEN {unknown} THEN {self.ranges - 1} ELSE", (SEGMENTS, JUDGED)),
+    ("rows with NULL keys skipped", "WHEN {unknown} THEN {self.keyless} ELSE",
+     "WHEN {unknown} THEN NULL ELSE", (JUDGED,)),
 )  # fmt: skip
 
 _SIDES = _of(
     "reconcile/sides.py",
-    ("rows with NULL keys skipped", 'FROM {rows} GROUP BY 1"',
-     'FROM {rows} GROUP BY 1 HAVING bool_and(({number}) <= 0 OR {number} < 1000) "', (ORACLE, JUDGED)),
     ("deletes kept as rows count", "b WHERE {self.view.live_condition}", "b WHERE true", (FULL,)),
     ("values compared in base's type", "common_type(column.arrow, held[column.column]) or column.arrow",
      "held[column.column]", (JUDGED,)),

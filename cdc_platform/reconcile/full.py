@@ -34,10 +34,10 @@ from cdc_platform.reconcile.recent_runs import begun_at
 from cdc_platform.reconcile.report import write_report
 from cdc_platform.reconcile.results import FULL, INCREMENTAL, KEYS, history, record
 from cdc_platform.reconcile.sources import ReadPlan
-from cdc_platform.reconcile.subject import Platform, Subject, pin
+from cdc_platform.reconcile.subject import Platform, Subject
 from cdc_platform.reconcile.touched_keys import set_aside
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Reconciliation, Verdict
-from cdc_platform.reconcile.window import Failed, guarded, source_reader
+from cdc_platform.reconcile.window import Failed, guarded, pinned, source_reader
 from cdc_platform.reconcile.witnesses import locate_all
 
 __all__ = ["FullOptions", "compare_full", "reconcile_full", "verification_ages"]
@@ -96,11 +96,15 @@ def _compared(
 ) -> tuple[Reconciliation, FullComparison]:
     started_at, started = datetime.now(UTC), time.monotonic()
     run_id = f"{started_at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
-    table, subject = platform.table(source, table_id), pin(platform, source, table_id, FULL)
+    table, subject = platform.table(source, table_id), pinned(platform, source, table_id, FULL)
     options = options or FullOptions()
     if options.verify_within is None and table.verify_within_days is not None:
         options = replace(options, verify_within=timedelta(days=table.verify_within_days))
-    full, window = _outcome(subject, options, run_id), mode_of(options)
+    if isinstance(subject, Failed):
+        full = FullComparison(Comparison(SOURCE_MATCHES_BASE, Verdict.ERROR, subject.reason, method=METHOD))
+    else:
+        full = _outcome(subject, options, run_id)
+    window = mode_of(options)
     seconds = round(time.monotonic() - started, 3)
     full = replace(full, comparison=replace(full.comparison, seconds=seconds))
     proof = full_certificate(

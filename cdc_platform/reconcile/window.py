@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from cdc_platform.config.model import NoKey, SourceConfig
-from cdc_platform.errors import CdcError, ConfigError, redact
+from cdc_platform.errors import CdcError, ConfigError, MergeError, redact
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.reconcile.append import compare_append
 from cdc_platform.reconcile.awaited import load_awaited_keys
@@ -71,12 +71,12 @@ def compare_window(platform: Platform, source: str, table_id: str, window: str) 
     table = platform.table(source, table_id)
     bounds = _bounds(platform.source(source), source, window)
     run_id = f"{started_at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
-    subject, workspace = pin(platform, source, table_id, window), open_workspace(platform.lake, iceberg=True)
-    try:
-        comparisons = _compare(subject, workspace)
-    finally:
-        workspace.close()
-    comparisons = locate_all(subject, comparisons)
+    subject = pinned(platform, source, table_id, window)
+    if isinstance(subject, Failed):
+        names = (RAW_MATCHES_BASE, SOURCE_MATCHES_BASE)
+        comparisons = tuple(Comparison(name, Verdict.ERROR, subject.reason) for name in names)
+    else:
+        comparisons = _compared(subject)
     verdict = combine(comparison.verdict for comparison in comparisons)
     proof = certificate(
         run_id=run_id,
@@ -91,6 +91,23 @@ def compare_window(platform: Platform, source: str, table_id: str, window: str) 
     )
     seconds = round(time.monotonic() - started, 3)
     return Reconciliation(run_id, source, table_id, window, verdict, comparisons, proof, started_at, seconds)
+
+
+def pinned(platform: Platform, source: str, table_id: str, window: str) -> Subject | Failed:
+    """Return what :func:`pin` does, or why base cannot be read as it stands."""
+    try:
+        return pin(platform, source, table_id, window)
+    except MergeError as error:
+        return Failed(str(error))
+
+
+def _compared(subject: Subject) -> tuple[Comparison, ...]:
+    workspace = open_workspace(subject.platform.lake, iceberg=True)
+    try:
+        comparisons = _compare(subject, workspace)
+    finally:
+        workspace.close()
+    return locate_all(subject, comparisons)
 
 
 def _bounds(source: SourceConfig, name: str, window: str) -> tuple[datetime, datetime]:
