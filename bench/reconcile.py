@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from pyiceberg.types import (
 from bench.data import arguments, say
 from bench.results import Results
 from cdc_platform.config.model import Connection, LakeConfig, PlatformConfig
+from cdc_platform.events import CONTROL_COLUMNS, GENERATION, OP, POSITION
 from cdc_platform.lake.catalog import Lake, open_lake
 from cdc_platform.lake.data_files import DataFileWriter
 from cdc_platform.lake.live_rows import live_sql
@@ -55,6 +57,9 @@ from cdc_platform.reconcile.postgres import PostgresReader, PostgresSnapshot
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.sources import SourceReader
 from cdc_platform.reconcile.verdict import Verdict
+
+#: How far capture is, and what else stands against MATCH.
+Observed = tuple[Capture, list[tuple[Verdict, str]]]
 
 _COLUMNS: dict[str, tuple[PrimitiveType, str]] = {
     "id": (LongType(), "i"),
@@ -75,6 +80,15 @@ _POSTGRES = """CREATE TABLE item AS SELECT i AS id, (i % 100)::int AS store, (i 
     CASE WHEN i % 5 > 0 THEN TIMESTAMPTZ '2024-01-02' + i * interval '1 s' END AS paid_at,
     CASE WHEN i % 7 > 0 THEN i % 3 = 0 END AS flag
     FROM generate_series(1::bigint, {rows}) i"""
+
+
+_UTC = pa.timestamp("us", tz="UTC")
+_TYPES: dict[str, pa.DataType] = {
+    "id": pa.int64(), "store": pa.int32(), "quantity": pa.int32(), "amount": pa.decimal128(12, 2),
+    "ratio": pa.float64(), "status": pa.string(), "note": pa.string(), "ordered_at": _UTC,
+    "paid_at": _UTC, "flag": pa.bool_(),
+}  # fmt: skip
+_BASE = pa.schema(list(_TYPES.items()))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -138,20 +152,26 @@ def _make_base(lake: Lake, rows: int) -> Table:
 def _compare(
     connection: duckdb.DuckDBPyConnection, view: BaseView, reader: SourceReader, rows: int
 ) -> FullComparison:
-    """Compare in full, capture being up to date; every row must be equal."""
-
-    def observe(sides: Sides) -> tuple[Capture, list[tuple[Verdict, str]]]:
-        kinds = [sides.digest.types[place] for place in sides.key_places]
-        fields = ", ".join(f"k{place} {kind}" for place, kind in enumerate(kinds))
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE changed_keys (segment INT, {fields})")
-        return Capture("FFFFFFFF/0"), []
-
+    """Compare in full; every row must be equal."""
     plan = reader.plan("public", "item", ("id",), view.columns)
+    observe = no_capture_lag(connection)
     run = FullRun(view, ("id",), connection, reader, plan, observe, None, FullOptions(), "bench")
     found = run.compare()
     fault = f"{found.verdict.value}: {found.comparison.reason}"
     assert (found.verdict, found.comparison.tally.matched) == (Verdict.MATCH, rows), fault
     return found
+
+
+def no_capture_lag(connection: duckdb.DuckDBPyConnection) -> Callable[[Sides], Observed]:
+    """Return what a full comparison observes where everything was captured and applied."""
+
+    def observe(sides: Sides) -> Observed:
+        kinds = [sides.digest.types[place] for place in sides.key_places]
+        fields = ", ".join(f"k{place} {kind}" for place, kind in enumerate(kinds))
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE changed_keys (segment INT, {fields})")
+        return Capture("FFFFFFFF/0"), []
+
+    return observe
 
 
 class _MeasuredReader(PostgresReader):
@@ -179,7 +199,7 @@ def _measure_postgres(lake: Lake, folder: Path, rows: int, repeat: int, results:
             ):
                 connection.execute(statement)
         reader = _MeasuredReader(Connection(dsn=SecretStr(dsn)))
-        base = _write_base(reader, folder / "base.parquet")
+        base = write_base(reader, folder / "base.parquet", _BASE)
         workspace = open_workspace(lake)
         view = BaseView(f"read_parquet({sql_text(str(base))})", pq.read_schema(base), 1)
         ours, copies, seconds = [], [], []
@@ -200,19 +220,15 @@ def _measure_postgres(lake: Lake, folder: Path, rows: int, repeat: int, results:
     say(f"{rows:,} rows of PostgreSQL: {measured}")
 
 
-def _write_base(reader: PostgresReader, path: Path) -> Path:
-    """Write the source's rows as base has them."""
-    kinds: dict[str, pa.DataType] = {
-        "id": pa.int64(), "store": pa.int32(), "quantity": pa.int32(), "amount": pa.decimal128(12, 2),
-        "ratio": pa.float64(), "status": pa.string(), "note": pa.string(),
-        "ordered_at": pa.timestamp("us", tz="UTC"), "paid_at": pa.timestamp("us", tz="UTC"),
-        "flag": pa.bool_(),
-    }  # fmt: skip
-    schema = pa.schema(list(kinds.items()))
+def write_base(reader: PostgresReader, path: Path, schema: pa.Schema) -> Path:
+    """Write the rows of the source's table ``item`` as base has them."""
     plan = reader.plan("public", "item", ("id",), schema)
     with reader.snapshot() as snapshot:
         table = pa.Table.from_batches(snapshot.rows_between(None, None, plan)).cast(schema)
-    pq.write_table(table.append_column("_cdc_op", pa.array(["I"] * len(table))), path)
+    for field, value in ((OP, "I"), (GENERATION, 1), (POSITION, Decimal(0))):
+        kind = CONTROL_COLUMNS.field(field).type
+        table = table.append_column(field, pa.repeat(pa.scalar(value, kind), len(table)))
+    pq.write_table(table, path)
     return path
 
 
