@@ -21,8 +21,15 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DoubleType, FloatType, NestedField, PrimitiveType
 
 from cdc_platform.config.model import NoKey, Publish, TableConfig
-from cdc_platform.errors import IncompatibleSchemaChange, MissingMergeKey, SchemaError, StaleCommit
+from cdc_platform.errors import (
+    IncompatibleSchemaChange,
+    MergeError,
+    MissingMergeKey,
+    SchemaError,
+    StaleCommit,
+)
 from cdc_platform.events import BEFORE_PREFIX, CONTROL_COLUMNS, CONTROL_PREFIX, EVENT_COLUMNS, before_name
+from cdc_platform.lake import applied
 from cdc_platform.lake.branch import at_write_branch
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.column_types import combined, iceberg_type
@@ -160,7 +167,21 @@ class TargetSchema:
 
 
 def new_table(lake: Lake, source: str, config: TableConfig, target: TargetSchema, *, where: str) -> Table:
-    """Create the empty base table. Raises StaleCommit when another writer just did."""
+    """Create the empty base table. Raises StaleCommit when another writer just did.
+
+    Raises MergeError when there was one that the catalog no longer knows: raw files may not go back as far.
+    """
+    objects = lake.objects(source, config.id)
+    # a merge writes its record when the table is there
+    if next(iter(objects.list(f"{applied.FOLDER}/")), None) is not None:
+        if lake.load(source, config.id) is not None:
+            raise StaleCommit("another writer just made the table", where=where)
+        raise MergeError(
+            "the catalog has no such table, but there are records of merges into it",
+            where=where,
+            mend="restore the catalog, or register the table's newest metadata file in it; "
+            f"to build it anew from the raw files that are left, delete {objects.url(applied.FOLDER)}",
+        )
     try:
         return create_table(lake, source, config, target)
     except TableAlreadyExistsError as e:
