@@ -124,7 +124,9 @@ class TableFigures:
     @property
     def verdict_text(self) -> str:
         """The verdict for a person."""
-        return "UNREADABLE" if self.error is not None else self.verdict or UNPROVEN
+        if self.error is not None:
+            return "UNREADABLE"
+        return self.verdict.value if self.verdict is not None else UNPROVEN
 
     @property
     def rows_proven(self) -> float | None:

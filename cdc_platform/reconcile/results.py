@@ -178,6 +178,11 @@ def _any_of(term: str, values: Sequence[str]) -> BooleanExpression:
     return Or(AlwaysFalse(), AlwaysFalse(), *same)
 
 
+def writable(lake: Lake, name: str) -> Table:
+    """Return a result table, made when it is not there."""
+    return _table(lake, RESULT_TABLES[name])
+
+
 def _identifier(result: ResultTable) -> Identifier:
     return (NAMESPACE, result.name)
 

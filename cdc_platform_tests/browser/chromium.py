@@ -57,6 +57,7 @@ class Browser:
             stderr=subprocess.DEVNULL,
         )
         self._last_id = 0
+        self._events: list[dict[str, Any]] | None = None
         try:
             self._socket = self._connect()
             self._call("Page.enable")
@@ -84,6 +85,35 @@ class Browser:
         with suppress(Exception):
             self._socket.close()
         self._end()
+
+    def watch(self) -> None:
+        """Take down from now on what the page asks for and what goes wrong in it."""
+        self._events = []
+        for domain in ("Runtime", "Log", "Network"):
+            self._call(f"{domain}.enable")
+
+    def requests(self) -> list[str]:
+        """Return the addresses the page asked for since ``watch``, its own among them."""
+        return [event["params"]["request"]["url"] for event in self._seen("Network.requestWillBeSent")]
+
+    def problems(self) -> list[str]:
+        """Return what the console and the browser complained of since ``watch``."""
+        raised = [str(event["params"]["exceptionDetails"]) for event in self._seen("Runtime.exceptionThrown")]
+        said = [str(event["params"]["args"]) for event in self._seen("Runtime.consoleAPICalled")]
+        return [*raised, *said, *(str(event["params"]["entry"]) for event in self._seen("Log.entryAdded"))]
+
+    def prefer(self, scheme: str) -> None:
+        """Let the page find that the user prefers the ``light`` or the ``dark`` theme."""
+        self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the window another size."""
+        size = {"width": width, "height": height}
+        self._call("Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1.0, mobile=False)
+
+    def _seen(self, method: str) -> list[dict[str, Any]]:
+        self.evaluate("0")  # what happened before its answer has been told by then
+        return [event for event in self._events or () if event["method"] == method]
 
     def open(self, url: str) -> None:
         """Go to ``url``; what the page fetches afterwards is waited for by ``wait_for``."""
@@ -164,6 +194,8 @@ class Browser:
                 if "error" in message:
                     raise RuntimeError(f"{method}: {message['error']['message']}")
                 return dict(message["result"])
+            if self._events is not None and "method" in message:
+                self._events.append(message)
 
     def _end(self) -> None:
         self._process.terminate()
