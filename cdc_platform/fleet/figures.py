@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from cdc_platform.publication import Publication
-from cdc_platform.reconcile.recent_runs import RunFigures
-from cdc_platform.reconcile.result_rows import FULL
+from cdc_platform.reconcile.recent_runs import PROVING, RunFigures
 from cdc_platform.reconcile.verdict import Verdict, combine
 
 #: So many runs are drawn for a table.
@@ -107,8 +106,8 @@ class TableFigures:
 
     @property
     def whole(self) -> RunFigures | None:
-        """The newest comparison of every row."""
-        return next((one for one in reversed(self.runs) if one.window == FULL), None)
+        """The newest comparison of every row, full or incremental."""
+        return next((one for one in reversed(self.runs) if one.window in PROVING), None)
 
     @property
     def whole_verdict(self) -> Verdict | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cdc_platform.fleet.episodes import Episode, episodes
 from cdc_platform.fleet.figures import TableFigures
 from cdc_platform.reconcile.faults import Fault, Located
-from cdc_platform.reconcile.full_result import latest_full
+from cdc_platform.reconcile.full_result import full_run_of, latest_full
 from cdc_platform.reconcile.results import repairs, rows_of
 from cdc_platform.reconcile.verdict import Discrepancy, Kind, Verdict
 
@@ -111,8 +111,16 @@ def _history(
         discrepancies={run: tuple(map(discrepancy_of, rows)) for run, rows in kept.items()},
         episodes=episodes(runs, {run: at for run, rows in kept.items() if (at := _committed(rows))}),
         repairs=tuple(sorted(repaired, key=lambda one: one["started_at"], reverse=True)),
-        certificate=latest_full(platform.lake, *names),
+        certificate=_certificate(platform, table),
     )
+
+
+def _certificate(platform: Platform, table: TableFigures) -> Mapping[str, Any] | None:
+    """Return the certificate of the newest whole run."""
+    if table.whole is None:
+        return None
+    found = full_run_of(platform.objects(table.source, table.table_id), table.whole.run_id)
+    return found or latest_full(platform.lake, table.source, table.table_id)
 
 
 def _with_confirmed(

@@ -16,7 +16,6 @@ from cdc_platform.fleet.table_history import histories
 from cdc_platform.lake.catalog import OBJECTS_FOLDER, Lake
 from cdc_platform.raw.objects import ObjectStore, open_object_store
 from cdc_platform.reconcile.report import report_key
-from cdc_platform.reconcile.result_rows import FULL
 from cdc_platform.reconcile.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def _copy_reports(platform: Platform, table: TableFigures, write: Put) -> Mappin
     windows = list(table.compared_windows)
     open_ = [one for one in windows if one.verdict != Verdict.MATCH][-OPEN_REPORTS:]
     chosen = {one.window for one in (*windows[-NEWEST_REPORTS:], *open_)}
-    for window in [*sorted(chosen), *([FULL] if table.whole else [])]:
+    for window in [*sorted(chosen), *([table.whole.window] if table.whole else [])]:
         page = objects.get(report_key(window, "latest"))
         if page is not None:
             path = window_path(table.table_id, window)

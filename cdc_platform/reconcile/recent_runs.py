@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cdc_platform.raw.objects import ObjectStore
-from cdc_platform.reconcile.result_rows import FULL, WHOLE
+from cdc_platform.reconcile.result_rows import FULL, INCREMENTAL, WHOLE
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 
 RECENT = "reports/recent.json"
 KEPT = 60
+#: Kinds of whole runs that prove rows, and not keys alone.
+PROVING = (FULL, INCREMENTAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def _kept(runs: Iterable[RunFigures]) -> list[RunFigures]:
     """Return the newest runs, with the newest whole run of each kind and the newest that matched."""
     ordered = sorted(runs, key=lambda one: (one.started_at, one.run_id))
     whole = {one.window: one for one in ordered if one.is_whole}
-    proven = {one.window: one for one in ordered if one.window == FULL and one.verdict == Verdict.MATCH}
+    proven = {one.window: one for one in ordered if one.window in PROVING and one.verdict == Verdict.MATCH}
     chosen = {one.run_id for one in (*ordered[-KEPT:], *whole.values(), *proven.values())}
     return [one for one in ordered if one.run_id in chosen]
 

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -57,6 +57,7 @@ class Browser:
             stderr=subprocess.DEVNULL,
         )
         self._last_id = 0
+        self._connection = ExitStack()
         self._events: list[dict[str, Any]] | None = None
         try:
             self._socket = self._connect()
@@ -83,7 +84,7 @@ class Browser:
     def close(self) -> None:
         """End the browser and remove its profile."""
         with suppress(Exception):
-            self._socket.close()
+            self._connection.close()
         self._end()
 
     def watch(self) -> None:
@@ -183,7 +184,8 @@ class Browser:
         port = marker.read_text().splitlines()[0]
         with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
             pages = [one for one in json.load(answer) if one["type"] == "page"]
-        return connect(pages[0]["webSocketDebuggerUrl"], max_size=None, open_timeout=10)
+        url = pages[0]["webSocketDebuggerUrl"]
+        return self._connection.enter_context(connect(url, max_size=None, open_timeout=10))
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._last_id += 1
