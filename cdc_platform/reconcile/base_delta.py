@@ -8,7 +8,7 @@ one snapshot alone all rows; those cancel where the same bag of rows, by digest,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -19,6 +19,7 @@ from cdc_platform.lake.base_files import BaseFile
 from cdc_platform.lake.live_rows import FILE, POS, LiveFiles, deleted_places_sql, live_files
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.sides import Sides
+from cdc_platform.reconcile.window_events import count
 from cdc_platform.reconcile.workspace_names import in_workspace
 
 
@@ -30,7 +31,13 @@ class FileDelta:
     new: tuple[BaseFile, ...]
     #: The same data file, under the number it has now, with the delete files of then and of now.
     changed: tuple[tuple[BaseFile, BaseFile], ...]
-    kept: int
+    #: The files of now that are in both snapshots.
+    old: tuple[BaseFile, ...]
+
+    @property
+    def kept(self) -> int:
+        """How many files have the same deletes in both."""
+        return len(self.old) - len(self.changed)
 
     @property
     def sentence(self) -> str:
@@ -50,7 +57,7 @@ def file_delta(then: LiveFiles, now: LiveFiles) -> FileDelta:
         gone=tuple(one for path, one in earlier.items() if path not in later),
         new=tuple(one for path, one in later.items() if path not in earlier),
         changed=tuple(changed),
-        kept=len(both) - len(changed),
+        old=tuple(one for _, one in both),
     )
 
 
@@ -59,69 +66,124 @@ def load_base_changes(
 ) -> FileDelta:
     """Make ``base_changes`` (segment, k0…, change): a row base gained since ``snapshot_id`` is 1, lost -1.
 
-    Keys are as base holds them. Raises MergeError when the snapshot is gone, duckdb.Error when a file is.
+    Keys are as base holds them. Also makes ``old_places``: where rows of those keys, and of the keys in
+    ``touched_keys``, lie in the files that are in both snapshots. So the key column of these is read once,
+    unless rows were deleted that neither raw nor a new row explains. Raises MergeError when the snapshot
+    is gone, duckdb.Error when a file is.
     """
     now = live_files(base)
     then = replace(live_files(base, snapshot_id), schema=now.schema)
     delta = file_delta(then, now)
-    parts = _of_deletes(sides, now, delta)
-    if delta.gone or delta.new:
-        parts.append(_of_files(sides, then, now, delta))
-    names = ", ".join(_key_names(sides))
     kinds = [sides.digest.types[place] for place in sides.key_places]
     fields = ", ".join(f"k{place} {kind}" for place, kind in enumerate(kinds))
     connection.execute(f"CREATE OR REPLACE TEMP TABLE base_changes (segment INT, {fields}, change BIGINT)")
-    for part in parts:
-        connection.execute(f"INSERT INTO base_changes SELECT segment, {names}, change FROM ({part})")
+    names = ", ".join(_key_names(sides))
+    if delta.gone or delta.new:
+        rows = _of_files(sides, then, now, delta)
+        connection.execute(f"INSERT INTO base_changes SELECT segment, {names}, change FROM ({rows})")
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE sought AS SELECT {names} FROM touched_keys UNION "
+        f"SELECT {names} FROM base_changes"
+    )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE old_places (segment INT, {fields}, file INT, pos BIGINT, live BOOLEAN)"
+    )
+    _add_places(connection, sides, now, delta.old)
+    _add_of_deletes(connection, sides, now, delta)
     return delta
 
 
-def restricted_sql(connection: duckdb.DuckDBPyConnection, sides: Sides, base: Table, delta: FileDelta) -> str:
+def _add_places(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, now: LiveFiles, files: Sequence[BaseFile]
+) -> None:
+    """Add where rows of the keys ``sought`` lie in data files, deleted or not, to ``old_places``."""
+    if not files or not count(connection, "SELECT count(*) FROM sought"):
+        return
+    bare = now.sql(_columns(sides), files=[replace(one, deletes=()) for one in files], with_place=True)
+    same = " AND ".join(
+        f"b.{quoted(column.column)} = k.k{place}" for place, column in enumerate(sides.plan.key)
+    )
+    connection.execute(
+        f"""INSERT INTO old_places SELECT {_keyed(sides)}, b.{FILE}, b.{POS}, {sides.view.live_condition}
+            FROM (SELECT b.* FROM {bare} b SEMI JOIN sought k ON {same}) b"""
+    )
+
+
+def _add_of_deletes(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, now: LiveFiles, delta: FileDelta
+) -> None:
+    """Add the rows whose deletion came, or went, in files that are in both snapshots."""
+    if not delta.changed:
+        return
+    then_deleted = deleted_places_sql([then for then, _ in delta.changed])
+    now_deleted = deleted_places_sql([one for _, one in delta.changed])
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE turned AS
+            SELECT {FILE} AS file, {POS} AS pos, -1 AS change FROM (({now_deleted}) EXCEPT ({then_deleted}))
+            UNION ALL SELECT {FILE}, {POS}, 1 FROM (({then_deleted}) EXCEPT ({now_deleted}))"""
+    )
+    place = "t.file = o.file AND t.pos = o.pos"
+    if count(connection, f"SELECT count(*) FROM turned t ANTI JOIN old_places o ON {place}"):
+        _seek_turned(connection, sides, now, delta)
+    names = ", ".join(f"o.{name}" for name in _key_names(sides))
+    connection.execute(
+        f"""INSERT INTO base_changes SELECT o.segment, {names}, t.change
+            FROM turned t JOIN old_places o ON {place} WHERE o.live"""
+    )
+
+
+def _seek_turned(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, now: LiveFiles, delta: FileDelta
+) -> None:
+    """Add the places of the keys whose rows turned and that nothing explains."""
+    bare = now.sql(
+        _columns(sides), files=[replace(one, deletes=()) for _, one in delta.changed], with_place=True
+    )
+    raw = ", ".join(f"b.{quoted(column.column)} AS k{i}" for i, column in enumerate(sides.plan.key))
+    unknown = "(FROM turned t ANTI JOIN old_places o ON t.file = o.file AND t.pos = o.pos)"
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE sought AS SELECT DISTINCT {raw} FROM {bare} b
+            SEMI JOIN {unknown} t ON t.file = b.{FILE} AND t.pos = b.{POS}"""
+    )
+    _add_places(connection, sides, now, delta.old)
+    _add_keyless(connection, sides, bare, unknown)
+
+
+def _add_keyless(connection: duckdb.DuckDBPyConnection, sides: Sides, bare: str, unknown: str) -> None:
+    """Add the places of turned rows without a key, which no look-up by key finds."""
+    connection.execute(
+        f"""INSERT INTO old_places SELECT {_keyed(sides)}, b.{FILE}, b.{POS}, {sides.view.live_condition}
+            FROM (SELECT b.* FROM {bare} b SEMI JOIN {unknown} t
+                  ON t.file = b.{FILE} AND t.pos = b.{POS}) b"""
+    )
+
+
+def restricted_sql(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, base: Table, delta: FileDelta, *, of_changes: bool
+) -> str:
     """Return the live rows of those data files that hold a row of ``keys``, as a FROM item.
 
-    Rows that base gained are in files that were new; where the others have any, their keys alone are read.
+    ``of_changes``: all keys are of ``touched_keys``, so that ``old_places`` tells where they lie.
     """
     now = live_files(base)
     fresh = {one.data.file_path for one in delta.new}
-    old = [one for one in now.files if one.data.file_path not in fresh]
-    chosen = [one for one in now.files if one.data.file_path in fresh]
-    if old:
-        held = _files_with(connection, sides, now, old)
-        chosen += [one for one in old if one.index in held]
-    return now.sql(files=chosen) if len(chosen) < len(now.files) else now.sql()
-
-
-def _files_with(
-    connection: duckdb.DuckDBPyConnection, sides: Sides, now: LiveFiles, files: Sequence[BaseFile]
-) -> Collection[int]:
-    columns = [column.column for column in sides.plan.key]
-    same = " AND ".join(f"b.{quoted(name)} = k.{in_workspace(name)}" for name in columns)
+    if not of_changes:
+        columns = [column.column for column in sides.plan.key]
+        same = " AND ".join(f"b.{quoted(name)} = k.{in_workspace(name)}" for name in columns)
+        bare = now.sql(columns, files=[replace(one, deletes=()) for one in delta.old], with_place=True)
+        places = f"(SELECT b.{FILE} AS file, b.{POS} AS pos FROM {bare} b SEMI JOIN keys k ON {same})"
+    else:
+        places = "old_places"
     rows = connection.execute(
-        f"SELECT DISTINCT b.{FILE} FROM {now.sql(columns, files=files, with_place=True)} b "
-        f"SEMI JOIN keys k ON {same}"
+        f"""SELECT DISTINCT o.file FROM {places} o ANTI JOIN ({deleted_places_sql(delta.old)}) d
+            ON d.{FILE} = o.file AND d.{POS} = o.pos"""
     ).fetchall()
-    return {file for (file,) in rows}
+    held = {file for (file,) in rows}
+    return now.sql(files=[one for one in now.files if one.data.file_path in fresh or one.index in held])
 
 
 def _deletes(file: BaseFile) -> frozenset[str]:
     return frozenset(one.file_path for one in file.deletes)
-
-
-def _of_deletes(sides: Sides, now: LiveFiles, delta: FileDelta) -> list[str]:
-    """Return queries of the rows whose deletion came, or went, in files that are in both snapshots."""
-    if not delta.changed:
-        return []
-    then_deleted = deleted_places_sql([then for then, _ in delta.changed])
-    now_deleted = deleted_places_sql([one for _, one in delta.changed])
-    bare = [replace(one, deletes=()) for _, one in delta.changed]
-    rows = now.sql(_columns(sides), files=bare, with_place=True)
-    place = f"p.{FILE} = b.{FILE} AND p.{POS} = b.{POS}"
-    parts = []
-    for change, places in ((-1, (now_deleted, then_deleted)), (1, (then_deleted, now_deleted))):
-        between = f"(({places[0]}) EXCEPT ({places[1]}))"
-        live = f"SELECT b.* FROM {rows} b SEMI JOIN {between} p ON {place}"
-        parts.append(f"SELECT {_keyed(sides)}, {change} AS change FROM ({live}) b {_where(sides)}")
-    return parts
 
 
 def _of_files(sides: Sides, then: LiveFiles, now: LiveFiles, delta: FileDelta) -> str:

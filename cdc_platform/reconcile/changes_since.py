@@ -57,8 +57,8 @@ def find_changes(
         doubt = files.doubt or load_touched_keys(connection, sides, subject, files.files)
         if doubt is not None:
             return doubt
-        delta = load_base_changes(connection, sides, subject.base, proofs.snapshot_id)
         _add_open_keys(connection, sides, ledger, proofs)
+        delta = load_base_changes(connection, sides, subject.base, proofs.snapshot_id)
     except (CdcError, duckdb.Error, LookupError) as error:
         return f"what changed since the table was proven cannot be read: {error}"
     gained = connection.execute("SELECT segment, sum(change)::BIGINT FROM base_changes GROUP BY 1").fetchall()

@@ -133,8 +133,10 @@ class IncrementalRun(FullRun):
         if not keys or self.left_over:
             return False
         names = ", ".join(f"k{place}" for place in places)
+        # in order, the source finds neighbours on one page
         self.workspace.execute(
-            f"INSERT INTO suspects SELECT segment, {names}, NULL FROM touched_keys WHERE {others}"
+            f"INSERT INTO suspects SELECT segment, {names}, NULL FROM touched_keys "
+            f"WHERE {others} ORDER BY {names}"
         )
         return True
 
@@ -152,7 +154,11 @@ class IncrementalRun(FullRun):
         if self.since is None or self.sides is None or self.subject is None or self.subject.base is None:
             FullRun._load_base(self)
             return
-        relation = restricted_sql(self.workspace, self.sides, self.subject.base, self.since.delta)
+        listed = ", ".join(map(str, self.since.due)) or "-1"
+        drilled = count(self.workspace, f"SELECT count(*) FROM suspects WHERE segment IN ({listed})")
+        relation = restricted_sql(
+            self.workspace, self.sides, self.subject.base, self.since.delta, of_changes=not drilled
+        )
         load_base_rows(self.workspace, replace(self.view, relation=relation, tombstones=None), self.key)
 
     def _result(self, found: Findings, number: int, carried: Carried | None) -> SegmentResult:

@@ -1,0 +1,230 @@
+"""An incremental comparison after 1 % of the rows changed, beside a full one of the same table, in one run.
+
+    python -m bench.incremental                10 million rows of 10 columns in PostgreSQL and in base
+
+Base is made by the product from a full load and one file of changes, of keys drawn from all over the table;
+nine of ten are updates. Both runs are what ``cdc reconcile`` does but for the results it writes. Wall time
+and processor time of this process and of the source's server are measured; the machine may be shared, so
+the ratio is told of both.
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import psycopg
+import pyarrow.parquet as pq
+from pydantic import SecretStr
+
+from bench.data import arguments, say
+from bench.reconcile import _POSTGRES
+from bench.results import Results
+from cdc_platform.config.model import (
+    Connection,
+    LakeConfig,
+    PlatformConfig,
+    RawOptions,
+    SourceConfig,
+    TableConfig,
+    WindowOptions,
+)
+from cdc_platform.formats.dms_names import change_file_key, load_file_key
+from cdc_platform.local.postgres import EmbeddedPostgres
+from cdc_platform.pipeline import Platform, merge_table, take_in
+from cdc_platform.reconcile.full import FullOptions, compare_full
+from cdc_platform.reconcile.proofs import read_proofs, write_proofs
+from cdc_platform.reconcile.verdict import Reconciliation, Verdict
+
+_DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
+_RAW = {
+    "timestamp_column": None,
+    "change_sequence_column": None,
+    "stream_position_column": None,
+    "before_image_prefix": None,
+}
+_UPDATE = """UPDATE item SET quantity = quantity + 1, note = note || ' changed'
+    WHERE abs(hashint8(id)::bigint) % 1000 BETWEEN 0 AND {each}"""
+_DELETE = "DELETE FROM item WHERE abs(hashint8(id)::bigint) % 1000 BETWEEN {each} + 1 AND {each} + {more}"
+
+
+class _CaughtUp(Platform):
+    """The platform, capture being always as far as the source."""
+
+    dsn = ""
+
+    def captured_position(self, source: str) -> str | None:
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+            return str(row[0]) if row else None
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line, make the table, and measure."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--share", type=float, default=0.01, help="share of the rows that change")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each kind")
+    options = parser.parse_args(argv)
+    folder = options.workdir.resolve() / "incremental"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "raw").mkdir(parents=True)
+    try:
+        with EmbeddedPostgres(folder / "server", durable=False) as server:
+            _measure(folder, server.create_database("bench"), options.rows, options.share, options.repeat)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _measure(folder: Path, dsn: str, rows: int, share: float, repeat: int) -> None:
+    results, platform = Results("incremental"), _platform(folder, dsn)
+    _make_source(dsn, rows)
+    _write(
+        dsn, folder / "raw" / load_file_key("public", "item", 1, extension="parquet"), "SELECT * FROM item"
+    )
+    _apply(platform)
+    say(f"{rows:,} rows in the source and in base")
+    full = [_timed(folder, lambda: _compare(platform, rows)) for _ in range(repeat)]
+    changed = _change(folder, dsn, rows, share)
+    _apply(platform)
+    say(f"{changed:,} rows changed")
+    kept = read_proofs(platform.objects("bench", "item"))
+    assert kept is not None
+    measured: dict[str, Any] = {"full": _best(full)}
+    for name, age in (("keys", timedelta()), ("keys_and_a_turn", timedelta(hours=3))):
+        older = {n: replace(one, verified_at=one.verified_at - age) for n, one in kept.segments.items()}
+        runs = []
+        for _ in range(repeat):
+            write_proofs(platform.objects("bench", "item"), replace(kept, segments=older))
+            runs.append(_timed(folder, lambda: _compare(platform, rows, incremental=True)))
+        measured[name] = _best(runs)
+        measured[f"{name}_share"] = {
+            kind: round(measured[name][kind] / measured["full"][kind], 4) for kind in measured["full"]
+        }
+        say(f"{name}: {measured[name]} of full {measured['full']}: {measured[f'{name}_share']}")
+    results.add({"rows": rows, "changed": share}, {"changed_rows": changed, **measured})
+    platform.lake.close()
+
+
+def _platform(folder: Path, dsn: str) -> _CaughtUp:
+    source = SourceConfig(
+        raw=RawOptions(location=str(folder / "raw"), **_RAW),
+        window=WindowOptions(start=_DAY.date()),
+        connection=Connection(dsn=SecretStr(dsn)),
+        tables=(TableConfig(name="public.item", merge_key=("id",)),),
+    )
+    lake = LakeConfig(warehouse="warehouse")
+    platform = _CaughtUp(PlatformConfig(base_folder=folder, lake=lake, sources={"bench": source}))
+    platform.dsn = dsn
+    return platform
+
+
+def _make_source(dsn: str, rows: int) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in (_POSTGRES.format(rows=rows), "ALTER TABLE item ADD PRIMARY KEY (id)"):
+            connection.execute(statement)
+        connection.execute("VACUUM ANALYZE item")
+
+
+def _write(dsn: str, path: Path, query: str) -> int:
+    """Write what ``query`` gives as a raw file."""
+    import duckdb
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = path.with_suffix(".csv")
+    copying = f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER)"
+    with psycopg.connect(dsn) as connection, text.open("wb") as file, connection.cursor() as cursor:  # noqa: SIM117
+        with cursor.copy(copying) as copy:
+            for block in copy:
+                file.write(block)
+    kinds = (
+        "{'Op': 'VARCHAR', 'id': 'BIGINT', 'store': 'INTEGER', 'quantity': 'INTEGER', "
+        "'amount': 'DECIMAL(12,2)', 'ratio': 'DOUBLE', 'status': 'VARCHAR', 'note': 'VARCHAR', "
+        "'ordered_at': 'TIMESTAMPTZ', 'paid_at': 'TIMESTAMPTZ', 'flag': 'BOOLEAN'}"
+    )
+    if "Op" not in text.open().readline():
+        kinds = kinds.replace("'Op': 'VARCHAR', ", "")
+    with duckdb.connect() as engine:
+        engine.execute("SET TimeZone = 'UTC'")
+        engine.execute(
+            f"COPY (FROM read_csv('{text}', header = true, columns = {kinds})) "
+            f"TO '{path}' (FORMAT parquet, COMPRESSION uncompressed)"
+        )
+    text.unlink()
+    return int(pq.read_metadata(path).num_rows)
+
+
+def _change(folder: Path, dsn: str, rows: int, share: float) -> int:
+    """Change the share of the rows in the source, and write what changed as DMS would."""
+    each, more = max(0, round(share * 900) - 1), max(1, round(share * 100))
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE TABLE gone AS SELECT * FROM item WHERE {_where(_DELETE, each, more)}")
+        connection.execute(_UPDATE.format(each=each))
+        connection.execute(_DELETE.format(each=each, more=more))
+        connection.execute("VACUUM ANALYZE item")
+    key = change_file_key("public", "item", _DAY + timedelta(minutes=10), extension="parquet")
+    query = (
+        f"SELECT 'U' AS \"Op\", * FROM item WHERE {_where(_UPDATE, each, more)} "
+        "UNION ALL SELECT 'D' AS \"Op\", * FROM gone"
+    )
+    return _write(dsn, folder / "raw" / key, query)
+
+
+def _where(statement: str, each: int, more: int) -> str:
+    return statement.format(each=each, more=more).partition("WHERE")[2].strip()
+
+
+def _apply(platform: Platform) -> None:
+    take_in(platform, "bench")
+    merge_table(platform, "bench", "item")
+
+
+def _compare(platform: Platform, rows: int, **options: Any) -> Reconciliation:
+    found = compare_full(platform, "bench", "item", FullOptions(**options))
+    assert found.verdict is Verdict.MATCH, found.sentence
+    return found
+
+
+def _timed(folder: Path, step: Callable[[], Reconciliation]) -> dict[str, float]:
+    started, before, source = time.perf_counter(), _own_seconds(), _source_seconds(folder)
+    step()
+    return {
+        "seconds": round(time.perf_counter() - started, 3),
+        "processor_seconds": round(_own_seconds() - before + _source_seconds(folder) - source, 3),
+        "source_processor_seconds": round(_source_seconds(folder) - source, 3),
+    }
+
+
+def _own_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _source_seconds(folder: Path) -> float:
+    """Return the processor time of the source's server, of sessions that ended as well."""
+    (pid_file,) = (folder / "server").rglob("postmaster.pid")
+    postmaster = psutil.Process(int(pid_file.read_text().split()[0]))
+    total = 0.0
+    for process in [postmaster, *postmaster.children()]:
+        try:
+            used = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += used.user + used.system
+        if process == postmaster:
+            total += used.children_user + used.children_system
+    return float(total)
+
+
+def _best(runs: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {kind: min(run[kind] for run in runs) for kind in runs[0]}
+
+
+if __name__ == "__main__":
+    main()
