@@ -166,6 +166,8 @@ def restricted_sql(
     ``of_changes``: all keys are of ``touched_keys``, so that ``old_places`` tells where they lie.
     """
     now = live_files(base)
+    if not delta.old:
+        return now.sql()
     fresh = {one.data.file_path for one in delta.new}
     if not of_changes:
         columns = [column.column for column in sides.plan.key]

@@ -14,7 +14,7 @@ from cdc_platform.events import before_name
 from cdc_platform.lake.applied import AppliedRecord, read_record
 from cdc_platform.naming import quoted
 from cdc_platform.raw.files import AcceptedFile, FileKind
-from cdc_platform.raw.manifests import read_accepted
+from cdc_platform.raw.manifests import Accepted, read_accepted
 from cdc_platform.reconcile.proofs import FileVersion, Proofs, version_of
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.standing import standing_of
@@ -40,16 +40,23 @@ class FilesSince:
 
 
 def set_aside(subject: Subject) -> frozenset[FileVersion]:
-    """Return the accepted files that wait in quarantine or were given up.
+    """Return the files that wait in quarantine or were given up, accepted before or not.
 
     A run that reads the source after this need not read them again: what they tell lies before it.
     """
     objects = subject.platform.objects(subject.source_name, subject.table.id)
-    return frozenset(
+    accepted = read_accepted(objects)
+    return _refused(subject, accepted) | {
         version_of(one)
-        for one in read_accepted(objects).readable
+        for one in accepted.readable
         if standing_of(one, subject.record, subject.quarantine) in _SET_ASIDE
-    )
+    }
+
+
+def _refused(subject: Subject, accepted: Accepted) -> frozenset[FileVersion]:
+    """Return the files that were set aside without ever having been accepted: of no generation."""
+    known = {(one.file.key, one.file.etag) for one in accepted.files}
+    return frozenset((key, etag, -1) for key, etag in subject.quarantine.files if (key, etag) not in known)
 
 
 def files_since(subject: Subject, proofs: Proofs) -> FilesSince:
@@ -58,7 +65,10 @@ def files_since(subject: Subject, proofs: Proofs) -> FilesSince:
     objects = subject.platform.objects(subject.source_name, subject.table.id)
     then = read_record(subject.base, objects, proofs.record) if proofs.record else AppliedRecord()
     found, doubt = [], None
-    for manifest in read_accepted(objects).manifests:
+    accepted = read_accepted(objects)
+    for key, _, _ in sorted(_refused(subject, accepted) - proofs.covered):
+        doubt = f"raw file {key} was set aside without being accepted"
+    for manifest in accepted.manifests:
         for one in manifest.files:
             if then.holds(one):
                 continue

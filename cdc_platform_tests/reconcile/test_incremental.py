@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 import pytest
 
 from cdc_platform.pipeline import take_in
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.full import FullOptions, reconcile_full
+from cdc_platform.reconcile.incremental import IncrementalRun
 from cdc_platform.reconcile.postgres import PostgresSnapshot
 from cdc_platform.reconcile.proofs import ages_of, read_proofs, write_proofs
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
@@ -49,6 +54,50 @@ class IncrementalShop(WholeShop):
     @property
     def objects(self) -> Any:
         return self.platform.objects("retail", "item")
+
+    def act(self, random: Random, step: int, hidden: set[int]) -> int:
+        """Change one key somewhere; return it when the lake tells of it, else 0, ``hidden`` keeps it."""
+        number, name = random.randint(1, 120), f"step {step} {random.random()}"
+        match random.choice(("all", "source", "base", "gone from base", "rewritten", "deleted")):
+            case "all":
+                self.sql(
+                    f"INSERT INTO item VALUES ({number}, '{name}', {number}.25) "
+                    f"ON CONFLICT (id) DO UPDATE SET name = excluded.name, price = excluded.price"
+                )
+                self.tell({"Op": "U", **row(number, name)})
+            case "deleted":
+                self.sql(f"DELETE FROM item WHERE id = {number}")
+                self.tell({"Op": "D", **row(number)})
+            case "source":
+                self.update(number, name, raw=False)
+                hidden.add(number)
+                return 0
+            case "base":
+                self.tamper(f"UPDATE base SET name = '{name}' WHERE id = {number}")
+            case "gone from base":
+                self.tamper(f"DELETE FROM base WHERE id = {number}")
+            case _:
+                self.tamper("UPDATE base SET name = name")
+                return 0
+        return number
+
+    def read_whole(self, found: Reconciliation, numbers: set[int]) -> set[int]:
+        """Return which keys lie in segments that a run read whole."""
+        whole = {one["segment"] for one in found.certificate["segments"] if one["keys_since"] is None}
+        proofs = read_proofs(self.objects)
+        assert proofs is not None
+        bounds = [int(bound[0]) for bound in proofs.bounds]
+        return {one for one in numbers if sum(one >= bound for bound in bounds) in whole}
+
+    def differing(self) -> set[int]:
+        """Return the keys whose rows differ, by plain Python over all rows of both sides."""
+        table = self.platform.lake.load("retail", "item")
+        assert table is not None
+        base = table.scan(selected_fields=tuple(TYPES)).to_arrow().to_pylist()
+        here = Counter((one["id"], one["name"], one["price"]) for one in base)
+        with psycopg.connect(self.dsn or "") as connection:
+            there = Counter(connection.execute("SELECT id, name, price FROM item").fetchall())
+        return {one[0] for one in (here - there) + (there - here)}
 
     def grow_old(self, days: float, *numbers: int) -> None:
         """Let the proofs of segments (all, unless some are named) be older."""
@@ -385,3 +434,121 @@ def test_the_run_stands_in_the_result_tables_and_writes_a_report(shop: Increment
     assert SEGMENTS + 1 == len(parts)
     assert all(one["verified_at"] for one in parts)
     assert run.report is not None
+
+
+def test_a_run_that_is_killed_leaves_what_it_read_proven(
+    shop: IncrementalShop, monkeypatch: pytest.MonkeyPatch, source_reads: list[str]
+) -> None:
+    shop.update(5, "five")
+    shop.apply()
+    shop.grow_old(100, 3, 4)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(IncrementalRun, "_conclude", killed)
+        with pytest.raises(KeyboardInterrupt):
+            shop.run()
+    assert ["range", "range"] == source_reads
+
+    found = shop.run()
+
+    assert (Verdict.MATCH, ["range", "range", "1 keys"]) == (found.verdict, source_reads)
+    assert {"source rows": ROWS, "base rows": ROWS} == found.comparisons[0].rows
+
+
+def test_a_file_that_was_refused_is_not_passed_over(shop: IncrementalShop) -> None:
+    shop.update(5, "five", raw=False)
+    shop.tell({"Op": "U", **row(5, "five")})
+    (changed,) = (path for path in shop.raw.rglob("*.parquet") if "LOAD" not in path.name)
+    changed.write_bytes(b"no Parquet at all")
+    shop.apply()
+
+    found, again = shop.run(), shop.run()
+
+    for one in (found, again):
+        assert (Verdict.DIFFERENT, [5]) == (
+            one.verdict,
+            [differing.key["id"] for differing in one.comparisons[0].discrepancies],
+        )
+    assert ("every segment" in notes(found), "every segment" in notes(again)) == (True, False)
+
+
+def test_soft_deletes_are_rows_that_are_gone(tmp_path: Path, postgres_database: str) -> None:
+    shop = IncrementalShop(tmp_path, postgres_database, TYPES, delete_mode="soft")
+    shop.sql(
+        "CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric(10,2))",
+        "INSERT INTO item SELECT g, 'name ' || g, g + 0.25 FROM generate_series(1, 300) g",
+        "ANALYZE item",
+    )
+    shop.load_from_source()
+    shop.catch_up()
+    assert Verdict.MATCH is shop.compare().verdict
+    shop.sql("DELETE FROM item WHERE id IN (5, 7)")
+    shop.tell({"Op": "D", **row(5)}, {"Op": "D", **row(7)})
+    shop.apply()
+
+    found = shop.run()
+    assert (Verdict.MATCH, 298) == (found.verdict, found.comparisons[0].rows["base rows"])
+
+    shop.tamper("UPDATE base SET _cdc_op = 'U' WHERE id = 7")
+    assert [7] == [one.key["id"] for one in shop.run().comparisons[0].discrepancies]
+    shop.platform.lake.close()
+
+
+def test_keys_of_several_columns_with_padding_are_found_on_both_sides(
+    tmp_path: Path, postgres_database: str
+) -> None:
+    types: dict[str, pa.DataType] = {"code": pa.string(), "n": pa.int32(), "v": pa.string()}
+    shop = IncrementalShop(tmp_path, postgres_database, types, merge_key=("code", "n"))
+    shop.sql(
+        "CREATE TABLE item (code char(6), n int, v text, PRIMARY KEY (code, n))",
+        "INSERT INTO item SELECT 'c' || g % 7, g, 'v ' || g FROM generate_series(1, 400) g",
+        "ANALYZE item",
+    )
+    shop.load_from_source()
+    shop.catch_up()
+    assert Verdict.MATCH is shop.compare().verdict
+    shop.sql("UPDATE item SET v = 'new' WHERE n IN (10, 200)", "DELETE FROM item WHERE n = 30")
+    told = [("U", "c3    ", 10), ("U", "c4    ", 200), ("D", "c2    ", 30)]
+    shop.tell(*({"Op": op, "code": code, "n": n, "v": "new"} for op, code, n in told))
+    shop.apply()
+
+    found = shop.run()
+    since = found.certificate["verification"]["keys_since"]
+    assert (Verdict.MATCH, 3, 399) == (found.verdict, since, found.comparisons[0].rows["source rows"])
+
+    shop.tamper("UPDATE base SET v = 'v 200' WHERE n = 200")
+    assert [200] == [one.key["n"] for one in shop.run().comparisons[0].discrepancies]
+    shop.platform.lake.close()
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("CDC_INCREMENTAL_SEEDS", "2"))))
+def test_random_changes_are_found_as_an_oracle_of_plain_python_says(
+    tmp_path: Path, postgres_database: str, seed: int
+) -> None:
+    shop = IncrementalShop(tmp_path, postgres_database, TYPES, rows_per_segment=30)
+    shop.sql(
+        "CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric(10,2))",
+        "INSERT INTO item SELECT g, 'name ' || g, g + 0.25 FROM generate_series(1, 120) g",
+        "ANALYZE item",
+    )
+    shop.load_from_source()
+    shop.catch_up()
+    assert Verdict.MATCH is shop.compare().verdict
+    random, hidden = Random(seed), set[int]()
+    for step in range(6):
+        touched = {shop.act(random, step, hidden) for _ in range(random.randint(0, 3))}
+        shop.apply()
+        if random.random() < 0.3:
+            shop.grow_old(30, random.randrange(4))
+
+        found = shop.run()
+
+        hidden -= touched | shop.read_whole(found, hidden)
+        expected = shop.differing() - hidden
+        reported = {one.key["id"] for one in found.comparisons[0].discrepancies}
+        assert (expected, bool(expected)) == (reported, found.verdict is Verdict.DIFFERENT)
+        assert (found.verdict is Verdict.MATCH) == (not expected)
+    shop.platform.lake.close()
