@@ -27,7 +27,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bench.mutant_list import MUTANTS, Mutant
+from bench.mutant import Mutant
+from bench.mutant_list import MUTANTS
 from bench.results import Results
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,0 +1,172 @@
+"""Faults in verdicts, rows, readers, windows, exports and repairs."""
+
+from __future__ import annotations
+
+from bench.mutant import (
+    AS_OF,
+    BAD_INPUT,
+    COPY,
+    FULL,
+    JUDGED,
+    KEYS,
+    ORACLE,
+    RAW,
+    REPAIR,
+    REPAIR_WHOLE,
+    RESUMED,
+    SESSIONS,
+    SOURCE,
+    VERDICT,
+    WINDOW,
+    Mutant,
+    of,
+)
+
+_VERDICTS = of(
+    "reconcile/verdict.py",
+    ("ERROR as MATCH in the fold", "Verdict.ERROR: 3,", "Verdict.ERROR: 0,", (VERDICT,)),
+    ("UNVERIFIED as MATCH in the fold", "Verdict.UNVERIFIED: 2,", "Verdict.UNVERIFIED: 0,", (VERDICT,)),
+    ("IN_FLIGHT as MATCH in the fold", "Verdict.IN_FLIGHT: 1,", "Verdict.IN_FLIGHT: 0,", (VERDICT,)),
+    ("nothing at all matches", "default=Verdict.UNVERIFIED)", "default=Verdict.MATCH)", (VERDICT,)),
+    ("an unverified remainder ignored", "        if self.unverified:\n", "        if False:\n", (VERDICT,)),
+)  # fmt: skip
+
+_IN_FLIGHT = of(
+    "reconcile/in_flight.py",
+    ("captured > L demanded", "if captured < read:", "if captured <= read:", (VERDICT, SOURCE)),
+    ("capture behind is different", "if captured < read:", "if False:", (VERDICT, SOURCE)),
+    ("files on the way ignored", "    if capture.unaccepted:\n", "    if False:\n", (VERDICT, WINDOW)),
+    ("no position counts as caught up", "Verdict.UNVERIFIED, \"capture's position is not known",
+     "Verdict.DIFFERENT, \"capture's position is not known",
+     (VERDICT,)),
+    ("another server's log believed", "if now is not None and captured > now:", "if False:", (VERDICT,)),
+)  # fmt: skip
+
+_RESULTS = of(
+    "reconcile/full_result.py",
+    ("weak digests prove", "if sides.digest.bits < DIGEST_BITS:", "if False:", (JUDGED,)),
+    ("files that may change any key ignored", " + [verdict for verdict, _ in points]", "",
+     (f"{FULL}::test_a_raw_file_nobody_accepted_stands_against_a_match",)),
+) + of(
+    "reconcile/full_state.py",
+    ("progress of other conditions holds",
+     'if stored["conditions"].get(name) != conditions[name]]', "if False]",
+     (f"{RESUMED}::test_g7_progress_under_other_rules_digests_or_columns_is_not_gone_on_with",)),
+    ("rules of another version hold", '        "type_rules_version": "the type rules changed",\n', "",
+     (f"{RESUMED}::test_g7_progress_under_other_rules_digests_or_columns_is_not_gone_on_with",)),
+    ("digests of another version hold", '        "digest": "the digest changed",\n', "",
+     (f"{RESUMED}::test_g7_progress_under_other_rules_digests_or_columns_is_not_gone_on_with",)),
+    ("other columns hold", '        "columns": "the compared columns changed",\n', "",
+     (f"{RESUMED}::test_g7_progress_under_other_rules_digests_or_columns_is_not_gone_on_with",)),
+    ("another segment is skipped", "equal = {int(number): Carried", "equal = {int(number) + 1: Carried",
+     (RESUMED,)),
+)  # fmt: skip
+
+_ROWS = of(
+    "reconcile/source_base.py",
+    ("no second read of suspects", "    _confirm(connection, reader, plan, judgement)\n", "",
+     (JUDGED,)),
+    ("doubled rows of base match", "WHEN ob.n > 1 THEN {Outcome.DUPLICATE:d}", "WHEN false THEN 0",
+     (f"{ORACLE}::test_many_pairs_in_one_comparison_are_each_judged_as_the_oracle_does",)),
+    ("doubled rows of the source match", "WHEN os.n > 1 THEN {Outcome.AMBIGUOUS:d}", "WHEN false THEN 0",
+     (f"{ORACLE}::test_many_pairs_in_one_comparison_are_each_judged_as_the_oracle_does",)),
+    ("missing and unexpected exchanged", "WHEN ob.n IS NULL THEN {Outcome.MISSING:d}",
+     "WHEN ob.n IS NULL THEN {Outcome.UNEXPECTED:d}",
+     (f"{SOURCE}::test_rows_missing_and_unexpected_in_base_are_told_apart",)),
+    ("keys on their way judged", "a.key_id IS NOT NULL AS awaited", "false AS awaited",
+     (f"{SOURCE}::test_a_key_that_a_waiting_file_changes_is_in_flight_even_when_it_is_equal_now",)),
+    ("what moved is different", "SET moved = true", "SET moved = false",
+     (JUDGED,)),
+    ("rules hide everything", "AND NOT coalesce({column.also", "AND NOT coalesce(true OR {column.also",
+     (SOURCE,)),
+) + of(
+    "reconcile/typed.py",
+    ("NULL equals everything", 'return f"{left} IS DISTINCT FROM {right}"', 'return f"{left} <> {right}"',
+     (RAW,)),
+    ("doubles compared as floats", "return pa.float64()\n    if pa.types.is_signed",
+     "return pa.float32()\n    if pa.types.is_signed", (VERDICT,)),
+)  # fmt: skip
+
+_READERS = of(
+    "reconcile/postgres_copy.py",
+    ("a stream without an end is whole", "    if not is_whole:\n", "    if False:\n",
+     (f"{SESSIONS}::test_g2_a_stream_of_rows_without_its_end_is_an_error",)),
+    ("ranges closed above", '(">=", low), ("<", high)', '(">=", low), ("<=", high)', (COPY,)),
+    ("ranges open below", '(">=", low), ("<", high)', '(">", low), ("<", high)', (COPY,)),
+    ("an error at the end of a stream ignored", "if result.status != ExecStatus.COMMAND_OK:", "if False:",
+     (f"{SESSIONS}::test_g2_a_source_that_fails_among_the_rows_is_an_error_with_its_reason",)),
+) + of(
+    "reconcile/postgres.py",
+    ("settings not checked", "if row is None or row[0] != value:", "if False:",
+     (f"{SESSIONS}::test_g4_a_pooler_that_drops_settings_is_refused",)),
+    ("settings not pinned", "        for name, value in pins.items():\n", "        for name, value in ():\n",
+     (f"{SESSIONS}::test_b4_whatever_a_role_or_database_sets_the_verdict_is_the_same",)),
+    ("row security ignored", "    if described.hides_rows:\n", "    if False:\n",
+     (f"{BAD_INPUT}::test_g5_columns_and_rows_hidden_from_the_user_are_an_error",)),
+    ("columns nobody may read left out", "        if not column.readable:\n",
+     "        if not column.readable:\n            continue\n        if False:\n",
+     (f"{BAD_INPUT}::test_g5_columns_and_rows_hidden_from_the_user_are_an_error",)),
+) + of(
+    "reconcile/postgres_types.py",
+    ("every text is padded", 'return _plan(column, "{}::text", pa.string())\n',
+     'return _plan(column, "rtrim({}::text)", pa.string(), base="rtrim({})")\n', (SOURCE,)),
+) + of(
+    "reconcile/postgres_numeric.py",
+    ("no sign", "np.where(sign == _NEGATIVE, -total, total)", "total", (COPY,)),
+) + of(
+    "reconcile/keys_and_versions.py",
+    ("columns not read count as covered",
+     "excluded=(*plan.excluded, *(Excluded(name, reason) for name in left)),", "", (KEYS,)),
+)  # fmt: skip
+
+_WINDOWS = of(
+    "reconcile/raw_base.py",
+    ("an equal position supersedes", "WHEN {there} > {here} THEN", "WHEN {there} >= {here} THEN", (RAW,)),
+    ("older positions match", "WHEN {there} < {here} THEN {Outcome.STALE:d}",
+     "WHEN {there} < {here} THEN {Outcome.MATCHED:d}", (RAW,)),
+    ("deleted rows may stay", "WHEN l.deletes THEN {Outcome.UNEXPECTED:d}",
+     "WHEN l.deletes THEN {Outcome.MATCHED:d}", (RAW,)),
+    ("rows that are missing are old", "WHEN c.n IS NULL THEN {Outcome.MISSING:d}",
+     "WHEN c.n IS NULL THEN {Outcome.AGED:d}", (RAW,)),
+) + of(
+    "reconcile/fold.py",
+    ("the first event of a key counts", "ORDER BY e.generation DESC, e.position DESC",
+     "ORDER BY e.generation, e.position", (RAW,)),
+    ("superseded generations count", "AND e.generation >= {completed}", "", (RAW,)),
+) + of(
+    "reconcile/open_points.py",
+    ("quarantined files ignored", "    if events.quarantined_files:\n", "    if False:\n", (RAW,)),
+    ("quarantined rows ignored", "    if held:\n", "    if False:\n", (RAW,)),
+    ("rows without a key ignored", "    if events.keyless_rows:\n", "    if False:\n", (RAW,)),
+    ("files that cannot be read ignored", "    if events.unreadable:\n", "    if False:\n", (RAW,)),
+)  # fmt: skip
+
+_AS_OF = of(
+    "reconcile/as_of.py",
+    ("a change at the position is later", "{known} AND {_ordered(position)} > {",
+     "{known} AND {_ordered(position)} >= {", (AS_OF,)),
+    ("later changes ignored", "{known} AND {_ordered(position)} > {", "false AND {_ordered(position)} > {",
+     (AS_OF,)),
+    ("any load is earlier", "one is not None and one <= limit for one in found", "True for one in found",
+     (AS_OF,)),
+)  # fmt: skip
+
+_REPAIRS = of(
+    "repair/guards.py",
+    ("deletes beyond what was verified", "    if seen.unverified:\n", "    if False:\n",
+     (REPAIR, REPAIR_WHOLE,)),
+    ("deletes where the whole was not compared", "    if seen.incomplete:\n", "    if False:\n",
+     (REPAIR, REPAIR_WHOLE)),
+    ("deletes where the source gave nothing", "    if not seen.source_rows:\n", "    if False:\n", (REPAIR,)),
+)  # fmt: skip
+
+ROW_MUTANTS: tuple[Mutant, ...] = (
+    *_VERDICTS,
+    *_IN_FLIGHT,
+    *_RESULTS,
+    *_ROWS,
+    *_READERS,
+    *_WINDOWS,
+    *_AS_OF,
+    *_REPAIRS,
+)
