@@ -105,6 +105,7 @@ def hunt(mutant: Mutant, copy: Path, server: Path) -> dict[str, Any]:
 def _test(mutant: Mutant, copy: Path, server: Path, outcome: Path) -> None:
     """Run the tests of a mutant in this process, which ends then."""
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(copy)
     output = os.open(copy / "out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
@@ -168,6 +169,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("words", nargs="*", help="only mutants with one of these in their name")
     parser.add_argument("--resume", action="store_true", help="go on with the newest run")
     chosen = parser.parse_args(argv)
+    # what is asked to end puts away what it has started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("it was ended"))
     wanted = [one for one in MUTANTS if not chosen.words or any(word in one.name for word in chosen.words)]
     results = Results("mutants")
     results.run = (results.last_run() if chosen.resume else None) or results.run

@@ -18,6 +18,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -159,6 +161,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true", help="go on where a run of the same code stopped")
     chosen = parser.parse_args(argv)
+    # what is asked to end puts away what it has started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("it was ended"))
     tally = Tally(
         Path(tempfile.gettempdir()) / "cdc-pairs.json", chosen.seed, chosen.pairs, resume=chosen.resume
     )
