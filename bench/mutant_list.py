@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bench.mutant import Mutant
+from bench.mutants_of_increments import INCREMENT_MUTANTS
 from bench.mutants_of_rows import ROW_MUTANTS
 from bench.mutants_of_segments import SEGMENT_MUTANTS
 
-MUTANTS: tuple[Mutant, ...] = (*SEGMENT_MUTANTS, *ROW_MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (*SEGMENT_MUTANTS, *ROW_MUTANTS, *INCREMENT_MUTANTS)

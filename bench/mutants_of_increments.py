@@ -1,0 +1,57 @@
+"""Faults in what an incremental run believes of earlier ones."""
+
+from __future__ import annotations
+
+from bench.mutant import Mutant, of
+
+_TESTS = "reconcile/test_incremental.py"
+
+
+def _by(test: str) -> tuple[str]:
+    return (f"{_TESTS}::{test}",)
+
+
+INCREMENT_MUTANTS: tuple[Mutant, ...] = (
+    *of(
+        "reconcile/changes_since.py",
+        ("what base gained and lost ignored",
+         "UNION ALL\n                SELECT segment, {names} FROM base_changes)",
+         ")", _by("test_a_write_into_base_that_no_raw_file_explains_is_found_at_once")),
+        ("what raw files name ignored", "SELECT segment, {names} FROM touched_keys UNION ALL\n", "",
+         _by("test_a_change_the_merge_lost_is_found_at_its_key")),
+        ("keys that were not equal forgotten", "        _add_open_keys(connection, sides, ledger, proofs)\n",
+         "",
+         (*_by("test_a_difference_is_looked_up_again_until_it_is_gone"),
+          *_by("test_a_change_in_flight_that_never_arrives_is_not_forgotten"))),
+    ),
+    *of(
+        "reconcile/proofs.py",
+        ("proofs of other conditions hold", "if proofs.conditions.get(name) != conditions[name]:",
+         "if False:",
+         _by("test_other_rules_columns_or_digests_make_all_proofs_void")),
+    ),
+    *of(
+        "reconcile/proven_segments.py",
+        ("proofs hold while capture is behind", "    if judgement.verdict is not Verdict.DIFFERENT:\n",
+         "    if False:\n", _by("test_proofs_do_not_hold_while_capture_is_behind_or_unknown")),
+        ("changed keys over budget match", "    if standing.left_over:\n", "    if False:\n",
+         _by("test_a_budget_leaves_the_rest_open_and_keeps_what_was_proven")),
+    ),
+    *of(
+        "reconcile/base_delta.py",
+        ("new delete files ignored", "if _deletes(a) != _deletes(b)]", "if False]", (_TESTS,)),
+        ("rewritten rows cancel by key", "GROUP BY {names}, lane1, lane2 HAVING", "GROUP BY {names} HAVING",
+         (_TESTS,)),
+    ),
+    *of(
+        "reconcile/touched_keys.py",
+        ("a full load since ignored", "elif one.kind is FileKind.LOAD:", "elif False:",
+         _by("test_a_full_load_and_an_unreadable_raw_file_make_everything_compared")),
+    ),
+    *of(
+        "reconcile/ledger.py",
+        ("segments that were not read are proven", "not in found.scan.source:\n        return False",
+         "not in found.scan.source:\n        return True",
+         _by("test_a_budget_leaves_the_rest_open_and_keeps_what_was_proven")),
+    ),
+)  # fmt: skip
