@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -145,7 +145,9 @@ def _unchecked(table: TableFigures, history: TableHistory) -> list[str]:
     return list(dict.fromkeys(said))
 
 
+@lru_cache(maxsize=1)
 def _environment(now: datetime) -> Environment:
+    """Return the environment of pages made ``now``; once for all of them, for it compiles the templates."""
     made = environment("cdc_platform.fleet").overlay()
     made.filters = {
         **made.filters,
