@@ -2,10 +2,11 @@
 
     python -m bench.incremental                10 million rows of 10 columns in PostgreSQL and in base
 
-Base is made by the product from a full load and one file of changes, of keys drawn from all over the table;
-nine of ten are updates. Both runs are what ``cdc reconcile`` does but for the results it writes. Wall time
-and processor time of this process and of the source's server are measured; the machine may be shared, so
-the ratio is told of both.
+Base is made by the product from a full load and one file of changes, nine of ten of them updates: of keys
+drawn from all over the table (``random``), then, with all made anew, of its newest rows (``recent``).
+Both runs are what ``cdc reconcile`` does but for the results it writes. Wall time and processor time of this
+process and of the source's server are measured; the machine may be shared, so the share is told of both.
+``keys`` is a run that brings the proofs up to now; in ``keys_and_a_turn`` they are three hours old.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ _RAW = {
     "stream_position_column": None,
     "before_image_prefix": None,
 }
-_UPDATE = """UPDATE item SET quantity = quantity + 1, note = note || ' changed'
-    WHERE abs(hashint8(id)::bigint) % 1000 BETWEEN 0 AND {each}"""
-_DELETE = "DELETE FROM item WHERE abs(hashint8(id)::bigint) % 1000 BETWEEN {each} + 1 AND {each} + {more}"
+_KINDS = {
+    "random": "abs(hashint8(id)::bigint) % 100000 < {share} * 100000",
+    "recent": "id > {rows} * (1 - {share})",
+}
 
 
 class _CaughtUp(Platform):
@@ -69,21 +71,27 @@ class _CaughtUp(Platform):
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, make the table, and measure."""
     parser = arguments(__doc__ or "")
+    parser.add_argument(
+        "--kind", nargs="+", choices=list(_KINDS), default=list(_KINDS), help="which keys change"
+    )
     parser.add_argument("--share", type=float, default=0.01, help="share of the rows that change")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each kind")
     options = parser.parse_args(argv)
-    folder = options.workdir.resolve() / "incremental"
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "raw").mkdir(parents=True)
-    try:
-        with EmbeddedPostgres(folder / "server", durable=False) as server:
-            _measure(folder, server.create_database("bench"), options.rows, options.share, options.repeat)
-    finally:
+    folder, results = options.workdir.resolve() / "incremental", Results("incremental")
+    for kind in options.kind:
         shutil.rmtree(folder, ignore_errors=True)
+        (folder / "raw").mkdir(parents=True)
+        try:
+            with EmbeddedPostgres(folder / "server", durable=False) as server:
+                dsn = server.create_database("bench")
+                what = {"rows": options.rows, "changed": options.share, "kind": kind}
+                results.add(what, _measure(folder, dsn, options.repeat, **what))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _measure(folder: Path, dsn: str, rows: int, share: float, repeat: int) -> None:
-    results, platform = Results("incremental"), _platform(folder, dsn)
+def _measure(folder: Path, dsn: str, repeat: int, rows: int, changed: float, kind: str) -> dict[str, Any]:
+    platform = _platform(folder, dsn)
     _make_source(dsn, rows)
     _write(
         dsn, folder / "raw" / load_file_key("public", "item", 1, extension="parquet"), "SELECT * FROM item"
@@ -91,12 +99,12 @@ def _measure(folder: Path, dsn: str, rows: int, share: float, repeat: int) -> No
     _apply(platform)
     say(f"{rows:,} rows in the source and in base")
     full = [_timed(folder, lambda: _compare(platform, rows)) for _ in range(repeat)]
-    changed = _change(folder, dsn, rows, share)
+    changed_rows = _change(folder, dsn, _KINDS[kind].format(rows=rows, share=changed))
     _apply(platform)
-    say(f"{changed:,} rows changed")
+    say(f"{changed_rows:,} {kind} rows changed")
     kept = read_proofs(platform.objects("bench", "item"))
     assert kept is not None
-    measured: dict[str, Any] = {"full": _best(full)}
+    measured: dict[str, Any] = {"changed_rows": changed_rows, "full": _best(full)}
     for name, age in (("keys", timedelta()), ("keys_and_a_turn", timedelta(hours=3))):
         older = {n: replace(one, verified_at=one.verified_at - age) for n, one in kept.segments.items()}
         runs = []
@@ -105,11 +113,11 @@ def _measure(folder: Path, dsn: str, rows: int, share: float, repeat: int) -> No
             runs.append(_timed(folder, lambda: _compare(platform, rows, incremental=True)))
         measured[name] = _best(runs)
         measured[f"{name}_share"] = {
-            kind: round(measured[name][kind] / measured["full"][kind], 4) for kind in measured["full"]
+            one: round(measured[name][one] / measured["full"][one], 4) for one in measured["full"]
         }
         say(f"{name}: {measured[name]} of full {measured['full']}: {measured[f'{name}_share']}")
-    results.add({"rows": rows, "changed": share}, {"changed_rows": changed, **measured})
     platform.lake.close()
+    return measured
 
 
 def _platform(folder: Path, dsn: str) -> _CaughtUp:
@@ -160,24 +168,17 @@ def _write(dsn: str, path: Path, query: str) -> int:
     return int(pq.read_metadata(path).num_rows)
 
 
-def _change(folder: Path, dsn: str, rows: int, share: float) -> int:
-    """Change the share of the rows in the source, and write what changed as DMS would."""
-    each, more = max(0, round(share * 900) - 1), max(1, round(share * 100))
+def _change(folder: Path, dsn: str, where: str) -> int:
+    """Change these rows in the source, every tenth by deleting it, and write what changed as DMS would."""
+    where, tenth = f"WHERE {where}", "hashint8(id + 1) % 10 = 0"
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE TABLE gone AS SELECT * FROM item WHERE {_where(_DELETE, each, more)}")
-        connection.execute(_UPDATE.format(each=each))
-        connection.execute(_DELETE.format(each=each, more=more))
+        connection.execute(f"CREATE TABLE gone AS SELECT * FROM item {where} AND {tenth}")
+        connection.execute(f"DELETE FROM item {where} AND {tenth}")
+        connection.execute(f"UPDATE item SET quantity = quantity + 1, note = note || ' changed' {where}")
         connection.execute("VACUUM ANALYZE item")
     key = change_file_key("public", "item", _DAY + timedelta(minutes=10), extension="parquet")
-    query = (
-        f"SELECT 'U' AS \"Op\", * FROM item WHERE {_where(_UPDATE, each, more)} "
-        "UNION ALL SELECT 'D' AS \"Op\", * FROM gone"
-    )
+    query = f"SELECT 'U' AS \"Op\", * FROM item {where} UNION ALL SELECT 'D' AS \"Op\", * FROM gone"
     return _write(dsn, folder / "raw" / key, query)
-
-
-def _where(statement: str, each: int, more: int) -> str:
-    return statement.format(each=each, more=more).partition("WHERE")[2].strip()
 
 
 def _apply(platform: Platform) -> None:
