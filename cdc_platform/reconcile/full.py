@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 
+from cdc_platform.errors import ConfigError
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.reconcile.as_of import as_of, load_later
@@ -73,7 +74,11 @@ def whole_options(
     """Return the options of a run against an export at ``against``, or the source where that is None.
 
     ``position`` is the source's log position the export was made at; ``options`` are FullOptions' others.
+    Raises ConfigError for kinds of run that exclude each other.
     """
+    if options.get("incremental") and (against is not None or options.get("keys_only")):
+        mend = "leave out the export, and keys and versions"
+        raise ConfigError("cdc reconcile", [("incremental", "such a run goes on from full ones", mend)])
     reader = None if against is None else ParquetReader(lake, against, position or "")
     return FullOptions(reader=reader, origin=against or "source", budget=budget, **options)
 

@@ -22,8 +22,9 @@ def observe_table(
     """
     captured = subject.platform.captured_position(subject.source_name)
     now = reader.position() if captured else None
-    untold = load_changed_keys(connection, sides, subject.waiting())
+    # in this order: a file that is accepted meanwhile is seen by the second at least
     unaccepted = len(subject.unaccepted())
+    untold = load_changed_keys(connection, sides, subject.waiting())
     points = []
     if unaccepted:
         files = f"{unaccepted} raw file{'s' if unaccepted != 1 else ''} not accepted yet"

@@ -17,14 +17,17 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from cdc_platform.errors import ConfigError
 from cdc_platform.pipeline import take_in
 from cdc_platform.reconcile.budget import Budget
-from cdc_platform.reconcile.full import FullOptions, reconcile_full
+from cdc_platform.reconcile.full import FullOptions, reconcile_full, whole_options
 from cdc_platform.reconcile.incremental import IncrementalRun
 from cdc_platform.reconcile.postgres import PostgresSnapshot
 from cdc_platform.reconcile.proofs import ages_of, read_proofs, write_proofs
+from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
-from cdc_platform_tests.reconcile.shop import WholeShop
+from cdc_platform.testing import write_load_file
+from cdc_platform_tests.reconcile.shop import DAY, WholeShop
 
 pytestmark = pytest.mark.postgres
 
@@ -286,6 +289,27 @@ def test_accepted_and_unaccepted_files_are_in_flight(shop: IncrementalShop) -> N
     assert Verdict.MATCH is shop.run().verdict
 
 
+def test_a_file_accepted_in_the_midst_of_a_run_is_not_missed(
+    shop: IncrementalShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.update(5, "five")
+    waiting = Subject.waiting
+
+    def accepted_meanwhile(self: Subject) -> Any:
+        listed = waiting(self)
+        take_in(shop.platform, "retail")
+        return listed
+
+    monkeypatch.setattr(Subject, "waiting", accepted_meanwhile)
+
+    assert Verdict.IN_FLIGHT is shop.run().verdict
+
+
+def test_an_incremental_run_against_an_export_is_refused(shop: IncrementalShop) -> None:
+    with pytest.raises(ConfigError, match="goes on from full ones"):
+        whole_options(shop.platform.lake, "export", None, budget=Budget(), incremental=True)
+
+
 def test_a_lost_change_is_found_when_the_turn_of_its_segment_comes(shop: IncrementalShop) -> None:
     shop.update(350, "lost by capture", raw=False)
     assert Verdict.MATCH is shop.run().verdict
@@ -328,16 +352,26 @@ def test_a_segment_in_which_much_changed_is_read_whole(
     assert [2] == [one["segment"] for one in found.certificate["segments"] if one["keys_since"] is None]
 
 
-def test_a_full_load_and_an_unreadable_raw_file_make_everything_compared(shop: IncrementalShop) -> None:
+def test_a_raw_file_that_cannot_be_read_any_more_makes_everything_compared(shop: IncrementalShop) -> None:
     shop.update(5, "five")
     shop.apply()
     (changed,) = (path for path in shop.raw.rglob("*.parquet") if "LOAD" not in path.name)
-    data = changed.read_bytes()
-    changed.write_bytes(b"PAR1" + bytes(len(data) - 8) + b"PAR1")
+    changed.unlink()
 
     found = shop.run()
 
-    assert Verdict.MATCH is not found.verdict or "every segment was compared" in notes(found)
+    assert "does not tell which keys it changes" in notes(found)
+    assert 0 == found.certificate["verification"]["segments_from_earlier_runs"]
+
+
+def test_a_full_load_makes_everything_compared(shop: IncrementalShop) -> None:
+    write_load_file(shop.raw, "public", "item", [row(1)], counter=2, at=DAY, types=TYPES)
+    shop.apply()
+
+    found = shop.run()
+
+    assert "a full load came since" in notes(found)
+    assert 0 == found.certificate["verification"]["segments_from_earlier_runs"]
 
 
 @pytest.mark.parametrize("what", ["type_rules_version", "digest", "columns", "table"])
