@@ -5,7 +5,7 @@
     python -m bench.pairs --pairs 1000 --seed 7
 
 Of 125 packets 115 of 400 pairs are compared as exports in Parquet with Iceberg tables, seven of 200 with a
-table of a real PostgreSQL, two of 40 by ranges of the key (in memory, and of PostgreSQL), and the 100 pairs of
+table of a real PostgreSQL, two of 40 by ranges of keys (in memory, and of PostgreSQL), and the 100 pairs of
 one are each a table and a comparison of their own. In a packet each pair is ranges of keys with verdicts of
 their own; it is the product that plans, digests, drills, looks up and judges. One thing is set otherwise:
 every segment that differs is drilled, where a fault in every second one is called systemic and sampled.
