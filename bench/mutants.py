@@ -190,8 +190,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _conclude(results: Results, wanted: Sequence[Mutant]) -> None:
     """Keep the results of mutants there are, and say which survive."""
-    known = {one.name for one in MUTANTS}
-    results.entries = [entry for entry in results.entries if entry["mutant"] in known]
+    known = {(one.name, one.module) for one in MUTANTS}
+    results.entries = [one for one in results.entries if (one["mutant"], one["module"]) in known]
     results.write()
     names = {one.name for one in wanted}
     survivors = [e["mutant"] for e in results.entries if e["mutant"] in names and not e["killed_by"]]

@@ -91,6 +91,13 @@ def test_keys_changed_since_the_export_stay_open_with_the_reason_and_the_others_
     assert {1: Fault.CAPTURE_LOST, 7: Fault.CAPTURE_LOST, 11: Fault.CAPTURE_LOST} == faults
 
 
+def test_a_change_at_the_very_position_of_the_export_is_in_it(kept: WholeShop) -> None:
+    rows = {n: f"v{n}" for n in range(1, 10)} | {1: "other"}
+
+    assert Verdict.DIFFERENT is verdicts(exported(kept, rows, EARLY))[1]
+    assert Verdict.UNVERIFIED is verdicts(exported(kept, rows, "0/FF"))[1]
+
+
 def test_what_capture_has_not_reached_is_in_flight(kept: WholeShop) -> None:
     rows = THEN | {7: "other"}
 

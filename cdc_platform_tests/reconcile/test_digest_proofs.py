@@ -177,7 +177,7 @@ def value_of(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", _VALUES, ids=str)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a7_digests_are_equal_just_where_values_are(
     connection: duckdb.DuckDBPyConnection, kind: pa.DataType, data: st.DataObject

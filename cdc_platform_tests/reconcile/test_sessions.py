@@ -58,38 +58,42 @@ def through(shop: WholeShop, proxy: Proxy, folder: Path) -> Reconciliation:
     return WholeShop(folder, proxy.dsn, shop.types).compare()
 
 
-SETTINGS = [
-    ("DateStyle", "German, DMY"), ("DateStyle", "SQL, DMY"), ("DateStyle", "Postgres, MDY"),
-    ("DateStyle", "ISO, YMD"), ("extra_float_digits", "-15"), ("extra_float_digits", "0"),
-    ("bytea_output", "escape"), ("IntervalStyle", "iso_8601"), ("IntervalStyle", "sql_standard"),
-    ("IntervalStyle", "postgres_verbose"), ("TimeZone", "Asia/Tokyo"), ("TimeZone", "America/New_York"),
-    ("client_encoding", "LATIN1"), ("search_path", "nowhere"), ("standard_conforming_strings", "off"),
-    ("default_transaction_read_only", "on"), ("default_transaction_isolation", "read committed"),
+#: What a database or a role may set for whoever connects, in sets that are tried together.
+SETTINGS: list[dict[str, str]] = [
+    {"DateStyle": "German, DMY", "extra_float_digits": "-15", "bytea_output": "escape",
+     "IntervalStyle": "iso_8601", "TimeZone": "Asia/Tokyo", "client_encoding": "LATIN1"},
+    {"DateStyle": "SQL, DMY", "extra_float_digits": "0", "IntervalStyle": "sql_standard",
+     "TimeZone": "America/New_York", "search_path": "nowhere", "standard_conforming_strings": "off"},
+    {"DateStyle": "Postgres, MDY", "IntervalStyle": "postgres_verbose", "default_transaction_read_only": "on",
+     "default_transaction_isolation": "read committed"},
+    {"DateStyle": "ISO, YMD"},
 ]  # fmt: skip
 
 
-def test_b4_whatever_a_role_or_database_sets_the_verdict_is_the_same(shop: WholeShop) -> None:
+@pytest.mark.parametrize("of_role", [False, True], ids=["database", "role"])
+def test_b4_whatever_a_role_or_database_sets_the_verdict_is_the_same(shop: WholeShop, of_role: bool) -> None:
     assert Verdict.MATCH is shop.compare().verdict
     shop.tamper("UPDATE base SET ratio = ratio + 1e-16 WHERE id = 200")
     with psycopg.connect(shop.dsn or "", autocommit=True) as connection:
-        for place, (name, value) in enumerate(SETTINGS):
-            whom = sql.SQL("DATABASE {}").format(sql.Identifier(connection.info.dbname))
-            if place % 2:
-                whom = sql.SQL("ROLE {} IN {}").format(sql.Identifier(connection.info.user), whom)
-            connection.execute(
-                sql.SQL("ALTER {} SET {} TO {}").format(whom, sql.Identifier(name), sql.Literal(value))
-            )
+        whom = sql.SQL("DATABASE {}").format(sql.Identifier(connection.info.dbname))
+        if of_role:
+            whom = sql.SQL("ROLE {} IN {}").format(sql.Identifier(connection.info.user), whom)
+        for settings in SETTINGS:
+            for name, value in settings.items():
+                connection.execute(
+                    sql.SQL("ALTER {} SET {} TO {}").format(whom, sql.Identifier(name), sql.Literal(value))
+                )
             with psycopg.connect(shop.dsn or "") as other:
-                shown = other.execute(f"SHOW {name}").fetchone()
+                shown = {name: other.execute(f"SHOW {name}").fetchone() for name in settings}
             found = shop.compare()
             connection.execute(sql.SQL("ALTER {} RESET ALL").format(whom))
 
-            assert shown == (value,)
+            assert shown == {name: (value,) for name, value in settings.items()}
             assert (Verdict.DIFFERENT, 299, [200]) == (
                 found.verdict,
                 found.comparisons[0].tally.matched,
                 [one.key["id"] for one in found.comparisons[0].discrepancies],
-            ), (name, value)
+            ), settings
 
 
 @pytest.mark.parametrize(
