@@ -56,6 +56,11 @@ def test_the_figures_of_a_whole_run_are_shown_with_what_it_cost(pages: Pages) ->
     assert "300 rows read" in words
 
 
+def test_rows_are_counted_by_metadata_and_not_told_where_another_program_rewrote_files(pages: Pages) -> None:
+    assert (300, 60) == tuple(figures(pages, name).standing.rows for name in ("product", "store"))
+    assert figures(pages, "productorder").standing.rows is None
+
+
 def test_a_table_whose_main_waits_says_by_how_much(pages: Pages) -> None:
     invoice = figures(pages, "invoice")
 
