@@ -201,6 +201,6 @@ def seeded(folder: Path, dsn: str, *, days: int = 6) -> Fleet:
         for day in range(days if table != "store" else last):
             fleet.compare(table, day)
         publish(fleet.platform, SOURCE, table)
-    fleet.compare_whole("product", fleet.now - timedelta(hours=9))
-    fleet.compare_whole("productorder", fleet.now - timedelta(hours=8))
+    fleet.compare_whole("product", fleet.now - timedelta(hours=2))
+    fleet.compare_whole("productorder", fleet.now - timedelta(hours=1))
     return fleet
