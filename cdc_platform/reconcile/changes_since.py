@@ -10,7 +10,7 @@ import duckdb
 
 from cdc_platform.errors import CdcError
 from cdc_platform.reconcile.base_delta import FileDelta, load_base_changes
-from cdc_platform.reconcile.due import cheaper_whole, due_segments
+from cdc_platform.reconcile.due import cheaper_whole, due_segments, is_uneven
 from cdc_platform.reconcile.ledger import Ledger, open_keys
 from cdc_platform.reconcile.proofs import Proofs, moved, read_proofs
 from cdc_platform.reconcile.sides import Sides
@@ -49,6 +49,7 @@ def find_changes(
     ledger: Ledger,
     proofs: Proofs,
     within: timedelta,
+    rows_per_segment: int,
 ) -> Since | str:
     """Make ``touched_keys`` and say what is due; or say why everything has to be compared."""
     assert subject.base is not None
@@ -61,11 +62,15 @@ def find_changes(
         delta = load_base_changes(connection, sides, subject.base, proofs.snapshot_id)
     except (CdcError, duckdb.Error, LookupError) as error:
         return f"what changed since the table was proven cannot be read: {error}"
-    gained = connection.execute("SELECT segment, sum(change)::BIGINT FROM base_changes GROUP BY 1").fetchall()
+    gained = dict(
+        connection.execute("SELECT segment, sum(change)::BIGINT FROM base_changes GROUP BY 1").fetchall()
+    )
+    if is_uneven({n: proofs.rows.get(n, 0) + gained.get(n, 0) for n in proofs.numbers}, rows_per_segment):
+        return "so much was added in one place that the segments were cut anew"
     due = _due(connection, sides, proofs, ledger, within)
     if len(due) >= sides.segments.ranges:
         return "it is the turn of all of them, or so much changed"
-    return Since(proofs, delta, dict(gained), frozenset(due))
+    return Since(proofs, delta, gained, frozenset(due))
 
 
 def _due(

@@ -19,6 +19,9 @@ CYCLE = 0.8
 #: A key that is looked up costs about what so many rows read one after the other do.
 ROWS_FOR_A_KEY = 10
 
+#: A segment of more than so many times its size, and of more than this share of all rows, is cut anew.
+_MOST_GROWTH, _MOST_SHARE = 4, 0.25
+
 
 def due_segments(proofs: Proofs, now: datetime, within: timedelta) -> set[int]:
     """Return the segments without a proof and those whose turn it is."""
@@ -48,3 +51,13 @@ def cheaper_whole(keys: Mapping[int, int], rows: Mapping[int, int]) -> set[int]:
     {2, 3}
     """
     return {number for number, count in keys.items() if count * ROWS_FOR_A_KEY > rows.get(number, 0)}
+
+
+def is_uneven(rows: Mapping[int, int], rows_per_segment: int) -> bool:
+    """Whether one segment has grown to a large part of the table, so that its turn costs as much.
+
+    >>> is_uneven({0: 100, 1: 100, 2: 100}, 100), is_uneven({0: 100, 1: 100, 2: 500}, 100)
+    (False, True)
+    """
+    largest = max(rows.values(), default=0)
+    return largest > max(_MOST_GROWTH * rows_per_segment, _MOST_SHARE * sum(rows.values()))

@@ -80,7 +80,8 @@ class IncrementalRun(FullRun):
             rows_per_segment=self.options.rows_per_segment,
         )
         within = self.options.verify_within or VERIFY_WITHIN
-        return find_changes(self.workspace, self.sides, self.subject, self.ledger, proofs, within)
+        size = self.options.rows_per_segment
+        return find_changes(self.workspace, self.sides, self.subject, self.ledger, proofs, within, size)
 
     def _whole(self, why: str) -> FullComparison:
         text = f"every segment was compared: {why}"

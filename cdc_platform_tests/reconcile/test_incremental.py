@@ -364,6 +364,17 @@ def test_a_raw_file_that_cannot_be_read_any_more_makes_everything_compared(shop:
     assert 0 == found.certificate["verification"]["segments_from_earlier_runs"]
 
 
+def test_segments_are_cut_anew_when_one_has_grown_to_a_large_part(shop: IncrementalShop) -> None:
+    shop.sql("INSERT INTO item SELECT g, 'new', 1 FROM generate_series(1001, 1700) g")
+    shop.tell(*({"Op": "I", "id": g, "name": "new", "price": Decimal(1)} for g in range(1001, 1701)))
+    shop.apply()
+
+    found = shop.run()
+
+    assert "cut anew" in notes(found)
+    assert (Verdict.MATCH, 18) == (found.verdict, len(found.certificate["segments"]))
+
+
 def test_a_full_load_makes_everything_compared(shop: IncrementalShop) -> None:
     write_load_file(shop.raw, "public", "item", [row(1)], counter=2, at=DAY, types=TYPES)
     shop.apply()
