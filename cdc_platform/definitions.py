@@ -17,6 +17,7 @@ from cdc_platform.assets.raw import build_raw_asset
 from cdc_platform.assets.reconciliation import build_reconciliation_asset
 from cdc_platform.assets.repair import build_repair_job
 from cdc_platform.assets.replication import build_replication_asset, is_replicated
+from cdc_platform.assets.settling import build_settling_job, build_settling_schedule
 from cdc_platform.assets.whole import build_whole_job
 from cdc_platform.config.load import load_config
 from cdc_platform.config.model import PlatformConfig
@@ -40,8 +41,12 @@ def build_definitions(path: str | Path) -> dg.Definitions:
         parts.append(prepared_definitions(config))
     resources = {"platform": PlatformResource(config_path=str(path)), "dms": DmsResource()}
     # In one process per run: every further process would load this whole location again.
-    jobs = [build_repair_job(), build_whole_job()]
-    shared = dg.Definitions(resources=resources, executor=dg.in_process_executor, jobs=jobs)
+    settling = build_settling_job()
+    jobs = [build_repair_job(), build_whole_job(), settling]
+    schedules = [build_settling_schedule(settling)]
+    shared = dg.Definitions(
+        resources=resources, executor=dg.in_process_executor, jobs=jobs, schedules=schedules
+    )
     return dg.Definitions.merge(shared, *parts)
 
 

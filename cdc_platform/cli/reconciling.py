@@ -37,6 +37,14 @@ from cdc_platform.cli.reconciling_whole import (
     print_ages,
 )
 from cdc_platform.cli.selection import check_windows, chosen_tables, open_platform
+from cdc_platform.cli.settling import (
+    MaxAgeOption,
+    MinAgeOption,
+    SettleOption,
+    Settling,
+    print_settling,
+    say_nothing_is_open,
+)
 
 if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig
@@ -73,9 +81,14 @@ def reconcile(
     max_rows: RowsOption = None,
     queries_per_second: RateOption = None,
     ages: AgesOption = False,
+    settle: SettleOption = False,
+    min_age: MinAgeOption = None,
+    max_age: MaxAgeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare raw files and the source database with base, window by window or whole, and give a verdict.
+
+    Keys that earlier runs left in flight are looked at again by every run of windows.
 
     Tables with [bold]publish: on_match[/bold] are published as far as the verdicts allow.
 
@@ -96,6 +109,8 @@ def reconcile(
       cdc reconcile --ages                     how long ago every row was compared
 
       cdc reconcile -t store --against exports/store     without touching the source
+
+      cdc reconcile --settle                   what earlier runs left in flight
     """
     from cdc_platform.pipeline import reconcile as reconcile_window
 
@@ -108,16 +123,31 @@ def reconcile(
     if ages:
         exit_if_found(not print_ages(platform, tables, as_json))
         return
-    chosen = [
-        (name, one.id, key)
-        for name, one in tables
-        for key in whole.windows or _windows(platform, name, one, window, all_windows)
-    ]
-    run = whole.runner(platform) or (lambda one: reconcile_window(platform, *one))
-    results, failures = done_for_each(chosen, "reconciling", lambda one: f"{one[0]}/{one[1]} {one[2]}", run)
+    settling = Settling(settle, min_age, max_age)
+    settling.check(windows=bool(window or all_windows), whole=whole.is_wanted)
+    chosen = (
+        []
+        if settle
+        else [
+            (name, one.id, key)
+            for name, one in tables
+            for key in whole.windows or _windows(platform, name, one, window, all_windows)
+        ]
+    )
+    # a key left open before is decided first, so that its run says nothing of what this one finds
+    chosen = [*([] if whole.is_wanted else settling.chosen(platform, tables)), *chosen]
+    runs, failures = done_for_each(
+        chosen,
+        "reconciling",
+        lambda one: f"{one[0]}/{one[1]} {one[2]}",
+        settling.runner(platform, whole.runner(platform) or (lambda one: reconcile_window(platform, *one))),
+    )
+    results = [one for one in runs.values() if one is not None]
+    if settle and not results and not failures:
+        say_nothing_is_open()
     done = {(name, table_id) for name, table_id, _ in chosen}
     published, unmoved = _published(platform, [one for one in tables if (one[0], one[1].id) in done])
-    _end(results.values(), published, {**failures, **unmoved}, as_json)
+    _end(results, published, {**failures, **unmoved}, as_json)
 
 
 def _published(
@@ -141,6 +171,7 @@ def _end(
         print_json({"reconciliations": list(results), **told, "failures": texts(failures)})
     else:
         print_reconciliations(results)
+        print_settling(results)
         print_publications(published)
     exit_with_failures(failures)
     _exit_by({result.verdict.value for result in results})

@@ -30,7 +30,7 @@ def load_awaited_keys(
     for open_file in files[:MOST_FILES_READ]:
         try:
             for batch in open_file().batches():
-                _add(connection, batch.events, key)
+                add_awaited(connection, batch.events, key)
                 untold += 1 if batch.rejected else 0
         except (RawFileError, SchemaError, duckdb.Error):
             # A file nobody can read may hold any key.
@@ -39,16 +39,25 @@ def load_awaited_keys(
     return untold
 
 
-def _add(connection: duckdb.DuckDBPyConnection, events: pa.RecordBatch, key: tuple[str, ...]) -> None:
+def add_awaited(
+    connection: duckdb.DuckDBPyConnection,
+    events: pa.RecordBatch,
+    key: tuple[str, ...],
+    *,
+    each: bool = False,
+) -> None:
+    """Add to ``awaited`` which of ``keys`` the events change: once, or once for ``each`` event."""
     connection.register("incoming", pa.Table.from_batches([events]))
     sides = [list(key)]
     if all(before_name(column) in events.schema.names for column in key):
         sides.append([before_name(column) for column in key])
+    own = " AND ".join(f"i.{quoted(column)} = k.{in_workspace(column)}" for column in key)
     for side in sides:
         same = " AND ".join(f"i.{quoted(s)} = k.{in_workspace(c)}" for s, c in zip(side, key, strict=True))
-        connection.execute(
-            f"INSERT INTO awaited SELECT DISTINCT k.key_id FROM incoming i JOIN keys k ON {same}"
-        )
+        if each and side != sides[0]:
+            same += f" AND ({own}) IS NOT TRUE"  # an event that leaves the key as it was is one event of it
+        once = "" if each else "DISTINCT "
+        connection.execute(f"INSERT INTO awaited SELECT {once}k.key_id FROM incoming i JOIN keys k ON {same}")
     connection.unregister("incoming")
 
 

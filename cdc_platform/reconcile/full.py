@@ -34,6 +34,7 @@ from cdc_platform.reconcile.proofs import Ages, ages_of, read_proofs
 from cdc_platform.reconcile.recent_runs import begun_at
 from cdc_platform.reconcile.report import write_report
 from cdc_platform.reconcile.results import FULL, INCREMENTAL, KEYS, history, record
+from cdc_platform.reconcile.settling import note
 from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform.reconcile.subject import Platform, Subject
 from cdc_platform.reconcile.touched_keys import set_aside
@@ -58,6 +59,9 @@ def reconcile_full(
     earlier = history(platform.lake, source, table_id, found.window)
     recorded = replace(found, report=write_report(objects, found, earlier))
     record(platform.lake, recorded)
+    if options is None or options.reader is None:
+        # an export is of the past: what differs from it is not looked at again in the source
+        note(objects, full.comparison.sightings, found_by=found.window, at=found.started_at)
     return recorded
 
 

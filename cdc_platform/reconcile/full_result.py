@@ -170,6 +170,7 @@ def full_comparison(
         method=method,
         column_differences=rows.column_differences if rows else (),
         kinds=rows.kinds if rows else {},
+        sightings=rows.sightings if rows else (),
     )
 
 

@@ -14,6 +14,7 @@ from cdc_platform.errors import CdcError
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.as_of import AsOf
 from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
+from cdc_platform.reconcile.bracket import Bracket
 from cdc_platform.reconcile.budget import Budget, Spending
 from cdc_platform.reconcile.digest import Salt, new_salt
 from cdc_platform.reconcile.drill import MOST_SUSPECTS, Drilled, chosen_to_drill, drill
@@ -148,7 +149,7 @@ class FullRun:
         def done(number: int) -> None:
             nonlocal saved
             equal = scan.equal(number)
-            if equal:
+            if equal and self.reader.snapshot_read:
                 found = Carried(scan.source[number][0], snapshot.position, self.run_id)
                 progress.equal[number] = found
             state = "equal" if equal else "differs"
@@ -181,7 +182,13 @@ class FullRun:
         differing = [number for number in scan.differing if number != sides.segments.keyless]
         numbers = chosen_to_drill(differing, sides.segments.ranges)
         drilled = self._drill(snapshot, sides, scan, numbers, spending)
+        is_snapshot = self.reader.snapshot_read
+        position = snapshot.position if is_snapshot else self.reader.position()
         capture, points = self.observe(sides)
+        judgement = self._judge(position, capture)
+        bracket = Bracket(snapshot.position, position, is_snapshot)
+        if not is_snapshot and judgement.verdict is not Verdict.DIFFERENT:
+            points = [*points, bracket.awaited(judgement)]
         has_suspects = self._more_suspects(sides, bool(numbers)) or bool(numbers)
         rows = self._look_up(snapshot, sides, capture) if has_suspects else None
         found = Findings(
@@ -190,8 +197,9 @@ class FullRun:
             drilled=drilled,
             looked_up=looked_up(self.workspace) if rows else {},
             changed=count_changed(self.workspace, sides, has_suspects=has_suspects),
-            judgement=self._judge(snapshot.position, capture),
-            source_position=snapshot.position,
+            judgement=judgement,
+            source_position=position,
+            is_snapshot=is_snapshot,
             numbers_drilled=frozenset(numbers),
         )
         segments = tuple(
@@ -199,9 +207,9 @@ class FullRun:
         )
         self._keep_proofs(sides, found, segments)
         is_systemic = len(numbers) < len(differing)
-        notes = (*self.notes, *_not_looked_up(drilled))
+        notes = (*self.notes, *bracket.notes, *_not_looked_up(drilled))
         comparison = full_comparison(
-            sides, segments, points, rows, position=snapshot.position, method=self.options.method, notes=notes
+            sides, segments, points, rows, position=position, method=self.options.method, notes=notes
         )
         full = FullComparison(comparison, segments, self.options.salt, is_systemic, drilled.guilty_columns)
         return full if rows is None else self._explained(full, sides, frozenset(numbers))
@@ -220,7 +228,7 @@ class FullRun:
 
     def _keep_proofs(self, sides: Sides, found: Findings, segments: Sequence[SegmentResult]) -> None:
         """Keep what is proven for incremental runs, once every segment was read."""
-        if self.ledger is not None and not found.scan.unread:
+        if self.ledger is not None and found.is_snapshot and not found.scan.unread:
             self.ledger.keep(self.workspace, sides, found, segments)
 
     def _explained(self, found: FullComparison, sides: Sides, drilled: frozenset[int]) -> FullComparison:
@@ -265,7 +273,7 @@ class FullRun:
             held,
             self.plan,
             self.view,
-            observe=lambda: capture,
+            observe=lambda: capture if held.snapshot_read else self._observe_again(sides),
             judge=self._judge,
             has_later=self.load_later is not None,
         )
@@ -273,6 +281,12 @@ class FullRun:
     def _load_base(self) -> None:
         """Make ``base_rows`` of ``keys``."""
         load_base_rows(self.workspace, self.view, self.key)
+
+    def _observe_again(self, sides: Sides) -> Capture:
+        """Observe once more: without a snapshot, rows were read of later instants than the scan's."""
+        capture, _ = self.observe(sides)
+        mark_awaited(self.workspace, sides)
+        return capture
 
     def _judge(self, position: str, capture: Capture) -> Judgement:
         return (self.when.judge if self.when is not None else judge_difference)(position, capture)

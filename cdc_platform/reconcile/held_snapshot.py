@@ -18,6 +18,10 @@ class HeldReader:
     reader: SourceReader
     open: list[SourceSnapshot]
 
+    @property
+    def snapshot_read(self) -> bool:
+        return self.reader.snapshot_read
+
     def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
         return self.reader.plan(schema, table, key, base_columns)
 

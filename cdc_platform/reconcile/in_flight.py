@@ -10,6 +10,11 @@ and only then the raw files are listed. So a key that differs is
 
 A key that is equal is equal at L, which is what its verdict says; but where a file on its way changes the key
 again, equality may be passing, so it counts as in flight as well.
+
+Where the source has no snapshot read there are two positions, L before the first row was read and H after the
+last, and a row is of some instant between. H stands for L above, and nothing is decided, equal or not, before
+C ≥ H: base was pinned before L, so whatever changed a key in (L, H] lies in files base has not applied, and
+once they are known its keys are told; the rest did not change between L and H.
 """
 
 from __future__ import annotations

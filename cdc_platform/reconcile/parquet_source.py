@@ -45,6 +45,11 @@ class ParquetReader:
     path: str
     position_given: str = ""
 
+    @property
+    def snapshot_read(self) -> bool:
+        """An export is taken to be of one instant."""
+        return True
+
     def files(self) -> list[str]:
         """Return the paths of its files. Raises SourceUnavailable."""
         connection = open_workspace(self.lake)

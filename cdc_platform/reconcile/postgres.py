@@ -140,6 +140,8 @@ def _array_cast(table: SourceTable, column: ColumnPlan) -> Any:
 class PostgresReader:
     """Reads one PostgreSQL database for reconciliation; it never writes, nor locks more than a reader."""
 
+    snapshot_read = True
+
     def __init__(self, connection: Connection) -> None:
         self._settings = connection
 

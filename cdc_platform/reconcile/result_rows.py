@@ -14,6 +14,8 @@ from cdc_platform.reconcile.verdict import Comparison, Reconciliation
 FULL = "full"
 #: So too where only keys and versions were compared; such a run proves nothing of values.
 KEYS = "keys-and-versions"
+#: So too where keys that earlier runs left open were looked at again.
+SETTLING = "settling"
 INCREMENTAL = "incremental"
 WHOLE = (FULL, KEYS, INCREMENTAL)
 
@@ -73,6 +75,8 @@ def segment_row(reconciliation: Reconciliation, comparison: Comparison) -> dict[
 
 
 def _scope_name(reconciliation: Reconciliation) -> str:
+    if reconciliation.window == SETTLING:
+        return "settling"
     return "table" if reconciliation.window in WHOLE else "window"
 
 

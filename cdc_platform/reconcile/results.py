@@ -40,6 +40,7 @@ from cdc_platform.reconcile.recent_runs import figures_of, remember_run
 from cdc_platform.reconcile.result_rows import FULL as FULL
 from cdc_platform.reconcile.result_rows import INCREMENTAL as INCREMENTAL
 from cdc_platform.reconcile.result_rows import KEYS as KEYS
+from cdc_platform.reconcile.result_rows import SETTLING as SETTLING
 from cdc_platform.reconcile.result_rows import WHOLE as WHOLE
 from cdc_platform.reconcile.result_rows import discrepancy_rows, part_rows, run_row, segment_row
 from cdc_platform.reconcile.result_tables import RESULT_TABLES, ResultTable
@@ -71,7 +72,7 @@ def record(lake: Lake, reconciliation: Reconciliation) -> None:
         if new and not _has_run(lake, RESULT_TABLES[name], new[0]):
             _append(lake, RESULT_TABLES[name], new)
     objects = lake.objects(reconciliation.source, reconciliation.table_id)
-    if reconciliation.window not in WHOLE:
+    if reconciliation.window not in (*WHOLE, SETTLING):
         _remember(objects, reconciliation)
     remember_run(objects, reconciliation)
 

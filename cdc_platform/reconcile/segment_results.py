@@ -86,6 +86,8 @@ class Findings:
     judgement: Judgement
     source_position: str
     numbers_drilled: frozenset[int]
+    #: Whether the source's rows are all of one instant.
+    is_snapshot: bool = True
 
 
 def looked_up(connection: duckdb.DuckDBPyConnection) -> dict[int, LookedUp]:
@@ -150,6 +152,9 @@ def _drilled(found: Findings, number: int, source_rows: int, base_rows: int) -> 
     suspects = counts.equal + counts.in_flight + counts.differing + counts.later
     matched = max(0, source_rows - counts.in_source - beyond - changed) + counts.equal
     if not suspects and not beyond:
+        if not found.is_snapshot:
+            moved = "rows changed between the two reads of a source that has no snapshot"
+            return _tally(Verdict.IN_FLIGHT, 0, undecided=max(source_rows, base_rows)), moved
         return _tally(Verdict.ERROR, 0, undecided=max(source_rows, base_rows)), (
             "the digests differ and no row does: the sides did not hold still, or the digest is at fault"
         )

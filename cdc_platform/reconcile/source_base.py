@@ -14,9 +14,11 @@ from enum import IntEnum
 import duckdb
 
 from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.bracket import Bracket, await_all
 from cdc_platform.reconcile.column_differences import column_differences
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
 from cdc_platform.reconcile.samples import Sampling, count_kinds, fetch_discrepancies
+from cdc_platform.reconcile.sightings import sightings
 from cdc_platform.reconcile.source_rows import load_source_rows
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceReader
 from cdc_platform.reconcile.typed import differs_sql
@@ -85,30 +87,36 @@ def compare_source_base(
     started = time.monotonic()
     with reader.snapshot() as snapshot:
         load_source_rows(connection, snapshot, plan, into="source_rows", keys="SELECT * FROM keys")
-        position = snapshot.position
-    judgement = judge(position, observe())
+        low = snapshot.position
+    is_snapshot = reader.snapshot_read
+    bracket = Bracket(low, low if is_snapshot else reader.position(), is_snapshot)
+    judgement = judge(bracket.high, observe())
+    if not is_snapshot and judgement.verdict is not Verdict.DIFFERENT:
+        await_all(connection)
     connection.execute(_outcomes_sql(plan, view, has_later=has_later))
     _confirm(connection, reader, plan, judgement)
-    tally, sampling = _tally(connection, judgement), _sampling(plan, view)
+    tally, sampling = bracket.tally(_tally(connection, judgement), judgement), _sampling(plan, view)
     return Comparison(
         name=SOURCE_MATCHES_BASE,
         verdict=combine([tally.verdict, *(verdict for verdict, _ in open_points)]),
         reason=_reason(tally, judgement, [text for _, text in open_points]),
         tally=tally,
-        discrepancies=fetch_discrepancies(connection, sampling, _kinds(judgement)),
+        discrepancies=fetch_discrepancies(connection, sampling, _kinds(judgement, bracket)),
         discrepancies_total=count(connection, "SELECT count(*) FROM source_outcomes WHERE outcome > 0"),
         excluded=plan.excluded,
         columns=tuple(column.column for column in plan.columns),
         rules={column.column: column.rule for column in plan.columns if column.rule},
         rows=_rows_read(connection, view),
-        source_position=position,
+        notes=bracket.notes,
+        source_position=bracket.high,
         snapshot_id=view.snapshot_id,
         method=METHOD,
         column_differences=column_differences(connection, sampling, f"o.outcome < {_AWAITED}")
         if tally.different
         else (),
-        kinds=count_kinds(connection, sampling, _kinds(judgement)),
+        kinds=count_kinds(connection, sampling, _kinds(judgement, bracket)),
         seconds=round(time.monotonic() - started, 3),
+        sightings=sightings(connection, plan, judgement, bracket.high),
     )
 
 
@@ -207,12 +215,12 @@ def _tally(connection: duckdb.DuckDBPyConnection, judgement: Judgement) -> Tally
     )
 
 
-def _kinds(judgement: Judgement) -> dict[int, tuple[Kind, Verdict, str]]:
+def _kinds(judgement: Judgement, bracket: Bracket) -> dict[int, tuple[Kind, Verdict, str]]:
     kinds = {}
+    awaits, why = bracket.awaited(judgement)
     for outcome, (kind, what) in _FOUND.items():
         kinds[int(outcome)] = (kind, judgement.verdict, f"{what}; {judgement.reason}")
-        awaited = f"{what}; a file not applied yet changes this key"
-        kinds[outcome + _AWAITED] = (kind, Verdict.IN_FLIGHT, awaited)
+        kinds[outcome + _AWAITED] = (kind, awaits, f"{what}; {why}")
         kinds[outcome + _MOVED] = (
             kind,
             Verdict.IN_FLIGHT,

@@ -94,7 +94,11 @@ class ReadPlan:
 
 
 class SourceSnapshot(Protocol):
-    """One consistent view of the source. Every change visible in it is at or before ``position``."""
+    """One consistent view of the source. Every change visible in it is at or before ``position``.
+
+    Of a reader that has no ``snapshot_read``: every change at or before ``position`` is visible, later ones
+    may be.
+    """
 
     @property
     def position(self) -> str: ...
@@ -119,6 +123,13 @@ class SourceReader(Protocol):
 
     Every method raises SourceUnavailable when the source cannot be reached, refuses, or would hide rows.
     """
+
+    @property
+    def snapshot_read(self) -> bool:
+        """Whether a snapshot is of one instant. Without it rows are read one by one, each of an instant
+        between the snapshot's ``position`` and the source's position once all are read.
+        """
+        ...
 
     def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
         """Return how to read the columns base holds; raises when a key column cannot be compared."""

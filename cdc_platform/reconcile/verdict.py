@@ -96,6 +96,18 @@ class Discrepancy:
 
 
 @dataclass(frozen=True, slots=True)
+class Sighting:
+    """A key a comparison left open at a source position, or called different there.
+
+    ``key`` has the columns as text that casts back to just their values.
+    """
+
+    key: Mapping[str, str]
+    position: str | None
+    different: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Excluded:
     """A column that was not compared, and why."""
 
@@ -153,6 +165,8 @@ class Comparison:
     attribution: str = ""
     #: Of which kinds the confirmed differences are: all of them, not only those kept.
     kinds: Mapping[Kind, int] = field(default_factory=dict)
+    #: Keys to look at again: what is in flight, and some of what differs.
+    sightings: tuple[Sighting, ...] = ()
 
     @property
     def faults(self) -> dict[Fault, int]:

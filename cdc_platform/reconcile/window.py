@@ -29,6 +29,7 @@ from cdc_platform.reconcile.postgres import PostgresReader
 from cdc_platform.reconcile.raw_base import compare_raw_base
 from cdc_platform.reconcile.report import write_report
 from cdc_platform.reconcile.results import history, record
+from cdc_platform.reconcile.settling import note
 from cdc_platform.reconcile.source_base import compare_source_base
 from cdc_platform.reconcile.sources import SourceReader
 from cdc_platform.reconcile.standing import refused_files
@@ -62,6 +63,8 @@ def reconcile_window(platform: Platform, source: str, table_id: str, window: str
     report = write_report(platform.objects(source, table_id), found, earlier)
     recorded = replace(found, report=report)
     record(platform.lake, recorded)
+    seen = [one for comparison in found.comparisons for one in comparison.sightings]
+    note(platform.objects(source, table_id), seen, found_by=window, at=found.started_at)
     return recorded
 
 

@@ -192,6 +192,7 @@ class RowsReader:
     rows: pa.Table
     read_plan: ReadPlan
 
+    snapshot_read = True
     position = staticmethod(lambda: "0/20")
 
     def plan(self, *_: Any) -> ReadPlan:

@@ -1,0 +1,157 @@
+"""Settling: look again at the keys earlier runs left open, and only at those.
+
+Source and base are compared for them as a window compares its keys, at one frozen position. A key found
+equal leaves the queue; one found different is a discrepancy like any other, and is looked at until it is
+equal. What still changes stays, with its age, and is unverified once that is beyond a limit: never equal,
+never different. Nothing is waited for.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from cdc_platform.lake.read import open_workspace
+from cdc_platform.reconcile.base_rows import load_base_rows
+from cdc_platform.reconcile.certificate import certificate
+from cdc_platform.reconcile.looks import Looks
+from cdc_platform.reconcile.results import SETTLING, record
+from cdc_platform.reconcile.settled import Settlement, settlement
+from cdc_platform.reconcile.settled_changes import count_changes
+from cdc_platform.reconcile.settling import Queue, Queued, read_queue, settle_queue
+from cdc_platform.reconcile.source_base import compare_source_base
+from cdc_platform.reconcile.subject import Platform, Subject, pin
+from cdc_platform.reconcile.suspects import make_suspects
+from cdc_platform.reconcile.verdict import (
+    SOURCE_MATCHES_BASE,
+    Comparison,
+    Reconciliation,
+    Tally,
+    Verdict,
+)
+from cdc_platform.reconcile.window import Failed, guarded, observe, source_reader
+from cdc_platform.reconcile.witnesses import locate_all
+
+METHOD = "keys earlier runs left open, re-read in one source snapshot, typed and exact under the named rules"
+NOT_COVERED = ("Only keys that earlier runs left open were read.",)
+
+
+@dataclass(frozen=True, slots=True)
+class SettleOptions:
+    """Which keys are looked at, and from which age on an open one is unverified."""
+
+    min_age: timedelta = timedelta()
+    max_age: timedelta = timedelta(hours=1)
+
+
+def settle(
+    platform: Platform, source: str, table_id: str, options: SettleOptions | None = None
+) -> Reconciliation | None:
+    """Look at the table's queue again and record what was found; None when nothing of that age is in it.
+
+    Never raises for a side that cannot be compared: the verdict says so, and the queue stays as it is. Raises
+    ConfigError for an unknown table, StorageUnavailable, StateError or StaleCommit for the queue's object and
+    the result tables.
+    """
+    options = options or SettleOptions()
+    now, started = datetime.now(UTC), time.monotonic()
+    table, objects = platform.table(source, table_id), platform.objects(source, table_id)
+    queue = read_queue(objects)
+    chosen = {t: one for t, one in queue.entries.items() if one.age(now) >= options.min_age}
+    if not chosen:
+        return None
+    run_id = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
+    subject = pin(platform, source, table_id, SETTLING)
+    found = _looked_at(subject, queue, chosen, options, now)
+    (comparison,) = locate_all(subject, (found.comparison,))
+    left = queue
+    if found.results is not None:
+        left = settle_queue(objects, found.results, subject.view.snapshot_id)
+    proof: dict[str, Any] = {
+        **certificate(
+            run_id=run_id,
+            source=source,
+            table=table.name,
+            window=SETTLING,
+            bounds=None,
+            merge_key=table.merge_key,
+            verdict=comparison.verdict,
+            comparisons=(comparison,),
+            started_at=now,
+        ),
+        "not_covered": list(NOT_COVERED),
+        "settling": found.summary(left, now),
+    }
+    seconds = round(time.monotonic() - started, 3)
+    outcome = Reconciliation(
+        run_id, source, table_id, SETTLING, comparison.verdict, (comparison,), proof, now, seconds
+    )
+    record(platform.lake, outcome)
+    return outcome
+
+
+def _looked_at(
+    subject: Subject, queue: Queue, chosen: Mapping[str, Queued], options: SettleOptions, now: datetime
+) -> Settlement:
+    workspace = open_workspace(subject.platform.lake, iceberg=True)
+    try:
+        found = guarded(lambda: _look(subject, workspace, queue, chosen, options, now))
+    finally:
+        workspace.close()
+    if isinstance(found, Failed):
+        return _undecided(subject, Verdict.ERROR, found.reason, len(chosen))
+    return found
+
+
+def _look(
+    subject: Subject,
+    workspace: duckdb.DuckDBPyConnection,
+    queue: Queue,
+    chosen: Mapping[str, Queued],
+    options: SettleOptions,
+    now: datetime,
+) -> Settlement:
+    reader = source_reader(subject.source)
+    if isinstance(reader, str):
+        return _undecided(subject, Verdict.UNVERIFIED, reader, len(chosen))
+    if subject.view.relation is None:
+        return _undecided(subject, Verdict.UNVERIFIED, "base has no snapshot yet", len(chosen))
+    table, columns = subject.table, subject.view.columns
+    key_columns = pa.schema([columns.field(name) for name in subject.key])
+    make_suspects(workspace, [one.key for one in chosen.values()], key_columns)
+    workspace.execute(
+        "CREATE OR REPLACE TEMP TABLE keys AS SELECT key_id + 1 AS key_id, * EXCLUDE (key_id) FROM suspects"
+    )
+    load_base_rows(workspace, subject.view, subject.key)
+    plan = reader.plan(table.schema_name, table.table_name, subject.key, columns)
+    looks = Looks(
+        workspace,
+        plan,
+        dict(enumerate(chosen.values(), 1)),
+        count_changes(subject, workspace, queue.snapshot_id),
+        lambda: observe(subject, workspace, reader),
+        now,
+    )
+    comparison = compare_source_base(
+        workspace, reader, plan, subject.view, observe=looks.observe, judge=looks.judge
+    )
+    return settlement(replace(comparison, method=METHOD), looks, list(chosen), options.max_age, now)
+
+
+def _undecided(subject: Subject, verdict: Verdict, reason: str, keys: int) -> Settlement:
+    comparison = Comparison(
+        SOURCE_MATCHES_BASE,
+        verdict,
+        reason,
+        tally=Tally(compared=keys, unverified=keys),
+        snapshot_id=subject.view.snapshot_id,
+        method=METHOD,
+    )
+    return Settlement(comparison, None)
