@@ -162,7 +162,8 @@ def local_fault(
 ) -> None:
     """Arm a fault of the local DMS: what real DMS does on a bad day, once and on purpose.
 
-    Kinds: duplicate-file, delay-file, drop-file, reemit-after-resume, suspend-table, stop.
+    Kinds: duplicate-file, delay-file, drop-file, drop-change, report-ahead, reemit-after-resume,
+    suspend-table, stop.
 
     [bold]Examples[/bold]
 

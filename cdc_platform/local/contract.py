@@ -107,7 +107,8 @@ class FaultSwitch(Protocol):
         """Return the armed fault's options and disarm it (or count it down); None when none is armed.
 
         Kinds: ``duplicate-file`` (write the file again under a new name), ``delay-file`` (publish it after
-        ``files`` further files or at stop), ``drop-file``, ``reemit-after-resume`` (resume from
+        ``files`` further files or at stop), ``report-ahead`` (likewise, the checkpoint not waiting),
+        ``drop-file``, ``drop-change``, ``reemit-after-resume`` (resume from
         ``transactions`` earlier), ``suspend-table``, ``stop`` (with ``reason``: a DMS stop reason).
         """
         ...

@@ -21,6 +21,8 @@ FAULT_KINDS: dict[str, dict[str, tuple[type, bool]]] = {
     "duplicate-file": {},
     "delay-file": {"files": (int, False)},
     "drop-file": {},
+    "drop-change": {},
+    "report-ahead": {"files": (int, False)},
     "reemit-after-resume": {"transactions": (int, False)},
     "suspend-table": {"reason": (str, False)},
     "stop": {"reason": (str, True)},
@@ -48,6 +50,7 @@ STOP_REASON_HEAD = "Stop Reason "
 _KIND = "fault"
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "delay-file": {"files": 1},
+    "report-ahead": {"files": 1},
     "reemit-after-resume": {"transactions": 1},
 }
 

@@ -12,7 +12,7 @@ from cdc_platform.errors import RawFileError, SchemaError
 from cdc_platform.events import before_name
 from cdc_platform.formats.dms_names import parse_raw_file_name
 from cdc_platform.naming import quoted
-from cdc_platform.raw.files import RawFile
+from cdc_platform.raw.files import AcceptedFile, FileKind
 from cdc_platform.raw.store import RawStore
 from cdc_platform.reconcile.window_events import Events
 from cdc_platform.reconcile.workspace_names import in_workspace
@@ -63,8 +63,8 @@ def add_awaited(
 
 def unaccepted_files(
     store: RawStore, source: SourceConfig, table: TableConfig, known: Iterable[tuple[str, str]]
-) -> list[tuple[RawFile, str]]:
-    """Return the raw files of the table that are not among ``known`` (key, etag), with their windows.
+) -> list[AcceptedFile]:
+    """Return the raw files of the table that are not among ``known`` (key, etag), as if they were accepted.
 
     Names DMS does not write, and files before the first window, are refused by the intake, not awaited.
     """
@@ -79,5 +79,6 @@ def unaccepted_files(
             continue
         at = name.file_time or file.last_modified
         if at.date() >= source.window.start:
-            found.append((file, source.window.key_of(at)))
+            kind = FileKind.LOAD if name.file_time is None else FileKind.CHANGES
+            found.append(AcceptedFile(file, kind, at, source.window.key_of(at), generation=0))
     return found

@@ -3,8 +3,8 @@
 Base is pinned first, then the source is read at position L, then capture is asked how far it has come (C),
 and only then the raw files are listed. So a key that differs is
 
-* still in flight when C < L: a change up to L may not be in any file yet; or when a file holds it that base
-  has not applied, or that nobody has accepted yet;
+* still in flight when C < L: a change up to L may not be in any file yet; or when a file changes it that
+  base has not applied, accepted or not; or when a file there does not tell its keys (a full load, a bad one);
 * different when C ≥ L and every file there is was applied: no change on its way can explain it any more;
 * not verified when C is not known.
 
@@ -30,8 +30,8 @@ class Capture:
     """How far capture had come after the source was read.
 
     ``position`` is the log position up to which every change is in visible raw files, None when nobody can
-    tell; ``source_now`` is the source's own position, asked afterwards; ``unaccepted`` counts the raw files
-    seen and not accepted yet.
+    tell; ``source_now`` is the source's own position, asked afterwards; ``unaccepted`` counts the files on
+    their way to base that do not tell which keys they change.
     """
 
     position: str | None
@@ -55,7 +55,7 @@ def judge_difference(source_position: str, capture: Capture) -> Judgement:
     """
     if capture.unaccepted:
         files = f"{capture.unaccepted} raw file{'s' if capture.unaccepted != 1 else ''}"
-        return Judgement(Verdict.IN_FLIGHT, f"{files} of the table not accepted yet may hold the change")
+        return Judgement(Verdict.IN_FLIGHT, f"{files} on the way to base may hold the change")
     if capture.position is None:
         return Judgement(
             Verdict.UNVERIFIED, "capture's position is not known, so the change may be on its way"

@@ -22,17 +22,16 @@ def observe_table(
     """
     captured = subject.platform.captured_position(subject.source_name)
     now = reader.position() if captured else None
-    # in this order: a file that is accepted meanwhile is seen by the second at least
-    unaccepted = len(subject.unaccepted())
-    untold = load_changed_keys(connection, sides, subject.waiting())
+    there = subject.on_the_way()
+    untold = load_changed_keys(connection, sides, there.files)
     points = []
-    if unaccepted:
-        files = f"{unaccepted} raw file{'s' if unaccepted != 1 else ''} not accepted yet"
-        points.append((Verdict.IN_FLIGHT, f"{files} may change any key"))
+    if there.of_any_key:
+        files = f"{there.of_any_key} file{'s' if there.of_any_key != 1 else ''} of a full load"
+        points.append((Verdict.IN_FLIGHT, f"{files}, not accepted yet, may change any key"))
     if untold:
-        files = f"{untold} accepted file{'s' if untold != 1 else ''} not applied"
+        files = f"{untold} file{'s' if untold != 1 else ''} not applied"
         points.append((Verdict.IN_FLIGHT, f"{files} cannot tell which keys they change"))
-    return Capture(captured, now, unaccepted=unaccepted + untold), points
+    return Capture(captured, now, unaccepted=there.of_any_key + untold), points
 
 
 def mark_awaited(connection: duckdb.DuckDBPyConnection, sides: Sides) -> None:

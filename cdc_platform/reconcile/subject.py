@@ -20,8 +20,8 @@ from cdc_platform.lake.live_rows import live_sql
 from cdc_platform.lake.quarantine import items_in
 from cdc_platform.lake.workspace import alias
 from cdc_platform.naming import quoted, sql_text
-from cdc_platform.raw.files import AcceptedFile
-from cdc_platform.raw.manifests import WindowManifest, read_accepted
+from cdc_platform.raw.files import AcceptedFile, FileKind
+from cdc_platform.raw.manifests import Accepted, WindowManifest, read_accepted
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.store import RawStore
 from cdc_platform.reconcile.awaited import unaccepted_files
@@ -58,6 +58,14 @@ _TOMBSTONE = f"generation AS {GENERATION}", f"position AS {POSITION}"
 
 
 @dataclass(frozen=True, slots=True)
+class OnTheWay:
+    """Files on their way to base: how to open those that change keys, and how many may change any key."""
+
+    files: list[Callable[[], Events]]
+    of_any_key: int
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """The window being reconciled and the base it is compared with, pinned to one snapshot."""
 
@@ -84,14 +92,23 @@ class Subject:
     def manifest(self) -> WindowManifest:
         return self.platform.manifest(self.source_name, self.table.id, self.window)
 
-    def waiting(self) -> list[Callable[[], Events]]:
-        """Return how to open each accepted file, of any window, that the pinned snapshot has not applied."""
-        platform, table_id = self.platform, self.table.id
-        return [
-            partial(platform.event_file, self.source_name, table_id, file)
-            for file in read_accepted(platform.objects(self.source_name, table_id)).readable
-            if standing_of(file, self.record, self.quarantine) is Standing.PENDING
+    def on_the_way(self) -> OnTheWay:
+        """Return what of any window the pinned snapshot has not applied, accepted or not.
+
+        What is accepted is read once and before raw is listed: a file that is accepted in between is seen.
+        """
+        accepted = read_accepted(self.platform.objects(self.source_name, self.table.id))
+        waiting = [
+            one
+            for one in accepted.readable
+            if standing_of(one, self.record, self.quarantine) is Standing.PENDING
         ]
+        new = self._unaccepted(accepted)
+        # a full load takes rows away that are not in it
+        loads = [one for one in new if one.kind is FileKind.LOAD]
+        changes = [one for one in new if one.kind is not FileKind.LOAD]
+        opened = partial(self.platform.event_file, self.source_name, self.table.id)
+        return OnTheWay([partial(opened, one) for one in (*waiting, *changes)], len(loads))
 
     def load_events(self, connection: duckdb.DuckDBPyConnection) -> WindowEvents:
         """Load the events of the window's files; see :func:`load_window_events`."""
@@ -107,12 +124,13 @@ class Subject:
 
     def unaccepted(self) -> list[str]:
         """Return the windows of raw files nobody has accepted yet, one entry a file."""
-        platform, table_id = self.platform, self.table.id
-        objects = platform.objects(self.source_name, table_id)
-        known = {(file.file.key, file.file.etag) for file in read_accepted(objects).files}
-        store = platform.raw_store(self.source_name, table_id)
-        found = unaccepted_files(store, self.source, self.table, known | set(self.quarantine.files))
-        return [window for _, window in found]
+        accepted = read_accepted(self.platform.objects(self.source_name, self.table.id))
+        return [one.window for one in self._unaccepted(accepted)]
+
+    def _unaccepted(self, accepted: Accepted) -> list[AcceptedFile]:
+        known = {(file.file.key, file.file.etag) for file in accepted.files}
+        store = self.platform.raw_store(self.source_name, self.table.id)
+        return unaccepted_files(store, self.source, self.table, known | set(self.quarantine.files))
 
 
 def pin(platform: Platform, source: str, table_id: str, window: str) -> Subject:

@@ -215,10 +215,9 @@ def observe(subject: Subject, workspace: duckdb.DuckDBPyConnection, reader: Sour
     """Ask how far capture has come, then find what the pinned snapshot still awaits: in this order."""
     captured = subject.platform.captured_position(subject.source_name)
     now = reader.position() if captured else None
-    # in this order: a file that is accepted meanwhile is seen by the second at least
-    unaccepted = len(subject.unaccepted())
-    untold = load_awaited_keys(workspace, subject.waiting(), subject.key)
-    return Capture(captured, now, unaccepted=unaccepted + untold)
+    there = subject.on_the_way()
+    untold = load_awaited_keys(workspace, there.files, subject.key)
+    return Capture(captured, now, unaccepted=there.of_any_key + untold)
 
 
 @dataclass(frozen=True, slots=True)

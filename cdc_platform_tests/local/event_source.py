@@ -155,6 +155,7 @@ def make_task(
     name: str = "copy",
     migration_type: str = "full-load-and-cdc",
     slot: str | None = None,
+    min_file_kb: int = 32_000,
     **positions: Any,
 ) -> Task:
     """Make an instance, endpoints and a task as any DMS user would, with nothing but boto3."""
@@ -184,6 +185,7 @@ def make_task(
             "DataFormat": "parquet",
             "TimestampColumnName": "dms_timestamp",
             "CdcMaxBatchInterval": 1,
+            "CdcMinFileSize": min_file_kb,
         },
     )["Endpoint"]["EndpointArn"]
     for endpoint in (source, target):

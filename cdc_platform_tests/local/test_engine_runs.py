@@ -417,6 +417,33 @@ def test_a_dropped_file_is_lost_though_the_checkpoint_is_past_it(bench: TaskBenc
     assert (_ids(bench), report.tables[0].applied_inserts) == ([], 1)
 
 
+def test_a_dropped_change_is_lost_and_its_neighbours_are_not(bench: TaskBench) -> None:
+    bench.catch_up()
+    bench.faults.arm("drop-change", "public.t:4")
+    _insert(bench, 3)
+    _insert(bench, 4)
+    _insert(bench, 5)
+    bench.catch_up()
+    bench.faults.arm("drop-change", "public.t")
+    _insert(bench, 6)
+    _insert(bench, 7)
+    report = bench.catch_up()
+    bench.stop()
+    assert (_ids(bench), report.tables[0].inserts) == ([3, 5, 7], 3)
+
+
+def test_a_checkpoint_that_is_reported_ahead_does_not_wait_for_a_delayed_file(bench: TaskBench) -> None:
+    bench.catch_up()
+    bench.faults.arm("report-ahead", files=1)
+    _insert(bench, 3)
+    bench.catch_up()
+    assert _ids(bench) == []
+    _insert(bench, 4)
+    bench.catch_up()
+    bench.stop()
+    assert _ids(bench) == [3, 4]
+
+
 def test_a_delayed_file_comes_after_its_successors_and_holds_the_checkpoint_back(bench: TaskBench) -> None:
     bench.catch_up()
     bench.faults.arm("delay-file", files=2)

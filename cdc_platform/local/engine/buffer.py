@@ -85,6 +85,8 @@ class TableBuffer:
         op = _OPS[message[0]]
         if op not in self._ops:
             return
+        if self._is_dropped(new if new is not None else old or []):
+            return
         after = self._after(message[0], old, new, is_whole)
         head = (op, transaction.moment, transaction.position, f"{transaction.time}{counter:019d}")
         images = self._images(old) if old is not None else self._images([None] * len(after))
@@ -100,6 +102,14 @@ class TableBuffer:
             self._spill()
             if self._file is not None and self._file.text_bytes >= self._context.files.min_change_file_bytes:
                 self.publish()
+
+    def _is_dropped(self, row: Values) -> bool:
+        """Whether an armed fault loses this change: the next of the table, or the next of its key."""
+        assert self._shape is not None
+        columns = zip(self._shape.table.columns, row, strict=True)
+        key = ",".join(bytes(value or b"").decode() for column, value in columns if column.is_key)
+        take, task, table = self._context.faults.take, self._context.spec.identifier, self.target.id
+        return any(take(task, "drop-change", where) is not None for where in (f"{table}:{key}", table))
 
     def is_due(self, now: float) -> bool:
         """Return whether the file must be published: old enough, or large enough."""

@@ -62,7 +62,8 @@ class _Held:
     partial: Path
     final: Path
     files_to_go: int
-    first_change: LogPosition
+    #: The position before its first change, which the checkpoint waits at; None: it runs ahead of the file.
+    first_change: LogPosition | None
 
 
 class Publisher:
@@ -90,10 +91,11 @@ class Publisher:
         if self._take("drop-file", table) is not None:
             partial.unlink()
             return
-        delay = self._take("delay-file", table)
-        if delay is not None:
-            self._held.append(_Held(partial, final, int(delay.get("files", 1)), first_change))
-            return
+        for fault, waits_at in (("delay-file", first_change), ("report-ahead", None)):
+            armed = self._take(fault, table)
+            if armed is not None:
+                self._held.append(_Held(partial, final, int(armed.get("files", 1)), waits_at))
+                return
         _move(partial, final)
         if self._take("duplicate-file", table) is not None:
             copy = table.folder / f".{final.name}{PARTIAL}"
@@ -115,8 +117,9 @@ class Publisher:
 
     @property
     def oldest_held(self) -> LogPosition | None:
-        """The position before the first change in a delayed file."""
-        return min((held.first_change for held in self._held), default=None)
+        """The position before the first change in a delayed file that the checkpoint waits for."""
+        places = (held.first_change for held in self._held)
+        return min((place for place in places if place is not None), default=None)
 
     def _take(self, fault: str, table: TablePlace) -> Mapping[str, Any] | None:
         return self._faults.take(self._task, fault, table.id)
