@@ -37,6 +37,7 @@ from cdc_platform.reconcile.verdict import (
     Verdict,
 )
 from cdc_platform.reconcile.window import Failed, guarded, observe, source_reader
+from cdc_platform.reconcile.withdrawn import ahead_of_truth
 from cdc_platform.reconcile.witnesses import locate_all
 
 METHOD = "keys earlier runs left open, re-read in one source snapshot, typed and exact under the named rules"
@@ -71,6 +72,7 @@ def settle(
     subject = pin(platform, source, table_id, SETTLING)
     found = _looked_at(subject, queue, chosen, options, now)
     (comparison,) = locate_all(subject, (found.comparison,))
+    comparison = replace(comparison, notes=(*comparison.notes, *ahead_of_truth(subject, found.mended)))
     left = queue
     if found.results is not None:
         left = settle_queue(objects, found.results, subject.view.snapshot_id)

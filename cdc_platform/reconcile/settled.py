@@ -24,7 +24,8 @@ class Settlement:
 
     comparison: Comparison
     results: Mapping[str, Settled] | None
-    mended: int = 0
+    #: Keys that were called different before and are equal now.
+    mended: tuple[Queued, ...] = ()
 
     def summary(self, left: Queue, now: datetime) -> dict[str, Any]:
         """Return what a certificate says of the queue after this run."""
@@ -36,7 +37,7 @@ class Settlement:
             "looked_at": tally.compared,
             "settled_equal": tally.matched,
             "different": tally.different,
-            "mended": self.mended,
+            "mended": len(self.mended),
             "in_flight": tally.in_flight,
             "unverified": tally.unverified,
             "queued": left.in_flight,
@@ -53,12 +54,12 @@ def settlement(
     """Say of each key what the comparison found, with its age where it is open."""
     numbers = {text: number for number, text in enumerate(texts, 1)}
     outcomes = _outcomes(looks)
-    results, aged, mended = {}, set(), 0
+    results, aged, mended = {}, set(), list[Queued]()
     for text, number in numbers.items():
         entry, outcome = looks.queued[number], outcomes[number]
         changes = looks.changes.get(number, 0)
         if outcome == "equal":
-            mended += entry.reported is not None
+            mended += [entry] if entry.reported is not None else []
             results[text] = Settled(entry.sightings, None, changes)
             continue
         look = looks.seen[number]
@@ -71,11 +72,11 @@ def settlement(
         _told(one, shown.get(key_text(one.key)), looks, aged, now) for one in comparison.discrepancies
     )
     tally = _tally(comparison.tally, looks, aged)
-    reason = _reason(tally, mended, aged, looks, now)
+    reason = _reason(tally, len(mended), aged, looks, now)
     found = replace(
         comparison, tally=tally, verdict=tally.verdict, reason=reason, discrepancies=told, sightings=()
     )
-    return Settlement(found, results, mended)
+    return Settlement(found, results, tuple(mended))
 
 
 def _outcomes(looks: Looks) -> dict[int, str]:
