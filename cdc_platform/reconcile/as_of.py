@@ -3,8 +3,9 @@
 An export says what the source held at one moment; base is later. A key that differs is judged only where raw
 proves that nothing changed it between the two:
 
-* the export's log position is given: no raw event of the key lies after it. What base has from a full load
-  counts as earlier only when some change committed well after that load lies at or before the position;
+* the export's log position is given, and raw proves that its events' positions are those of commits (see
+  ``stream_positions``): no raw event of the key lies after it. What base has from a full load counts as
+  earlier only when some change committed well after that load lies at or before the position;
 * the export is the full-load set base was made of: no change of the key came since.
 
 Capture must have come as far as the position, as anywhere; every other key stays open, with the reason.
@@ -32,6 +33,7 @@ from cdc_platform.raw.files import AcceptedFile, FileKind
 from cdc_platform.raw.manifests import read_accepted
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
 from cdc_platform.reconcile.parquet_source import ParquetReader
+from cdc_platform.reconcile.stream_positions import doubt_of_positions
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.suspect_events import load_suspect_events
 from cdc_platform.reconcile.suspects import same_key
@@ -98,6 +100,9 @@ def _later(subject: Subject, when: AsOf, keys: pa.Table) -> pa.Table:
     loads = [one for one in _accepted(subject) if one.kind is FileKind.LOAD]
     if when.generation is not None and when.generation < max(one.generation for one in loads):
         return _all_of(keys, "a later full load took the place of the one this is")
+    doubt = doubt_of_positions(subject, _accepted(subject)) if when.generation is None else ""
+    if doubt:
+        return _all_of(keys, doubt)
     with closing(open_workspace(subject.platform.lake)) as workspace:
         workspace.register("given_keys", keys)
         workspace.execute("CREATE TEMP TABLE suspects AS FROM given_keys")

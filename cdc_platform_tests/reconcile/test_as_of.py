@@ -156,3 +156,28 @@ def test_base_is_held_against_the_full_load_it_was_made_of_where_nothing_changed
     assert {Verdict.UNVERIFIED} == {verdicts(found)[one] for one in (1, 2, 3, 4, 5, 10)}
     faults = {one.key["id"]: one.located.fault for one in found.comparisons[0].discrepancies if one.located}
     assert {7: Fault.WRITTEN_OUT_OF_BAND, 8: Fault.WRITTEN_OUT_OF_BAND} == faults
+
+
+def test_positions_that_are_not_those_of_commits_decide_nothing(shop: WholeShop) -> None:
+    of_one_commit = (event("U", 6, "w6", "0/120"), event("U", 8, "w8", "0/130"))
+    tell(shop, *of_one_commit, at=DAY + timedelta(hours=3))
+    shop.apply()
+
+    found = exported(shop, THEN | {6: "w6", 8: "w8", 7: "other"})
+
+    assert {Verdict.UNVERIFIED} == set(verdicts(found).values())
+    assert "are not those of their commits" in found.comparisons[0].discrepancies[0].reason
+
+
+def test_positions_no_transaction_proves_to_be_those_of_commits_decide_nothing(tmp_path: Path) -> None:
+    shop = WholeShop(tmp_path, None, TYPES)
+    shop.load([{"id": n, "v": f"v{n}"} for n in range(1, 10)])
+    for hours, number in enumerate((1, 2, 3), 1):
+        tell(shop, event("U", number, f"w{number}", EARLY), at=DAY + timedelta(hours=hours))
+    shop.apply()
+
+    found = exported(shop, THEN | {7: "other"})
+    shop.platform.lake.close()
+
+    assert {Verdict.UNVERIFIED} == set(verdicts(found).values())
+    assert "does not prove that the log positions" in found.comparisons[0].discrepancies[0].reason
