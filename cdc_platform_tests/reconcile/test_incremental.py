@@ -19,12 +19,12 @@ import pytest
 
 from cdc_platform.errors import ConfigError
 from cdc_platform.pipeline import take_in
+from cdc_platform.reconcile import subject
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.full import FullOptions, reconcile_full, whole_options
 from cdc_platform.reconcile.incremental import IncrementalRun
 from cdc_platform.reconcile.postgres import PostgresSnapshot
 from cdc_platform.reconcile.proofs import ages_of, read_proofs, write_proofs
-from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 from cdc_platform.testing import write_load_file
 from cdc_platform_tests.reconcile.shop import DAY, WholeShop
@@ -293,14 +293,14 @@ def test_a_file_accepted_in_the_midst_of_a_run_is_not_missed(
     shop: IncrementalShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.update(5, "five")
-    waiting = Subject.waiting
+    read = subject.read_accepted
 
-    def accepted_meanwhile(self: Subject) -> Any:
-        listed = waiting(self)
+    def accepted_meanwhile(objects: Any) -> Any:
+        listed = read(objects)
         take_in(shop.platform, "retail")
         return listed
 
-    monkeypatch.setattr(Subject, "waiting", accepted_meanwhile)
+    monkeypatch.setattr(subject, "read_accepted", accepted_meanwhile)
 
     assert Verdict.IN_FLIGHT is shop.run().verdict
 
