@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -112,42 +113,51 @@ def reconcile(
 
       cdc reconcile --settle                   what earlier runs left in flight
     """
-    from cdc_platform.pipeline import reconcile as reconcile_window
-
     platform = open_platform(config)
     tables = chosen_tables(platform, source, table)
-    budget = (max_seconds, max_rows, queries_per_second)
-    kinds = (keys_and_versions, version_column, incremental)
-    whole = WholeTable(full, against, position, resume, *budget, *kinds)
+    kinds = (max_seconds, max_rows, queries_per_second, keys_and_versions, version_column, incremental)
+    whole = WholeTable(full, against, position, resume, *kinds)
     whole.check(window, all_windows, len(tables))
     if ages:
         exit_if_found(not print_ages(platform, tables, as_json))
         return
     settling = Settling(settle, min_age, max_age)
     settling.check(windows=bool(window or all_windows), whole=whole.is_wanted)
-    chosen = (
-        []
-        if settle
-        else [
-            (name, one.id, key)
-            for name, one in tables
-            for key in whole.windows or _windows(platform, name, one, window, all_windows)
-        ]
-    )
-    # a key left open before is decided first, so that its run says nothing of what this one finds
-    chosen = [*([] if whole.is_wanted else settling.chosen(platform, tables)), *chosen]
-    runs, failures = done_for_each(
-        chosen,
-        "reconciling",
-        lambda one: f"{one[0]}/{one[1]} {one[2]}",
-        settling.runner(platform, whole.runner(platform) or (lambda one: reconcile_window(platform, *one))),
-    )
-    results = [one for one in runs.values() if one is not None]
-    if settle and not results and not failures:
-        say_nothing_is_open()
+    windows = partial(_windows, platform, wanted=window, all_windows=all_windows)
+    chosen = _chosen(platform, tables, whole, settling, windows)
+    results, failures = _done(platform, chosen, whole, settling)
     done = {(name, table_id) for name, table_id, _ in chosen}
     published, unmoved = _published(platform, [one for one in tables if (one[0], one[1].id) in done])
     _end(results, published, {**failures, **unmoved}, as_json)
+
+
+def _chosen(
+    platform: Platform,
+    tables: list[tuple[str, TableConfig]],
+    whole: WholeTable,
+    settling: Settling,
+    windows: Callable[[str, TableConfig], list[str]],
+) -> list[tuple[str, str, str]]:
+    """Return what is compared: (source, table id, window or what stands in its place)."""
+    if settling.is_wanted:
+        return settling.chosen(platform, tables)
+    chosen = [(name, one.id, key) for name, one in tables for key in whole.windows or windows(name, one)]
+    # a key left open before is decided first, so that its run says nothing of what this one finds
+    return chosen if whole.is_wanted else [*settling.chosen(platform, tables), *chosen]
+
+
+def _done(
+    platform: Platform, chosen: list[tuple[str, str, str]], whole: WholeTable, settling: Settling
+) -> tuple[list[Reconciliation], dict[str, CdcError]]:
+    from cdc_platform.pipeline import reconcile as reconcile_window
+
+    others = whole.runner(platform) or (lambda one: reconcile_window(platform, *one))
+    run = settling.runner(platform, others)
+    runs, failures = done_for_each(chosen, "reconciling", lambda one: f"{one[0]}/{one[1]} {one[2]}", run)
+    results = [one for one in runs.values() if one is not None]
+    if settling.is_wanted and not results and not failures:
+        say_nothing_is_open()
+    return results, failures
 
 
 def _published(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import duckdb
 
-from cdc_platform.reconcile.in_flight import Judgement
+from cdc_platform.reconcile.in_flight import Capture, Judgement
+from cdc_platform.reconcile.sources import SourceReader
 from cdc_platform.reconcile.verdict import Tally, Verdict
 
 _FILE = "a file not applied yet changes this key"
@@ -19,6 +21,34 @@ class Bracket:
     low: str
     high: str
     is_snapshot: bool
+
+    @classmethod
+    def of(cls, reader: SourceReader, low: str) -> Bracket:
+        """Return the bracket of rows that were all read by now, from ``low`` on."""
+        is_snapshot = reader.snapshot_read
+        return cls(low, low if is_snapshot else reader.position(), is_snapshot)
+
+    def is_open(self, judgement: Judgement) -> bool:
+        """Whether it is not known yet which keys changed between the two positions."""
+        return not self.is_snapshot and judgement.verdict is not Verdict.DIFFERENT
+
+    def judge(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        judge: Callable[[str, Capture], Judgement],
+        capture: Capture,
+    ) -> Judgement:
+        """Judge differences; while it is not known which keys changed, all of ``keys`` are awaited."""
+        judgement = judge(self.high, capture)
+        if self.is_open(judgement):
+            connection.execute(
+                "INSERT INTO awaited SELECT key_id FROM keys WHERE key_id NOT IN (SELECT key_id FROM awaited)"
+            )
+        return judgement
+
+    def points(self, judgement: Judgement) -> list[tuple[Verdict, str]]:
+        """Return what stands against MATCH of a whole table."""
+        return [self.awaited(judgement)] if self.is_open(judgement) else []
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -42,10 +72,3 @@ class Bracket:
         if self.awaited(judgement)[0] is not Verdict.UNVERIFIED:
             return tally
         return replace(tally, in_flight=0, unverified=tally.unverified + tally.in_flight)
-
-
-def await_all(connection: duckdb.DuckDBPyConnection) -> None:
-    """Put every key among those changes on their way may touch."""
-    connection.execute(
-        "INSERT INTO awaited SELECT key_id FROM keys WHERE key_id NOT IN (SELECT key_id FROM awaited)"
-    )

@@ -150,8 +150,7 @@ class FullRun:
             nonlocal saved
             equal = scan.equal(number)
             if equal and self.reader.snapshot_read:
-                found = Carried(scan.source[number][0], snapshot.position, self.run_id)
-                progress.equal[number] = found
+                progress.equal[number] = Carried(scan.source[number][0], snapshot.position, self.run_id)
             state = "equal" if equal else "differs"
             rows = sum(n for n, _, _ in scan.source.values())
             read = f"{len(scan.source)} of {len(wanted)} segments, {rows:,} rows"
@@ -182,13 +181,10 @@ class FullRun:
         differing = [number for number in scan.differing if number != sides.segments.keyless]
         numbers = chosen_to_drill(differing, sides.segments.ranges)
         drilled = self._drill(snapshot, sides, scan, numbers, spending)
-        is_snapshot = self.reader.snapshot_read
-        position = snapshot.position if is_snapshot else self.reader.position()
+        bracket = Bracket.of(self.reader, snapshot.position)
         capture, points = self.observe(sides)
-        judgement = self._judge(position, capture)
-        bracket = Bracket(snapshot.position, position, is_snapshot)
-        if not is_snapshot and judgement.verdict is not Verdict.DIFFERENT:
-            points = [*points, bracket.awaited(judgement)]
+        judgement = self._judge(bracket.high, capture)
+        points += bracket.points(judgement)
         has_suspects = self._more_suspects(sides, bool(numbers)) or bool(numbers)
         rows = self._look_up(snapshot, sides, capture) if has_suspects else None
         found = Findings(
@@ -198,8 +194,8 @@ class FullRun:
             looked_up=looked_up(self.workspace) if rows else {},
             changed=count_changed(self.workspace, sides, has_suspects=has_suspects),
             judgement=judgement,
-            source_position=position,
-            is_snapshot=is_snapshot,
+            source_position=bracket.high,
+            is_snapshot=bracket.is_snapshot,
             numbers_drilled=frozenset(numbers),
         )
         segments = tuple(
@@ -209,7 +205,7 @@ class FullRun:
         is_systemic = len(numbers) < len(differing)
         notes = (*self.notes, *bracket.notes, *_not_looked_up(drilled))
         comparison = full_comparison(
-            sides, segments, points, rows, position=position, method=self.options.method, notes=notes
+            sides, segments, points, rows, position=bracket.high, method=self.options.method, notes=notes
         )
         full = FullComparison(comparison, segments, self.options.salt, is_systemic, drilled.guilty_columns)
         return full if rows is None else self._explained(full, sides, frozenset(numbers))

@@ -14,8 +14,9 @@ from enum import IntEnum
 import duckdb
 
 from cdc_platform.reconcile.base_rows import BaseView
-from cdc_platform.reconcile.bracket import Bracket, await_all
+from cdc_platform.reconcile.bracket import Bracket
 from cdc_platform.reconcile.column_differences import column_differences
+from cdc_platform.reconcile.difference_kinds import ColumnDifference
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
 from cdc_platform.reconcile.samples import Sampling, count_kinds, fetch_discrepancies
 from cdc_platform.reconcile.sightings import sightings
@@ -87,21 +88,18 @@ def compare_source_base(
     started = time.monotonic()
     with reader.snapshot() as snapshot:
         load_source_rows(connection, snapshot, plan, into="source_rows", keys="SELECT * FROM keys")
-        low = snapshot.position
-    is_snapshot = reader.snapshot_read
-    bracket = Bracket(low, low if is_snapshot else reader.position(), is_snapshot)
-    judgement = judge(bracket.high, observe())
-    if not is_snapshot and judgement.verdict is not Verdict.DIFFERENT:
-        await_all(connection)
+        bracket = Bracket.of(reader, snapshot.position)
+    judgement = bracket.judge(connection, judge, observe())
     connection.execute(_outcomes_sql(plan, view, has_later=has_later))
     _confirm(connection, reader, plan, judgement)
     tally, sampling = bracket.tally(_tally(connection, judgement), judgement), _sampling(plan, view)
+    kinds = _kinds(judgement, bracket)
     return Comparison(
         name=SOURCE_MATCHES_BASE,
         verdict=combine([tally.verdict, *(verdict for verdict, _ in open_points)]),
         reason=_reason(tally, judgement, [text for _, text in open_points]),
         tally=tally,
-        discrepancies=fetch_discrepancies(connection, sampling, _kinds(judgement, bracket)),
+        discrepancies=fetch_discrepancies(connection, sampling, kinds),
         discrepancies_total=count(connection, "SELECT count(*) FROM source_outcomes WHERE outcome > 0"),
         excluded=plan.excluded,
         columns=tuple(column.column for column in plan.columns),
@@ -111,13 +109,17 @@ def compare_source_base(
         source_position=bracket.high,
         snapshot_id=view.snapshot_id,
         method=METHOD,
-        column_differences=column_differences(connection, sampling, f"o.outcome < {_AWAITED}")
-        if tally.different
-        else (),
-        kinds=count_kinds(connection, sampling, _kinds(judgement, bracket)),
+        column_differences=_column_differences(connection, sampling, tally),
+        kinds=count_kinds(connection, sampling, kinds),
         seconds=round(time.monotonic() - started, 3),
         sightings=sightings(connection, plan, judgement, bracket.high),
     )
+
+
+def _column_differences(
+    connection: duckdb.DuckDBPyConnection, sampling: Sampling, tally: Tally
+) -> tuple[ColumnDifference, ...]:
+    return column_differences(connection, sampling, f"o.outcome < {_AWAITED}") if tally.different else ()
 
 
 def _rows_read(connection: duckdb.DuckDBPyConnection, view: BaseView) -> dict[str, int]:
