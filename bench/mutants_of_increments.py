@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.mutant import Mutant, of
 
 _TESTS = "reconcile/test_incremental.py"
+_REMAINDERS = "reconcile/test_incremental_remainders.py"
 
 
 def _by(test: str) -> tuple[str]:
@@ -35,7 +36,7 @@ INCREMENT_MUTANTS: tuple[Mutant, ...] = (
         ("proofs hold while capture is behind", "    if judgement.verdict is not Verdict.DIFFERENT:\n",
          "    if False:\n", _by("test_proofs_do_not_hold_while_capture_is_behind_or_unknown")),
         ("changed keys over budget match", "    if standing.left_over:\n", "    if False:\n",
-         _by("test_a_budget_leaves_the_rest_open_and_keeps_what_was_proven")),
+         (_REMAINDERS,)),
     ),
     *of(
         "reconcile/base_delta.py",
@@ -44,14 +45,9 @@ INCREMENT_MUTANTS: tuple[Mutant, ...] = (
          (_TESTS,)),
     ),
     *of(
-        "reconcile/touched_keys.py",
-        ("a full load since ignored", "elif one.kind is FileKind.LOAD:", "elif False:",
-         _by("test_a_full_load_and_an_unreadable_raw_file_make_everything_compared")),
-    ),
-    *of(
         "reconcile/ledger.py",
         ("segments that were not read are proven", "not in found.scan.source:\n        return False",
          "not in found.scan.source:\n        return True",
-         _by("test_a_budget_leaves_the_rest_open_and_keeps_what_was_proven")),
+         (_REMAINDERS,)),
     ),
 )  # fmt: skip
