@@ -44,10 +44,4 @@ INCREMENT_MUTANTS: tuple[Mutant, ...] = (
         ("rewritten rows cancel by key", "GROUP BY {names}, lane1, lane2 HAVING", "GROUP BY {names} HAVING",
          (_TESTS,)),
     ),
-    *of(
-        "reconcile/ledger.py",
-        ("segments that were not read are proven", "not in found.scan.source:\n        return False",
-         "not in found.scan.source:\n        return True",
-         (_REMAINDERS,)),
-    ),
 )  # fmt: skip
