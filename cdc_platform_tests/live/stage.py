@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -147,7 +148,8 @@ class Stage:
             found = connection.execute("UPDATE base SET v = 'nobody wrote this' WHERE id = ?", [key])
             if not found.fetchall()[0][0]:
                 return False
-            table.overwrite(connection.execute("FROM base").to_arrow_table().cast(rows.schema))
+            with warnings.catch_warnings(action="ignore"):  # pyiceberg says that it copies on write
+                table.overwrite(connection.execute("FROM base").to_arrow_table().cast(rows.schema))
         return True
 
 
