@@ -116,7 +116,7 @@ _RUN = of(
      (JUDGED,)),
     ("segments without a key not judged", "for number in range(sides.segments.ranges + 1)\n        )",
      "for number in range(sides.segments.ranges)\n        )", (JUDGED,)),
-    ("every segment read is carried on", "            if equal:\n", "            if True:\n", (RESUMED,)),
+    ("every segment read is carried on", "if equal and self.reader.snapshot_read:", "if self.reader.snapshot_read:", (RESUMED,)),
     ("in flight ignored", "count_changed(self.workspace, sides, has_suspects=has_suspects)", "{}",
      (f"{FULL}::test_keys_of_files_not_applied_are_in_flight_also_where_they_are_equal_now",)),
     ("systemic differences drilled as all", "is_systemic = len(numbers) < len(differing)",

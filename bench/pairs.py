@@ -165,8 +165,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true", help="go on where a run of the same code stopped")
     chosen = parser.parse_args(argv)
-    # what is asked to end puts away what it has started
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    asked_to_end: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: asked_to_end.append(number))
     tally = Tally(
         Path(tempfile.gettempdir()) / f"cdc-pairs-{chosen.seed}.json",
         chosen.seed,
@@ -177,15 +177,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = Path(tempfile.mkdtemp(prefix="cdc-pairs-"))
     try:
         with comparing(folder, chosen.seed) as comparer:
-            while left := chosen.pairs - tally.pairs:
+            while (left := chosen.pairs - tally.pairs) and not asked_to_end:
                 started, number = time.perf_counter(), tally.packets
                 found = comparer.compare(number, min(_PAIRS[kind_of(number)], left))
                 tally.add(kind_of(number), found, time.perf_counter() - started)
                 if tally.packets % _TOLD_EVERY == 0:
                     done = tally.measured()
                     print(f"{done['pairs']:,} pairs judged right in {done['seconds']:,} s", flush=True)
-    except KeyboardInterrupt:
-        print("stopped")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     Results("pairs").add({"seed": chosen.seed, "of": chosen.pairs}, tally.measured())
