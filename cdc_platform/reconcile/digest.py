@@ -10,7 +10,7 @@ disjoint sets is the sum of theirs. No sum is taken modulo anything: DuckDB adds
   another function in each run. Values wider than 64 bits (text, bytes, wide decimals) enter by one hash of
   all of them, *with the salt before each*: the salt tells where a value ends, as nobody can write it into
   one, and an accident in the hash of a text is none after another beginning.
-* ``hash`` maps NULL to a constant, which the one value of a 64-bit type has as well; so the chain ends with
+* ``hash`` maps NULL to a constant, which one value of each 64-bit type has as well; so both lanes end with
   what is NULL in the row.
 * The salts come from 256 secret bits, new for each run, and leave the process by their id only.
 
@@ -91,9 +91,10 @@ class RowDigest:
     def lanes(self, values: Sequence[str]) -> tuple[str, str]:
         """Return the SQL of both lanes over the SQL of the values."""
         typed = [f"({value})::{kind}" for value, kind in zip(values, self.types, strict=True)]
-        first = _mixed(self._secret("lane 1"), f"hash({', '.join(typed)})")
+        nulls = _nulls(typed)
+        first = _mixed(self._secret("lane 1"), f"hash({', '.join([*typed, nulls])})")
         second = self._secret("lane 2")
-        for hashed in (*self._wide(typed), *self._narrow(typed), _nulls(typed)):
+        for hashed in (*self._wide(typed), *self._narrow(typed), nulls):
             second = _mixed(second, hashed)
         if self.lane_bits < 64:
             return f"({first} >> {64 - self.lane_bits})", f"({second} >> {64 - self.lane_bits})"
