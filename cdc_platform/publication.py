@@ -133,11 +133,11 @@ def _decide(
     platform: Platform, source: str, table_id: str, base: Table, snapshots: tuple[Snapshot, ...]
 ) -> Decision:
     from cdc_platform.reconcile.full_result import latest_full
-    from cdc_platform.reconcile.results import VERDICTS, read_index
+    from cdc_platform.reconcile.results import read_index
 
     if not snapshots:
         return Decision(0, ())
-    index = read_index(platform.objects(source, table_id).get(VERDICTS))
+    index = read_index(platform.objects(source, table_id))
     verdicts = {
         window: _judged(entry["verdict"], entry.get("snapshot_id"), entry["run_id"])
         for window, entry in index.items()

@@ -58,6 +58,7 @@ AllOption = Annotated[bool, typer.Option("--all", help="Every window that has fi
 
 _COLUMNS = ["table", "window", "claim", "verdict", "keys", "different", "in flight", "open"]
 _SHOWN_DISCREPANCIES = 5
+_SHOWN_EXCLUDED = 5
 
 
 def register(app: typer.Typer) -> None:
@@ -119,6 +120,7 @@ def reconcile(
     whole = WholeTable(full, against, position, resume, *kinds)
     whole.check(window, all_windows, len(tables))
     if ages:
+        whole.check_ages(bool(window or all_windows or settle))
         exit_if_found(not print_ages(platform, tables, as_json))
         return
     settling = Settling(settle, min_age, max_age)
@@ -212,8 +214,10 @@ def print_reconciliations(results: Collection[Reconciliation]) -> None:
     ]
     print_table("", _COLUMNS, rows)
     for result, comparison in compared:
+        where = f"{result.source}/{result.table_id} {result.window}"
         if comparison.verdict.value != "MATCH":
-            _print_reason(f"{result.source}/{result.table_id} {result.window}", comparison)
+            _print_reason(where, comparison)
+        _print_excluded(where, comparison)
 
 
 def _windows(
@@ -225,6 +229,17 @@ def _windows(
         return named
     there = list(platform.windows(source, table.id))
     return there if all_windows else there[-1:]
+
+
+def _print_excluded(where: str, comparison: Comparison) -> None:
+    """Name the columns a verdict says nothing of, MATCH or not; base's own control columns are no news."""
+    left_out = [one for one in comparison.excluded if not one.column.startswith("_cdc_")]
+    told = "; ".join(f"{one.column} ({one.reason})" for one in left_out[:_SHOWN_EXCLUDED])
+    more = f"; and {len(left_out) - _SHOWN_EXCLUDED} more" if len(left_out) > _SHOWN_EXCLUDED else ""
+    if told:
+        stdout().print(
+            f"{where} {comparison.name}: not compared: {told}{more}", highlight=False, markup=False
+        )
 
 
 def _print_reason(where: str, comparison: Comparison) -> None:

@@ -109,6 +109,11 @@ class WholeTable:
         if self.against is not None and tables != 1:
             self._refuse("--against is an export of one table", "name the table by --table")
 
+    def check_ages(self, others: bool) -> None:
+        """Raise ConfigError when ``--ages``, which compares nothing, stands beside what asks for a run."""
+        if others or self.is_wanted:
+            self._refuse("--ages compares nothing", "give it alone, or leave it out")
+
     def _refuse(self, what: str, mend: str) -> None:
         raise ConfigError("cdc", [("reconcile", what, mend)])
 

@@ -20,7 +20,7 @@ from cdc_platform.lake.summary import BATCH_ID, MAINTENANCE
 from cdc_platform.publication import publish
 from cdc_platform.raw.manifests import read_accepted
 from cdc_platform.reconcile.recent_runs import RunFigures, recent_runs
-from cdc_platform.reconcile.results import VERDICTS, read_index, repairs
+from cdc_platform.reconcile.results import read_index, repairs
 
 if TYPE_CHECKING:
     from cdc_platform.pipeline import Platform
@@ -50,7 +50,7 @@ def gather(
 
 def _table(platform: Platform, source: str, table: TableConfig, repaired: Repaired | None) -> TableFigures:
     objects = platform.objects(source, table.id)
-    index = read_index(objects.get(VERDICTS))
+    index = read_index(objects)
     verdicts = {window: _verdict(window, entry) for window, entry in index.items()}
     accepted = read_accepted(objects)
     base = platform.lake.load(source, table.id)

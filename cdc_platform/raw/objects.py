@@ -87,7 +87,9 @@ def checked_key(key: str) -> str:
 
 
 @contextmanager
-def undamaged(objects: ObjectStore, key: str) -> Iterator[None]:
+def undamaged(
+    objects: ObjectStore, key: str, *, mend: str = "restore the object as it was"
+) -> Iterator[None]:
     """Raise StateError with the mend where what is read of the object ``key`` cannot be made sense of."""
     try:
         yield
@@ -95,7 +97,7 @@ def undamaged(objects: ObjectStore, key: str) -> Iterator[None]:
         raise StateError(
             f"the record is damaged ({type(e).__name__}: {e})",
             where=objects.url(key),
-            mend="restore the object as it was",
+            mend=mend,
         ) from e
 
 

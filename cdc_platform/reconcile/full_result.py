@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.digest import DIGEST_BITS, Salt, implementation
 from cdc_platform.reconcile.keys_and_versions import NOT_COVERED as NO_VALUES
@@ -118,9 +118,7 @@ def keep(objects: ObjectStore, run: Reconciliation, full: FullComparison) -> Non
 
 def full_run_of(objects: ObjectStore, run_id: str) -> dict[str, Any] | None:
     """Return the certificate of one full comparison of a table; None when there is none of this id."""
-    data = objects.get(f"reports/full/{run_id}.json") if run_id.replace("-", "").isalnum() else None
-    found: dict[str, Any] | None = json.loads(data) if data else None
-    return found
+    return _certificate(objects, f"reports/full/{run_id}.json") if run_id.replace("-", "").isalnum() else None
 
 
 def keys_key(run_id: str) -> str:
@@ -130,9 +128,14 @@ def keys_key(run_id: str) -> str:
 
 def latest_full(lake: Lake, source: str, table_id: str) -> dict[str, Any] | None:
     """Return the certificate of the last full comparison of a table; None when there was none."""
-    data = lake.objects(source, table_id).get(LATEST)
-    found: dict[str, Any] | None = json.loads(data) if data else None
-    return found
+    return _certificate(lake.objects(source, table_id), LATEST)
+
+
+def _certificate(objects: ObjectStore, key: str) -> dict[str, Any] | None:
+    data = objects.get(key)
+    with undamaged(objects, key, mend="remove the object, and compare the table again (--full)"):
+        found: dict[str, Any] | None = json.loads(data) if data else None
+        return found
 
 
 def full_comparison(

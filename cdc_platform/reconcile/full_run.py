@@ -120,6 +120,7 @@ class FullRun:
         with self.reader.snapshot() as snapshot:
             self._scan(snapshot, sides, scan, [n for n in everything if n not in carried], spending, progress)
             scan.source |= {number: scan.base.get(number, EMPTY) for number in carried}
+            self._save(replace(progress, is_done=not scan.unread))
             return self._conclude(snapshot, sides, scan, carried, spending)
 
     def _progress(self) -> Progress:
@@ -151,10 +152,9 @@ class FullRun:
             equal = scan.equal(number)
             if equal and self.reader.snapshot_read:
                 progress.equal[number] = Carried(scan.source[number][0], snapshot.position, self.run_id)
-            state = "equal" if equal else "differs"
             rows = sum(n for n, _, _ in scan.source.values())
             read = f"{len(scan.source)} of {len(wanted)} segments, {rows:,} rows"
-            self.options.tell(f"{read}: {sides.segments.label(number)} {state}")
+            self.options.tell(f"{read}: {sides.segments.label(number)} {'equal' if equal else 'different'}")
             if time.monotonic() - saved > 1:
                 self._save(progress)
                 saved = time.monotonic()

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.errors import StateError
+from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.reconcile.digest import implementation
 from cdc_platform.reconcile.segments import Bound
 from cdc_platform.reconcile.sources import ReadPlan
@@ -40,6 +41,8 @@ class Progress:
     conditions: Mapping[str, Any]
     bounds: tuple[Bound, ...] = ()
     equal: dict[int, Carried] = field(default_factory=dict)
+    #: Whether every segment was read: then nothing is left to go on with, and the next run begins anew.
+    is_done: bool = False
 
     def save(self, objects: ObjectStore) -> None:
         """Replace what is stored."""
@@ -51,6 +54,7 @@ class Progress:
                 str(number): [one.rows, one.source_position, one.run_id]
                 for number, one in sorted(self.equal.items())
             },
+            "is_done": self.is_done,
         }
         objects.put(PROGRESS, json.dumps(value, indent=1).encode())
 
@@ -73,7 +77,14 @@ def conditions_of(plan: ReadPlan, snapshot_id: int | None, origin: str) -> dict[
 
 def resume(objects: ObjectStore, conditions: Mapping[str, Any]) -> tuple[Progress | None, str]:
     """Return the stored progress when it still holds, and a sentence on what was found."""
-    data = objects.get(PROGRESS)
+    try:
+        with undamaged(objects, PROGRESS):
+            return _resumed(objects.get(PROGRESS), conditions)
+    except StateError as damage:
+        return None, f"{damage.where}: {damage.what}: started from the beginning"
+
+
+def _resumed(data: bytes | None, conditions: Mapping[str, Any]) -> tuple[Progress | None, str]:
     stored = json.loads(data) if data else None
     if stored is None or stored.get("form") != _FORM:
         return None, "there is no earlier run to go on with: started from the beginning"
@@ -87,6 +98,8 @@ def resume(objects: ObjectStore, conditions: Mapping[str, Any]) -> tuple[Progres
     moved = [text for name, text in names.items() if stored["conditions"].get(name) != conditions[name]]
     if moved:
         return None, f"{' and '.join(moved)} since the earlier run: started from the beginning"
+    if stored.get("is_done"):
+        return None, "the earlier run left nothing over: started from the beginning"
     equal = {int(number): Carried(*one) for number, one in stored["equal"].items()}
     bounds = tuple(tuple(bound) for bound in stored["bounds"])
     return Progress(dict(conditions), bounds, equal), f"went on with {len(equal)} segments found equal before"

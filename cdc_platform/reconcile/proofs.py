@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cdc_platform.errors import StateError
 from cdc_platform.raw.files import AcceptedFile
-from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.reconcile.segments import Bound
 
 PROOFS = "reports/full/proofs.json"
@@ -110,8 +112,16 @@ def ages_of(proofs: Proofs | None, within_days: float | None) -> Ages:
 
 
 def read_proofs(objects: ObjectStore) -> Proofs | None:
-    """Return what is stored; None when nothing is, or what is has another form."""
-    data = objects.get(PROOFS)
+    """Return what is stored; None when nothing is, or what is has another form.
+
+    Damaged, it is as good as none: every segment is compared again.
+    """
+    with suppress(StateError), undamaged(objects, PROOFS):
+        return _parsed(objects.get(PROOFS))
+    return None
+
+
+def _parsed(data: bytes | None) -> Proofs | None:
     stored = json.loads(data) if data else None
     if stored is None or stored.get("form") != _FORM:
         return None

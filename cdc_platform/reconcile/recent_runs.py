@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.errors import StateError
+from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.reconcile.result_rows import FULL, INCREMENTAL, WHOLE
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 
@@ -121,7 +123,8 @@ def remember_run(objects: ObjectStore, run: Reconciliation) -> None:
     new = figures_of(run)
     while True:
         stored = objects.read(RECENT)
-        known = {one.run_id: one for one in _parse(stored.data if stored else None)} | {new.run_id: new}
+        known = {one.run_id: one for one in _readable(objects, stored.data if stored else None)}
+        known |= {new.run_id: new}
         kept = [one.as_json() for one in _kept(known.values())]
         data = json.dumps({"version": 1, "runs": kept}, indent=1).encode()
         if objects.replace(RECENT, data, stored.version if stored else None):
@@ -129,8 +132,14 @@ def remember_run(objects: ObjectStore, run: Reconciliation) -> None:
 
 
 def recent_runs(objects: ObjectStore) -> tuple[RunFigures, ...]:
-    """Return the newest runs of a table, oldest first."""
-    return _parse(objects.get(RECENT))
+    """Return the newest runs of a table, oldest first; none when the object is damaged."""
+    return _readable(objects, objects.get(RECENT))
+
+
+def _readable(objects: ObjectStore, data: bytes | None) -> tuple[RunFigures, ...]:
+    with suppress(StateError), undamaged(objects, RECENT):
+        return _parse(data)
+    return ()
 
 
 def _kept(runs: Iterable[RunFigures]) -> list[RunFigures]:

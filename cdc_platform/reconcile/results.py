@@ -35,7 +35,7 @@ from pyiceberg.typedef import Identifier
 
 from cdc_platform.errors import StaleCommit
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.reconcile.recent_runs import figures_of, remember_run
 from cdc_platform.reconcile.result_rows import FULL as FULL
 from cdc_platform.reconcile.result_rows import INCREMENTAL as INCREMENTAL
@@ -111,7 +111,7 @@ def latest_verdicts(lake: Lake) -> dict[tuple[str, str], dict[str, str]]:
     found = {}
     for source, config in lake.config.sources.items():
         for table in config.tables:
-            windows = read_index(lake.objects(source, table.id).get(VERDICTS))
+            windows = read_index(lake.objects(source, table.id))
             if windows:
                 found[source, table.id] = {window: entry["verdict"] for window, entry in windows.items()}
     return found
@@ -255,7 +255,7 @@ def _remember(objects: ObjectStore, reconciliation: Reconciliation) -> None:
     }
     while True:
         stored = objects.read(VERDICTS)
-        windows = read_index(stored.data if stored else None)
+        windows = _parsed_index(objects, stored.data if stored else None)
         known = windows.get(reconciliation.window)
         if known is not None and known["run_id"] > entry["run_id"]:
             return
@@ -265,10 +265,16 @@ def _remember(objects: ObjectStore, reconciliation: Reconciliation) -> None:
             return
 
 
-def read_index(data: bytes | None) -> dict[str, dict[str, Any]]:
+def read_index(objects: ObjectStore) -> dict[str, dict[str, Any]]:
     """Return the newest run of each window as the index has it: id, verdict, snapshot, start, report.
 
-    Entries of an earlier version lack ``compared``, ``matched``, ``different`` and ``in_flight``.
+    Entries of an earlier version lack ``compared``, ``matched``, ``different`` and ``in_flight``. Raises
+    StateError when the index is damaged.
     """
-    windows: dict[str, dict[str, Any]] = json.loads(data)["windows"] if data else {}
-    return windows
+    return _parsed_index(objects, objects.get(VERDICTS))
+
+
+def _parsed_index(objects: ObjectStore, data: bytes | None) -> dict[str, dict[str, Any]]:
+    with undamaged(objects, VERDICTS, mend="remove the object, and reconcile the table's windows again"):
+        windows: dict[str, dict[str, Any]] = json.loads(data)["windows"] if data else {}
+        return windows

@@ -64,7 +64,7 @@ class Segments:
     def label(self, number: int) -> str:
         """Return the range in words."""
         if number == self.keyless:
-            return "no key"
+            return "rows without a key"
         low, high = (None if bound is None else ", ".join(bound) for bound in self.range(number))
         if low is None:
             return "all keys" if high is None else f"below {high}"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cdc_platform_tests.cli.conftest import Cdc
@@ -21,6 +25,19 @@ def test_a_whole_table_is_compared_with_an_export_and_every_segment_is_told(cdc:
     assert "shop/orders: 2 of 2 segments, 2 rows" in done.err
 
 
+def test_columns_a_match_says_nothing_of_are_named_beside_it(cdc: Cdc, tmp_path: Path) -> None:
+    cdc("apply")
+    rows = cdc("show", "orders", "--limit", "0", "--json").json
+    pq.write_table(pa.table({"id": pa.array([row["id"] for row in rows])}), tmp_path / "keys.parquet")
+
+    done = cdc("reconcile", "--table", "orders", "--against", str(tmp_path / "keys.parquet"))
+
+    assert (0, True) == (done.code, "MATCH" in done.out)
+    told = " ".join(done.out.split())
+    assert "shop/orders full source_matches_base: not compared: " in told
+    assert "(in base and not in the export)" in told
+
+
 def test_a_full_run_without_a_connection_is_not_verified_and_leaves_the_status_alone(cdc: Cdc) -> None:
     cdc("apply")
 
@@ -36,6 +53,8 @@ def test_a_full_run_without_a_connection_is_not_verified_and_leaves_the_status_a
     [
         (("--resume",), "add --full"),
         (("--max-rows", "5"), "add --full"),
+        (("--ages", "--full"), "--ages compares nothing"),
+        (("--ages", "--settle"), "--ages compares nothing"),
         (("--full", "--all"), "a full run compares no windows"),
         (("--full", "--position", "0/1"), "name the export by --against"),
         (("--full", "--keys-and-versions"), "another comparison than --full"),

@@ -10,8 +10,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from cdc_platform.errors import StateError
 from cdc_platform.reconcile import full_state
 from cdc_platform.reconcile.budget import Budget
+from cdc_platform.reconcile.full_result import LATEST, latest_full
+from cdc_platform.reconcile.proofs import PROOFS
+from cdc_platform.reconcile.recent_runs import RECENT, recent_runs, remember_run
+from cdc_platform.reconcile.results import VERDICTS, read_index
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 from cdc_platform_tests.reconcile.shop import WholeShop
 
@@ -138,3 +143,57 @@ def test_g8_two_runs_at_once_are_both_right_and_so_is_one_that_goes_on_with_them
 
     assert [summary(whole)] * 6 == [summary(one) for one in found]
     assert summary(whole) == summary(shop.compare(resume=True))
+
+
+def test_a_run_that_left_nothing_over_is_not_gone_on_with(shop: WholeShop) -> None:
+    assert Verdict.MATCH is shop.compare(budget=ONE_BY_ONE).verdict
+    shop.sql("UPDATE item SET v = 'x' WHERE id = 1")
+
+    found = shop.compare(resume=True, budget=ONE_BY_ONE)
+
+    assert (Verdict.DIFFERENT, 1) == (found.verdict, found.comparisons[0].tally.different)
+    assert "the earlier run left nothing over" in found.comparisons[0].notes[0]
+
+
+@pytest.mark.parametrize("name", [full_state.PROGRESS, PROOFS])
+def test_what_only_saves_work_is_made_anew_when_it_is_damaged(shop: WholeShop, name: str) -> None:
+    shop.compare(budget=Budget(max_rows=150))
+    shop.compare(budget=ONE_BY_ONE)
+    objects = shop.platform.objects("retail", "item")
+    whole = objects.get(name)
+    assert whole is not None
+    shop.sql("UPDATE item SET v = 'x' WHERE id = 1")
+    for options in ({"resume": True}, {"incremental": True}):
+        objects.put(name, whole[: len(whole) // 2])
+
+        found = shop.compare(**options)
+
+        assert (Verdict.DIFFERENT, 1) == (found.verdict, found.comparisons[0].tally.different)
+
+
+def test_damaged_figures_of_the_newest_runs_are_none_and_begun_anew(shop: WholeShop) -> None:
+    objects = shop.platform.objects("retail", "item")
+    objects.put(RECENT, b'{"version": 1, "runs": [{"run_id": "2026')
+    assert () == recent_runs(objects)
+
+    found = shop.compare()
+    remember_run(objects, found)
+
+    assert [found.run_id] == [one.run_id for one in recent_runs(objects)]
+
+
+@pytest.mark.parametrize("damaged", [b'{"windows": {"2026', b"[]", b'{"windows'])
+def test_a_damaged_index_of_verdicts_is_named_with_its_mend(shop: WholeShop, damaged: bytes) -> None:
+    objects = shop.platform.objects("retail", "item")
+    objects.put(VERDICTS, damaged)
+
+    with pytest.raises(StateError, match=r"verdicts\.json.*damaged.*remove the object"):
+        read_index(objects)
+
+
+def test_a_damaged_certificate_of_the_last_full_run_is_named_with_its_mend(shop: WholeShop) -> None:
+    shop.compare()
+    shop.platform.objects("retail", "item").put(LATEST, b'{"verdict": "MA')
+
+    with pytest.raises(StateError, match=r"latest\.json.*damaged.*--full"):
+        latest_full(shop.platform.lake, "retail", "item")

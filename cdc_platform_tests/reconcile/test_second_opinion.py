@@ -37,7 +37,7 @@ def holds(label: str, key: int) -> bool:
         return key < int(label.removeprefix("below "))
     if label == "all keys":
         return True
-    return label != "no key" and int(low) <= key and (not high or key < int(high))
+    return label != "rows without a key" and int(low) <= key and (not high or key < int(high))
 
 
 def derived(labels: Sequence[str], source: Sequence[Row], base: Sequence[Row]) -> list[Mapping[str, Any]]:
