@@ -74,7 +74,7 @@ def check_windows(platform: Platform, source: str, windows: Iterable[str] | None
     options = platform.source(source).window
     for window in windows:
         try:
-            ends = options.bounds(window)[1]
+            begins, ends = options.bounds(window)
         except ValueError as error:
             form = "2026-01-31" if options.every == "daily" else "2026-01-31-13:00"
             what = f"{window!r} is not a window of {source}"
@@ -83,4 +83,7 @@ def check_windows(platform: Platform, source: str, windows: Iterable[str] | None
             what = f"{window!r} is before the first window of {source}, {options.start}"
             mend = f"choose a later one, or set sources.{source}.window.start to an earlier day"
             raise ConfigError("cdc", [("--window", what, mend)])
+        if begins > datetime.now(UTC):
+            what = f"{window!r} has not begun: there is nothing in it to say anything of"
+            raise ConfigError("cdc", [("--window", what, "choose an earlier one; windows are in UTC")])
     return list(windows)

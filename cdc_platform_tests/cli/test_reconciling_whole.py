@@ -53,6 +53,7 @@ def test_a_full_run_without_a_connection_is_not_verified_and_leaves_the_status_a
     [
         (("--resume",), "add --full"),
         (("--max-rows", "5"), "add --full"),
+        (("--window", "2999-01-01"), "has not begun"),
         (("--ages", "--full"), "--ages compares nothing"),
         (("--ages", "--settle"), "--ages compares nothing"),
         (("--full", "--all"), "a full run compares no windows"),
