@@ -16,6 +16,9 @@ def walk_sorted(
     A root or prefix that does not exist holds nothing; a folder that vanishes meanwhile is passed over.
     """
     base = prefix.rpartition("/")[0]
+    if base and any(part in ("", ".", "..") for part in base.split("/")):
+        # no key is like that, though a path may be
+        return
     yield from _walk(root / base, f"{base}/" if base else "", prefix, start_after)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cdc_platform.config.model import PlatformConfig, RawOptions
@@ -298,6 +298,8 @@ _NAMES = st.text("ab./-0", min_size=1, max_size=4).filter(
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(keys={"-/-"}, after="-//-")
+@example(keys={"a/b"}, after="./a/")
 @given(keys=st.sets(st.lists(_NAMES, min_size=1, max_size=3).map("/".join), max_size=8), after=_NAMES)
 def test_a_folder_lists_as_s3_would_for_any_keys(
     tmp_path_factory: pytest.TempPathFactory, keys: set[str], after: str

@@ -107,7 +107,9 @@ class TableBuffer:
         """Whether an armed fault loses this change: the next of the table, or the next of its key."""
         assert self._shape is not None
         columns = zip(self._shape.table.columns, row, strict=True)
-        key = ",".join(bytes(value or b"").decode() for column, value in columns if column.is_key)
+        # a value that was not sent stands for itself: no key of a fault is like that
+        values = (bytes(value or b"") for column, value in columns if column.is_key)
+        key = ",".join(value.decode(errors="replace") for value in values)
         take, task, table = self._context.faults.take, self._context.spec.identifier, self.target.id
         return any(take(task, "drop-change", where) is not None for where in (f"{table}:{key}", table))
 
