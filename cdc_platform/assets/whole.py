@@ -45,6 +45,7 @@ class WholeRun(dg.Config):
     max_seconds: float | None = None
     max_rows: int | None = None
     queries_per_second: float | None = None
+    max_cpu_seconds: float | None = None
 
 
 def whole_metadata(outcome: Reconciliation) -> dict[str, Any]:
@@ -135,7 +136,7 @@ def _reconciled(platform: "Platform", config: WholeRun, context: dg.OpExecutionC
         platform.lake,
         config.against,
         config.position,
-        budget=Budget(config.max_seconds, config.max_rows, config.queries_per_second),
+        budget=Budget(config.max_seconds, config.max_rows, config.queries_per_second, config.max_cpu_seconds),
         resume=config.resume,
         keys_only=config.keys_and_versions,
         version_column=config.version_column,

@@ -25,6 +25,7 @@ from cdc_platform.cli.publishing import print_publications, publication_json, pu
 from cdc_platform.cli.reconciling_whole import (
     AgainstOption,
     AgesOption,
+    CpuOption,
     FullOption,
     IncrementalOption,
     KeysOption,
@@ -46,6 +47,7 @@ from cdc_platform.cli.settling import (
     print_settling,
     say_nothing_is_open,
 )
+from cdc_platform.reconcile.budget import Budget
 
 if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig
@@ -82,6 +84,7 @@ def reconcile(
     max_seconds: SecondsOption = None,
     max_rows: RowsOption = None,
     queries_per_second: RateOption = None,
+    max_cpu_seconds: CpuOption = None,
     ages: AgesOption = False,
     settle: SettleOption = False,
     min_age: MinAgeOption = None,
@@ -116,8 +119,9 @@ def reconcile(
     """
     platform = open_platform(config)
     tables = chosen_tables(platform, source, table)
-    kinds = (max_seconds, max_rows, queries_per_second, keys_and_versions, version_column, incremental)
-    whole = WholeTable(full, against, position, resume, *kinds)
+    budget = Budget(max_seconds, max_rows, queries_per_second, max_cpu_seconds)
+    kinds = (keys_and_versions, version_column, incremental)
+    whole = WholeTable(full, against, position, resume, budget, *kinds)
     whole.check(window, all_windows, len(tables))
     if ages:
         whole.check_ages(bool(window or all_windows or settle))

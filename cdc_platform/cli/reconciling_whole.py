@@ -12,6 +12,7 @@ import typer
 
 from cdc_platform.cli.output import print_json, print_table, stderr
 from cdc_platform.errors import ConfigError
+from cdc_platform.reconcile.budget import Budget
 
 if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig
@@ -65,6 +66,10 @@ SecondsOption = Annotated[
 RowsOption = Annotated[
     int | None, typer.Option("--max-rows", min=0, help="Stop a full run after so many source rows.")
 ]
+CpuOption = Annotated[
+    float | None,
+    typer.Option("--max-cpu-seconds", min=0, help="Stop a full run after so much processor time of its own."),
+]
 RateOption = Annotated[
     float | None, typer.Option("--queries-per-second", min=0.001, help="Ask the source no more often.")
 ]
@@ -78,9 +83,7 @@ class WholeTable:
     against: str | None
     position: str | None
     resume: bool
-    max_seconds: float | None
-    max_rows: int | None
-    queries_per_second: float | None
+    budget: Budget
     keys_only: bool = False
     version_column: str | None = None
     incremental: bool = False
@@ -91,8 +94,7 @@ class WholeTable:
 
     def check(self, windows: list[str] | None, all_windows: bool, tables: int) -> None:
         """Raise ConfigError for options that do not go together."""
-        budget = (self.max_seconds, self.max_rows, self.queries_per_second)
-        if not self.is_wanted and (self.resume or any(one is not None for one in budget)):
+        if not self.is_wanted and (self.resume or self.budget != Budget()):
             self._refuse("--resume and budgets are of full runs", "add --full")
         if self.is_wanted and (windows or all_windows):
             self._refuse("a full run compares no windows", "leave out --window and --all")
@@ -129,7 +131,6 @@ class WholeTable:
         return partial(self._run, platform) if self.is_wanted else None
 
     def _run(self, platform: Platform, one: tuple[str, str, str]) -> Reconciliation:
-        from cdc_platform.reconcile.budget import Budget
         from cdc_platform.reconcile.full import reconcile_full, whole_options
 
         source, table_id, _ = one
@@ -142,7 +143,7 @@ class WholeTable:
             platform.lake,
             self.against,
             self.position,
-            budget=Budget(self.max_seconds, self.max_rows, self.queries_per_second),
+            budget=self.budget,
             resume=self.resume,
             keys_only=self.keys_only,
             version_column=self.version_column,

@@ -13,6 +13,8 @@ class Budget:
     max_seconds: float | None = None
     max_rows: int | None = None
     queries_per_second: float | None = None
+    #: Of this process: the source tells nobody what a session of its costs.
+    max_cpu_seconds: float | None = None
 
 
 @dataclass(slots=True)
@@ -21,6 +23,7 @@ class Spending:
 
     budget: Budget
     started: float = field(default_factory=time.monotonic)
+    cpu_before: float = field(default_factory=time.process_time)
     rows: int = 0
     _last_query: float = float("-inf")
 
@@ -29,6 +32,9 @@ class Spending:
         seconds, rows = self.budget.max_seconds, self.budget.max_rows
         if seconds is not None and time.monotonic() - self.started >= seconds:
             return f"the budget of {seconds:g} seconds was spent"
+        cpu = self.budget.max_cpu_seconds
+        if cpu is not None and time.process_time() - self.cpu_before >= cpu:
+            return f"the budget of {cpu:g} processor seconds was spent"
         if rows is not None and self.rows >= rows:
             return f"the budget of {rows:,} source rows was spent"
         return None

@@ -190,8 +190,8 @@ def _sentence(segments: Sequence[SegmentResult], points: Sequence[str]) -> str:
     """Return the verdict's reason: how much of the table is proven, and what stands against the rest."""
     rows = sum(max(one.source_rows, one.base_rows) for one in segments)
     proven = [one for one in segments if one.verdict is Verdict.MATCH]
-    proven_rows = sum(one.source_rows for one in proven)
-    parts = [f"{proven_rows:,} of {rows:,} rows in {len(proven)} of {len(segments)} segments are equal"]
+    whole = sum(one.source_rows for one in proven)
+    parts = [f"{len(proven)} of {len(segments)} segments are equal, with {whole:,} of {rows:,} rows"]
     for verdict in (Verdict.DIFFERENT, Verdict.IN_FLIGHT, Verdict.UNVERIFIED, Verdict.ERROR):
         those = [one for one in segments if one.verdict is verdict]
         if those:

@@ -63,7 +63,7 @@ class ParquetReader:
 
     def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
         """Match the export's columns with base's by safe name; what cannot be compared is listed."""
-        there = self._schema()
+        there, partly = self._schema(), self._missing_in_some()
         names = {safe_name(field.name): field for field in there}
         held = canonical_schema(base_columns)
         plans: dict[str, ColumnPlan] = {}
@@ -72,6 +72,8 @@ class ParquetReader:
             found = names.get(field.name)
             if found is None:
                 excluded.append(Excluded(field.name, "in base and not in the export"))
+            elif found.name in partly:
+                excluded.append(Excluded(field.name, "not in every file of the export"))
             elif pa.types.is_nested(field.type) or common_type(found.type, field.type) is None:
                 reason = f"{found.type} in the export and {field.type} in base do not compare by value"
                 excluded.append(Excluded(field.name, reason))
@@ -110,6 +112,22 @@ class ParquetReader:
         try:
             relation = connection.execute(f"SELECT * FROM {_relation(self.path)} LIMIT 0")
             return canonical_schema(relation.to_arrow_table().schema)
+        except duckdb.Error as error:
+            raise self._unavailable(redact(" ".join(str(error).split()))) from None
+        finally:
+            connection.close()
+
+    def _missing_in_some(self) -> set[str]:
+        """Return the columns that files of the export lack: NULL there would be no value of the source."""
+        connection = open_workspace(self.lake)
+        pattern = sql_text(parquet_files(self.path))
+        try:
+            found = connection.execute(
+                f"""WITH named AS (SELECT DISTINCT file_name, name FROM parquet_schema({pattern}))
+                    SELECT name FROM named GROUP BY name
+                    HAVING count(*) < (SELECT count(DISTINCT file_name) FROM named)"""
+            )
+            return {str(row[0]) for row in found.fetchall()}
         except duckdb.Error as error:
             raise self._unavailable(redact(" ".join(str(error).split()))) from None
         finally:

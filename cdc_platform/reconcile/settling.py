@@ -158,7 +158,8 @@ def _bytes(queue: Queue) -> bytes:
 def _parsed(objects: ObjectStore, data: bytes | None) -> Queue:
     if data is None:
         return Queue()
-    with undamaged(objects, SETTLING_OBJECT):
+    mend = "remove it and compare the table's windows again: what is open is found anew"
+    with undamaged(objects, SETTLING_OBJECT, mend=mend):
         stored = json.loads(data)
         if stored["form"] != _FORM:
             # another version wrote it: what is open is found again

@@ -189,10 +189,16 @@ def test_a_run_does_not_go_on_when_base_moved_and_says_so(shop: WholeShop) -> No
     assert "base has another snapshot" in found.comparisons[0].notes[0]
 
 
-def test_a_budget_of_no_time_proves_nothing(shop: WholeShop) -> None:
-    found = shop.compare(budget=Budget(max_seconds=0))
+@pytest.mark.parametrize(
+    ("budget", "says"),
+    [(Budget(max_seconds=0), "0 seconds was"), (Budget(max_cpu_seconds=0), "0 processor seconds was")],
+    ids=["clock", "processor"],
+)
+def test_a_budget_of_no_time_proves_nothing(shop: WholeShop, budget: Budget, says: str) -> None:
+    found = shop.compare(budget=budget)
 
     assert (Verdict.UNVERIFIED, 0) == (found.verdict, found.comparisons[0].tally.matched)
+    assert f"the budget of {says} spent" in found.comparisons[0].reason
 
 
 def test_a_source_that_lost_all_its_rows_is_different(shop: WholeShop) -> None:

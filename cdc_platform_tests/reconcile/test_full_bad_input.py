@@ -154,6 +154,17 @@ def test_an_export_that_equals_base_matches_and_the_source_is_not_read(
     assert (Verdict.MATCH, ROWS) == (found.verdict, found.comparisons[0].tally.matched)
 
 
+def test_a_column_that_a_file_of_an_export_lacks_is_not_compared(shop: WholeShop, tmp_path: Path) -> None:
+    folder = export(tmp_path / "export", [{"id": n, "v": f"v{n}"} for n in range(1, ROWS + 1)])
+    second = pq.read_table(folder / "2.parquet").drop_columns(["v"])
+    pq.write_table(second, folder / "2.parquet")
+
+    (comparison,) = against(shop, folder).comparisons
+
+    assert ["id"] == list(comparison.columns)
+    assert [("v", "not in every file of the export")] == [(e.column, e.reason) for e in comparison.excluded]
+
+
 def test_what_differs_from_an_export_is_shown_and_not_called_different(
     shop: WholeShop, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from cdc_platform.errors import StateError
 from cdc_platform.pipeline import reconcile, take_in
 from cdc_platform.raw.objects import FolderObjects
 from cdc_platform.reconcile.faults import Fault
@@ -303,3 +304,11 @@ def test_a_queue_of_another_form_is_begun_anew(tmp_path: Path) -> None:
     objects.put(SETTLING_OBJECT, b'{"form": 99}')
 
     assert Queue() == read_queue(objects)
+
+
+def test_a_damaged_queue_is_an_error_that_says_to_remove_it(tmp_path: Path) -> None:
+    objects = FolderObjects(tmp_path)
+    objects.put(SETTLING_OBJECT, b'{"form": 1, "entr')
+
+    with pytest.raises(StateError, match=r"settling\.json.*remove it"):
+        read_queue(objects)
