@@ -93,9 +93,8 @@ def reconcile(
 ) -> None:
     """Compare raw files and the source database with base, window by window or whole, and give a verdict.
 
-    Keys that earlier runs left in flight are looked at again by every run of windows.
-
-    Tables with [bold]publish: on_match[/bold] are published as far as the verdicts allow.
+    Keys that earlier runs left in flight are looked at again by every run of windows, and tables with
+    [bold]publish: on_match[/bold] are published as far as the verdicts allow.
 
     Exit code 0 only when every verdict is MATCH; 1 when one is not; 3 when a comparison failed.
 
@@ -132,8 +131,7 @@ def reconcile(
     windows = partial(_windows, platform, wanted=window, all_windows=all_windows)
     chosen = _chosen(platform, tables, whole, settling, windows)
     results, failures = _done(platform, chosen, whole, settling)
-    done = {(name, table_id) for name, table_id, _ in chosen}
-    published, unmoved = _published(platform, [one for one in tables if (one[0], one[1].id) in done])
+    published, unmoved = _published(platform, tables, chosen)
     _end(results, published, {**failures, **unmoved}, as_json)
 
 
@@ -167,12 +165,14 @@ def _done(
 
 
 def _published(
-    platform: Platform, tables: list[tuple[str, TableConfig]]
+    platform: Platform, tables: list[tuple[str, TableConfig]], chosen: list[tuple[str, str, str]]
 ) -> tuple[list[Publication], dict[str, CdcError]]:
-    """Move main of those tables that wait for the verdicts."""
+    """Move main of those of the compared tables that wait for the verdicts."""
     from cdc_platform.config.model import Publish
 
-    waiting = [one for one in tables if one[1].publish is Publish.ON_MATCH]
+    done = {(name, table_id) for name, table_id, _ in chosen}
+    compared = [one for one in tables if (one[0], one[1].id) in done]
+    waiting = [one for one in compared if one[1].publish is Publish.ON_MATCH]
     return publications(platform, waiting) if waiting else ([], {})
 
 
