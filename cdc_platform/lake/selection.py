@@ -35,19 +35,34 @@ def _files_in(items: Sequence[QuarantineItem], state: QuarantineState) -> frozen
     return frozenset((item.key, item.etag) for item in items if item.row is None and item.state == state)
 
 
+def _settled(
+    free: Sequence[QuarantineItem], record: AppliedRecord, applied: Sequence[MergeInput]
+) -> tuple[QuarantineItem, ...]:
+    """Return the released items that are applied already.
+
+    A file's item is open again, under another release, where a rollback died before it took the file back.
+    """
+    files = {source.identity for source in applied} if free else frozenset()
+    return tuple(
+        item
+        for item in free
+        if item.release in record.replayed or (item.row is None and (item.key, item.etag) in files)
+    )
+
+
 def select_inputs(
     inputs: Sequence[MergeInput], record: AppliedRecord, items: Sequence[QuarantineItem]
 ) -> Selection:
     """Sort the inputs out, oldest first. Pure."""
+    unique = {source.identity: source for source in inputs}
+    # A long history is mostly of files applied long ago: nothing is done for them that is not needed.
+    applied = [source for source in unique.values() if record.holds(source.accepted)]
     free = [item for item in items if item.state == QuarantineState.RELEASED]
-    released = [item for item in free if item.release not in record.replayed]
-    settled = tuple(item for item in free if item.release in record.replayed)
+    settled = _settled(free, record, applied)
+    released = [item for item in free if item not in settled]
     discarded = _files_in(items, QuarantineState.DISCARDED)
     blocked = discarded | _files_in(items, QuarantineState.OPEN)
     freed = _rows_by_file(released)
-    # A long history is mostly of files applied long ago: nothing is done for them that is not needed.
-    unique = {source.identity: source for source in inputs}
-    applied = [source for source in unique.values() if record.holds(source.accepted)]
     rows = [(source, freed[source.identity]) for source in applied if source.identity in freed]
     for source in applied:
         del unique[source.identity]

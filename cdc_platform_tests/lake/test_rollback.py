@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from pyiceberg.table import Table
 
-from cdc_platform.errors import CommitOutcomeUnknown, MergeError, StaleCommit
+from cdc_platform.errors import CommitOutcomeUnknown, MergeError, StaleCommit, UnreadableRawFile
 from cdc_platform.lake import quarantine
 from cdc_platform.lake.applied import read_applied
 from cdc_platform.lake.health import merge_history
@@ -217,6 +217,24 @@ def test_a_replay_of_quarantine_that_is_undone_is_made_again(bench: Bench) -> No
     assert [(1, "a"), (2, "b"), (3, "c")] == bench.rows()
     (closed,) = quarantine.list_items(bench.lake, SOURCE, bench.config.id)
     assert quarantine.QuarantineState.REPLAYED is closed.state
+
+
+def test_a_files_replay_that_a_rollback_reopened_and_did_not_take_back_is_closed_again(bench: Bench) -> None:
+    torn = UnreadableRawFile("the file is cut short", where="torn", mend="let DMS write it again")
+    first = bench.merge(change_file("c0", ("I", 1, "a", 9)))
+    bench.merge(change_file("c1", ("I", 2, "b", 10), fault=torn))
+    (item,) = quarantine.list_items(bench.lake, SOURCE, bench.config.id)
+    quarantine.release(bench.lake, SOURCE, bench.config.id, item.id)
+    bench.merge(change_file("c1", ("I", 2, "b", 10)))
+    plan = planned(bench, snapshot_id=first.snapshot_id)
+
+    # as a rollback does that dies before its commit
+    quarantine.release_again(objects(bench), plan.replays)
+    bench.merge(change_file("c1", ("I", 2, "b", 10)))
+
+    (closed,) = quarantine.list_items(bench.lake, SOURCE, bench.config.id)
+    assert ((item.id,), quarantine.QuarantineState.REPLAYED) == (plan.replays, closed.state)
+    assert [(1, "a"), (2, "b")] == bench.rows()
 
 
 def test_the_history_of_merges_is_that_of_the_table_as_it_stands(bench: Bench) -> None:
