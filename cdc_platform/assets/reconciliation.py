@@ -51,16 +51,14 @@ _OPTIONAL = {
     PUBLISHED: "Readers of main see everything that was merged.",
     VERIFIED: "Each row was compared with the source within the days cdc.yaml says.",
 }
-_REFUSED = (Verdict.DIFFERENT, Verdict.ERROR)
 
 
 def claim_result(comparison: Comparison, name: str) -> dg.AssetCheckResult:
     """Return the check result of one comparison: passed only on MATCH, an error only when it is one."""
-    refused = comparison.verdict in _REFUSED
     return dg.AssetCheckResult(
         check_name=name,
         passed=comparison.verdict is Verdict.MATCH,
-        severity=dg.AssetCheckSeverity.ERROR if refused else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if comparison.verdict.is_refused else dg.AssetCheckSeverity.WARN,
         description=f"{comparison.verdict.value}: {comparison.reason}",
         metadata=comparison_metadata(comparison),
     )
@@ -73,7 +71,7 @@ def check_results(reconciliation: Reconciliation) -> Iterator[dg.AssetCheckResul
     verdict = reconciliation.verdict
     yield dg.AssetCheckResult(
         check_name=GATE,
-        passed=verdict not in _REFUSED,
+        passed=not verdict.is_refused,
         description=reconciliation.sentence,
         metadata={"verdict": verdict.value},
     )
@@ -81,11 +79,10 @@ def check_results(reconciliation: Reconciliation) -> Iterator[dg.AssetCheckResul
 
 def published_result(publication: "Publication") -> dg.AssetCheckResult:
     """Return whether main shows all that was merged; waiting is a warning, a difference an error."""
-    refused = publication.is_refused
     return dg.AssetCheckResult(
         check_name=PUBLISHED,
         passed=not publication.pending,
-        severity=dg.AssetCheckSeverity.ERROR if refused else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if publication.is_refused else dg.AssetCheckSeverity.WARN,
         description=publication.sentence,
         metadata=publication_metadata(publication),
     )

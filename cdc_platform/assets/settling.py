@@ -13,14 +13,13 @@ import dagster as dg
 from cdc_platform.assets.keys import reconciliation_key
 from cdc_platform.assets.metadata import comparison_metadata, table_value, without_none
 from cdc_platform.assets.outcome import dagster_outcome
-from cdc_platform.reconcile.verdict import Reconciliation, Verdict
+from cdc_platform.reconcile.verdict import Reconciliation
 from cdc_platform.resources import PlatformResource
 
 if TYPE_CHECKING:
     from cdc_platform.pipeline import Platform
 
 EVERY_TEN_MINUTES = "*/10 * * * *"
-_REFUSED = (Verdict.DIFFERENT, Verdict.ERROR)
 
 
 class SettlingRun(dg.Config):
@@ -67,7 +66,7 @@ def build_settling_job() -> dg.JobDefinition:
             key = reconciliation_key(outcome.source, outcome.table_id)
             metadata = settling_metadata(outcome)
             yield dg.AssetObservation(key, description=outcome.sentence, metadata=metadata)
-            if outcome.verdict in _REFUSED:
+            if outcome.verdict.is_refused:
                 refused.append(f"{outcome.source}/{outcome.table_id}: {outcome.sentence}")
         if refused:
             raise dg.Failure("\n".join(refused), allow_retries=False)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 #: Whole tables are read one at a time: the source has other work.
 POOL = "maintenance"
-_REFUSED = (Verdict.DIFFERENT, Verdict.ERROR)
 
 
 class WholeRun(dg.Config):
@@ -103,7 +102,7 @@ def build_whole_job() -> dg.JobDefinition:
         # yielded, not logged: a step that fails keeps what it yielded
         key = reconciliation_key(config.source, config.table)
         yield dg.AssetObservation(key, description=outcome.sentence, metadata=metadata)
-        if outcome.verdict in _REFUSED:
+        if outcome.verdict.is_refused:
             raise dg.Failure(outcome.sentence, metadata=metadata, allow_retries=False)
         yield dg.Output(None, metadata=metadata)
 

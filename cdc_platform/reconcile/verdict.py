@@ -39,6 +39,11 @@ class Verdict(StrEnum):
     UNVERIFIED = "UNVERIFIED"
     ERROR = "ERROR"
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether something is wrong, and not only unproven so far."""
+        return self in (Verdict.DIFFERENT, Verdict.ERROR)
+
 
 # A proven difference stays proven whatever else failed; a failure outranks what is merely open.
 _WEIGHT = {
