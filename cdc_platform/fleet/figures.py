@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -16,20 +16,6 @@ DRAWN_RUNS = 30
 #: What a table shows that nothing was ever compared of.
 UNPROVEN = "NEVER COMPARED"
 _WORST_FIRST = (Verdict.DIFFERENT, Verdict.ERROR, Verdict.UNVERIFIED, Verdict.IN_FLIGHT)
-
-
-@dataclass(frozen=True, slots=True)
-class WindowVerdict:
-    """The newest run of a window."""
-
-    window: str
-    verdict: str
-    run_id: str
-    started_at: datetime
-    compared: int = 0
-    matched: int = 0
-    different: int = 0
-    in_flight: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +54,7 @@ class TableFigures:
     standing: Standing = Standing()
     #: Windows that have files, oldest first, and the newest run of each that was compared.
     windows: tuple[str, ...] = ()
-    verdicts: Mapping[str, WindowVerdict] | None = None
+    verdicts: Mapping[str, RunFigures] = field(default_factory=dict)
     #: Oldest first.
     runs: tuple[RunFigures, ...] = ()
     repaired: Repaired | None = None
@@ -81,9 +67,9 @@ class TableFigures:
         return f"{self.source}/{self.table_id}"
 
     @property
-    def compared_windows(self) -> tuple[WindowVerdict, ...]:
+    def compared_windows(self) -> tuple[RunFigures, ...]:
         """The newest run of each window, oldest window first."""
-        return tuple(one for _, one in sorted((self.verdicts or {}).items()))
+        return tuple(one for _, one in sorted(self.verdicts.items()))
 
     @property
     def window_verdict(self) -> Verdict | None:
@@ -91,13 +77,18 @@ class TableFigures:
         known = self.compared_windows
         if not known:
             return None
-        left_out = [Verdict.UNVERIFIED] if set(self.windows) - set(self.verdicts or ()) else []
+        left_out = [Verdict.UNVERIFIED] if self.never_compared else []
         return combine([*(Verdict(one.verdict) for one in known), *left_out])
+
+    @property
+    def never_compared(self) -> list[str]:
+        """The windows that have files and no run, oldest first."""
+        return sorted(set(self.windows) - set(self.verdicts))
 
     @property
     def windows_total(self) -> int:
         """How many windows there are to compare."""
-        return len(set(self.windows) | set(self.verdicts or ()))
+        return len({*self.windows, *self.verdicts})
 
     @property
     def windows_matched(self) -> int:

@@ -11,7 +11,7 @@ from pyiceberg.table.snapshots import Operation, Snapshot
 
 from cdc_platform.config.model import Publish, TableConfig
 from cdc_platform.errors import CdcError
-from cdc_platform.fleet.figures import Repaired, Standing, TableFigures, WindowVerdict
+from cdc_platform.fleet.figures import Repaired, Standing, TableFigures
 from cdc_platform.lake.applied import read_applied
 from cdc_platform.lake.branch import published_id
 from cdc_platform.lake.outages import outages
@@ -76,21 +76,17 @@ def _table(platform: Platform, source: str, table: TableConfig, repaired: Repair
         standing=standing,
         windows=tuple(one.window for one in accepted.manifests),
         verdicts=verdicts,
-        runs=recent_runs(objects) or _runs_of(verdicts.values()),
+        # none where the runs were recorded before their figures were kept
+        runs=recent_runs(objects)
+        or tuple(sorted(verdicts.values(), key=lambda one: (one.started_at, one.run_id))),
         repaired=repaired,
     )
 
 
-def _verdict(window: str, entry: Mapping[str, Any]) -> WindowVerdict:
-    counts = {name: int(entry.get(name, 0)) for name in _COUNTS}
+def _verdict(window: str, entry: Mapping[str, Any]) -> RunFigures:
+    counts: dict[str, Any] = {name: int(entry.get(name, 0)) for name in _COUNTS}
     started_at = datetime.fromisoformat(entry["started_at"])
-    return WindowVerdict(window, entry["verdict"], entry["run_id"], started_at, **counts)
-
-
-def _runs_of(verdicts: Iterable[WindowVerdict]) -> tuple[RunFigures, ...]:
-    """Return what the index tells of runs that were recorded before their figures were kept."""
-    runs = [RunFigures(one.run_id, one.window, one.verdict, one.started_at) for one in verdicts]
-    return tuple(sorted(runs, key=lambda one: (one.started_at, one.run_id)))
+    return RunFigures(entry["run_id"], window, entry["verdict"], started_at, **counts)
 
 
 def _rows(base: Table | None) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from cdc_platform.fleet.figures import WindowVerdict
+from cdc_platform.reconcile.recent_runs import RunFigures
 from cdc_platform.reconcile.verdict import Verdict
 
 #: So many rows of the map are open; older ones are folded away.
@@ -44,28 +44,23 @@ class HeatMap:
 
 
 def heat_map(
-    windows: Sequence[str], verdicts: Mapping[str, WindowVerdict], links: Mapping[str, str], *, hourly: bool
+    windows: Sequence[str], verdicts: Mapping[str, RunFigures], links: Mapping[str, str], *, hourly: bool
 ) -> HeatMap:
     """Return the map of ``windows`` (keys) and of all that were compared; ``links`` by window."""
     keys = sorted({*windows, *verdicts}, reverse=True)
-    label, first = (10, 11) if hourly else (7, 8)
+    columns = [f"{hour:02d}" for hour in range(24)] if hourly else [str(day) for day in range(1, 32)]
+    label, first = (len("2026-01-31"), 0) if hourly else (len("2026-01"), 1)
     rows = []
     for row, its in groupby(keys, key=lambda key: key[:label]):
-        cells = [_cell(key, int(key[first : first + 2]), verdicts.get(key), links.get(key)) for key in its]
-        rows.append((row, tuple(sorted(cells, key=lambda cell: cell.place))))
-    columns = [f"{hour:02d}" for hour in range(24)] if hourly else [str(day) for day in range(1, 32)]
-    shift = 1 if hourly else 0
-    placed = [(row, tuple(_moved(cell, shift) for cell in cells)) for row, cells in rows]
-    return HeatMap(tuple(columns), tuple(placed[:OPEN_ROWS]), tuple(placed[OPEN_ROWS:]))
+        cells = [
+            _cell(key, int(key[label + 1 :][:2]) - first + 1, verdicts.get(key), links.get(key))
+            for key in reversed([*its])
+        ]
+        rows.append((row, tuple(cells)))
+    return HeatMap(tuple(columns), tuple(rows[:OPEN_ROWS]), tuple(rows[OPEN_ROWS:]))
 
 
-def _moved(cell: WindowCell, by: int) -> WindowCell:
-    return WindowCell(
-        cell.window, cell.place + by, cell.verdict, cell.mark, cell.strength, cell.title, cell.href
-    )
-
-
-def _cell(window: str, place: int, known: WindowVerdict | None, href: str | None) -> WindowCell:
+def _cell(window: str, place: int, known: RunFigures | None, href: str | None) -> WindowCell:
     if known is None:
         return WindowCell(window, place, "", "", 0.0, f"{window}: never compared", href)
     verdict = Verdict(known.verdict)

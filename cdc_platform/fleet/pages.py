@@ -19,7 +19,7 @@ from cdc_platform.fleet import drawings, words
 from cdc_platform.fleet.figures import UNPROVEN, TableFigures
 from cdc_platform.fleet.heat_map import heat_map
 from cdc_platform.fleet.samples import wrongs
-from cdc_platform.fleet.table_history import TableHistory
+from cdc_platform.fleet.table_history import TOLD_RUNS, TableHistory
 from cdc_platform.reconcile.pages import environment
 from cdc_platform.reconcile.report_segments import segment_map
 
@@ -96,11 +96,11 @@ def render_table(
             home=f"../{HOME}",
             windows_sentence=words.windows_sentence(table),
             whole_sentence=words.whole_sentence(table, certificate),
-            map=heat_map(table.windows, table.verdicts or {}, reports, hourly=hourly),
+            map=heat_map(table.windows, table.verdicts, reports, hourly=hourly),
             segments=segment_map(certificate) if certificate and table.whole else None,
             reports=reports,
             wrongs=wrongs(table, history),
-            more_wrong=max(0, len(history.wrong) - len(wrongs(table, history))),
+            more_wrong=len(history.wrong[TOLD_RUNS:]),
             runs=history.runs[:_LISTED_RUNS],
             runs_total=len(history.runs),
             bars=drawings.run_bars([_bar(run) for run in reversed(history.runs[:_DRAWN])]),
@@ -119,8 +119,7 @@ def _bar(run: Mapping[str, Any]) -> tuple[datetime, str, int, str]:
 def _unchecked(table: TableFigures, history: TableHistory) -> list[str]:
     """Return what no verdict of the table speaks of, in sentences."""
     said = []
-    never = sorted(set(table.windows) - set(table.verdicts or ()))
-    if never:
+    if never := table.never_compared:
         said.append(
             f"{words.counted(len(never), 'window')} with files were never compared, the newest {never[-1]}."
         )
@@ -134,7 +133,7 @@ def _unchecked(table: TableFigures, history: TableHistory) -> list[str]:
     if open_:
         said.append(f"{words.counted(open_, 'segment')} of the key were not decided by the newest whole run.")
     left_out: dict[str, str] = {}
-    for rows in (history.comparisons or {}).values():
+    for rows in history.comparisons.values():
         for row in rows:
             left_out |= {one["column"]: one["reason"] for one in json.loads(row["excluded"] or "[]")}
     said += [f"Column {column} is left out: {reason}." for column, reason in sorted(left_out.items())]

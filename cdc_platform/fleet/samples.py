@@ -62,8 +62,8 @@ def wrongs(table: TableFigures, history: TableHistory) -> tuple[Wrong, ...]:
         _wrong(
             run,
             *known[run],
-            (history.comparisons or {}).get(run, ()),
-            (history.discrepancies or {}).get(run, ()),
+            history.comparisons.get(run, ()),
+            history.discrepancies.get(run, ()),
         )
         for run in history.wrong[:TOLD_RUNS]
     )

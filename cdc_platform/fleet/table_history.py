@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +55,9 @@ class TableHistory:
 
     runs: tuple[Mapping[str, Any], ...] = ()
     #: The comparisons of the runs that hold: the newest of each window, and of the whole table.
-    comparisons: Mapping[str, tuple[Mapping[str, Any], ...]] | None = None
+    comparisons: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     wrong: tuple[str, ...] = ()
-    discrepancies: Mapping[str, tuple[KeptDiscrepancy, ...]] | None = None
+    discrepancies: Mapping[str, tuple[KeptDiscrepancy, ...]] = field(default_factory=dict)
     episodes: tuple[Episode, ...] = ()
     repairs: tuple[Mapping[str, Any], ...] = ()
     certificate: Mapping[str, Any] | None = None

@@ -69,9 +69,8 @@ def windows_sentence(one: TableFigures) -> str:
         if those:
             named = ", ".join(those[-_NAMED:]) + (" …" if len(those) > _NAMED else "")
             parts.append(f"{len(those):,} {verdict.value.replace('_', ' ').lower()} ({named})")
-    never = set(one.windows) - set(one.verdicts or ())
-    if never:
-        parts.append(f"{len(never):,} never compared")
+    if one.never_compared:
+        parts.append(f"{len(one.never_compared):,} never compared")
     return "; ".join(parts) + "."
 
 

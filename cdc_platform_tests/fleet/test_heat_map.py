@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from cdc_platform.fleet.figures import WindowVerdict
 from cdc_platform.fleet.heat_map import OPEN_ROWS, heat_map
+from cdc_platform.reconcile.recent_runs import RunFigures
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def verdict(window: str, of: str, different: int = 0) -> WindowVerdict:
-    return WindowVerdict(window, of, "r1", NOON, compared=100, matched=100 - different, different=different)
+def verdict(window: str, of: str, different: int = 0) -> RunFigures:
+    return RunFigures("r1", window, of, NOON, compared=100, matched=100 - different, different=different)
 
 
 def test_days_stand_in_the_row_of_their_month_at_their_place() -> None:

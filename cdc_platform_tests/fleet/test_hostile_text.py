@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from cdc_platform.fleet.figures import Standing, TableFigures, WindowVerdict
+from cdc_platform.fleet.figures import Standing, TableFigures
 from cdc_platform.fleet.pages import Fleet, render_fleet, render_table
 from cdc_platform.fleet.table_history import KeptDiscrepancy, TableHistory, discrepancy_of
 from cdc_platform.lake.catalog import open_lake
 from cdc_platform.reconcile.faults import Fault, Located, RawImage
+from cdc_platform.reconcile.recent_runs import RunFigures
 from cdc_platform.reconcile.report import render_report
 from cdc_platform.reconcile.results import record, rows_of
 from cdc_platform.reconcile.shown_values import SHOWN_CHARACTERS, show
@@ -53,7 +54,9 @@ def pages_of(text: str, folder: Path) -> dict[str, str]:
         kept = tuple(map(discrepancy_of, rows_of(lake, "discrepancies", columns)))
         segments = tuple(rows_of(lake, "segments", rows_names("segments")))
         runs = tuple({**one, "different": 1} for one in rows_of(lake, "runs", rows_names("runs")))
-    verdicts = {run.window: WindowVerdict(run.window, "DIFFERENT", "r1", NOON, 3, 2, 1)}
+    verdicts = {
+        run.window: RunFigures("r1", run.window, "DIFFERENT", NOON, compared=3, matched=2, different=1)
+    }
     table = TableFigures("retail", text, text, Standing(rows=3), (run.window,), verdicts)
     history = TableHistory(runs, {"r1": segments}, ("r1",), {"r1": kept})
     broken = TableFigures("retail", "other", text, error=text)
