@@ -13,6 +13,7 @@ import typer
 from cdc_platform.cli.output import print_json, print_table, stderr
 from cdc_platform.errors import ConfigError
 from cdc_platform.reconcile.budget import Budget
+from cdc_platform.reconcile.scopes import FULL, INCREMENTAL, KEYS
 
 if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig
@@ -124,7 +125,7 @@ class WholeTable:
         """What stands in the place of windows: nothing when windows are asked for."""
         if not self.is_wanted:
             return []
-        return ["keys-and-versions" if self.keys_only else "incremental" if self.incremental else "full"]
+        return [KEYS if self.keys_only else INCREMENTAL if self.incremental else FULL]
 
     def runner(self, platform: Platform) -> Callable[[tuple[str, str, str]], Reconciliation] | None:
         """Return what reconciles one (source, table id, anything); None when windows are asked for."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cdc_platform.cli.output import plain, print_table, stdout
+from cdc_platform.reconcile.scopes import WHOLE
 
 if TYPE_CHECKING:
     from cdc_platform.repair.record import Repair
@@ -21,11 +22,7 @@ def repair_json(repair: Repair) -> dict[str, Any]:
 
 def print_plan(repair: Repair) -> None:
     """Print what a repair would do, and what speaks against it."""
-    what = (
-        f"what run {repair.run_id} found"
-        if repair.window in ("full", "incremental", "keys-and-versions")
-        else f"window {repair.window}"
-    )
+    what = f"what run {repair.run_id} found" if repair.window in WHOLE else f"window {repair.window}"
     _say(f"repair {repair.id} of {repair.source}.{repair.table_id}, {what}", style="bold")
     seen = f"source read at {repair.source_position or '–'}, base snapshot {repair.snapshot_id}"
     _say(f"  {repair.compared:,} keys compared: {seen}")

@@ -11,6 +11,7 @@ import typer
 
 from cdc_platform.cli.output import stderr, stdout
 from cdc_platform.errors import ConfigError
+from cdc_platform.reconcile.scopes import SETTLING
 
 if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig
@@ -58,7 +59,6 @@ class Settling:
         self, platform: Platform, tables: Collection[tuple[str, TableConfig]]
     ) -> list[tuple[str, str, str]]:
         """Return what is settled: tables with keys in flight, or with any in their queue when asked for."""
-        from cdc_platform.reconcile.results import SETTLING
         from cdc_platform.reconcile.settling import read_queue
 
         queues = ((name, one.id, read_queue(platform.objects(name, one.id))) for name, one in tables)
@@ -74,7 +74,6 @@ class Settling:
         others: Callable[[tuple[str, str, str]], Reconciliation],
     ) -> Callable[[tuple[str, str, str]], Reconciliation | None]:
         """Return what settles, or does ``others``, by what stands in the place of the window."""
-        from cdc_platform.reconcile.results import SETTLING
         from cdc_platform.reconcile.settle import SettleOptions, settle
 
         given = {"min_age": self.min_age, "max_age": self.max_age}

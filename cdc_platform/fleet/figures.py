@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from cdc_platform.publication import Publication
-from cdc_platform.reconcile.recent_runs import PROVING, RunFigures
+from cdc_platform.reconcile.recent_runs import RunFigures
+from cdc_platform.reconcile.scopes import PROVING
 from cdc_platform.reconcile.verdict import Verdict, combine
 
 #: So many runs are drawn for a table.

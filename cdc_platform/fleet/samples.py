@@ -13,7 +13,7 @@ from cdc_platform.fleet.figures import TableFigures
 from cdc_platform.fleet.table_history import TOLD_RUNS, KeptDiscrepancy, TableHistory
 from cdc_platform.reconcile.faults import Fault, faults_in_words
 from cdc_platform.reconcile.report_lanes import Sample, sample_of
-from cdc_platform.reconcile.result_rows import WHOLE
+from cdc_platform.reconcile.scopes import WHOLE
 from cdc_platform.reconcile.suspects import key_text
 from cdc_platform.reconcile.verdict import Verdict
 

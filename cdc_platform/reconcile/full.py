@@ -33,7 +33,8 @@ from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.proofs import Ages, ages_of, read_proofs
 from cdc_platform.reconcile.recent_runs import begun_at
 from cdc_platform.reconcile.report import write_report
-from cdc_platform.reconcile.results import FULL, INCREMENTAL, KEYS, history, record
+from cdc_platform.reconcile.results import history, record
+from cdc_platform.reconcile.scopes import FULL, INCREMENTAL, KEYS
 from cdc_platform.reconcile.settling import note
 from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform.reconcile.subject import Platform, Subject

@@ -17,7 +17,7 @@ from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.digest import DIGEST_BITS, Salt, implementation
 from cdc_platform.reconcile.keys_and_versions import NOT_COVERED as NO_VALUES
-from cdc_platform.reconcile.results import FULL, INCREMENTAL, KEYS
+from cdc_platform.reconcile.scopes import FULL, INCREMENTAL, KEYS
 from cdc_platform.reconcile.segment_results import SegmentResult
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.source_base import CONFIRMED

@@ -15,13 +15,11 @@ from typing import Any
 
 from cdc_platform.errors import StateError
 from cdc_platform.raw.objects import ObjectStore, undamaged
-from cdc_platform.reconcile.result_rows import FULL, INCREMENTAL, WHOLE
+from cdc_platform.reconcile.scopes import PROVING, WHOLE
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 
 RECENT = "reports/recent.json"
 KEPT = 60
-#: Kinds of whole runs that prove rows, and not keys alone.
-PROVING = (FULL, INCREMENTAL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from cdc_platform.reconcile.keys_and_versions import CLAIM as KEYS_CLAIM
 from cdc_platform.reconcile.pages import environment
 from cdc_platform.reconcile.report_lanes import against_source, sample_of
 from cdc_platform.reconcile.report_segments import segment_map
-from cdc_platform.reconcile.results import FULL, INCREMENTAL, KEYS, WHOLE
+from cdc_platform.reconcile.scopes import FULL, INCREMENTAL, KEYS, WHOLE
 from cdc_platform.reconcile.verdict import (
     RAW_MATCHES_BASE,
     SOURCE_MATCHES_BASE,

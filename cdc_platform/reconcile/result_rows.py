@@ -7,17 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from cdc_platform.reconcile.scopes import SETTLING, WHOLE
 from cdc_platform.reconcile.typed import TYPE_RULES_VERSION
 from cdc_platform.reconcile.verdict import Comparison, Reconciliation
-
-#: Stands where a window's name does when the whole table was compared; it is no window, so not in the index.
-FULL = "full"
-#: So too where only keys and versions were compared; such a run proves nothing of values.
-KEYS = "keys-and-versions"
-#: So too where keys that earlier runs left open were looked at again.
-SETTLING = "settling"
-INCREMENTAL = "incremental"
-WHOLE = (FULL, KEYS, INCREMENTAL)
 
 
 def _scope(reconciliation: Reconciliation) -> dict[str, Any]:
@@ -76,7 +68,7 @@ def segment_row(reconciliation: Reconciliation, comparison: Comparison) -> dict[
 
 def _scope_name(reconciliation: Reconciliation) -> str:
     if reconciliation.window == SETTLING:
-        return "settling"
+        return SETTLING
     return "table" if reconciliation.window in WHOLE else "window"
 
 

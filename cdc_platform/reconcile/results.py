@@ -37,13 +37,9 @@ from cdc_platform.errors import StaleCommit
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.reconcile.recent_runs import figures_of, remember_run
-from cdc_platform.reconcile.result_rows import FULL as FULL
-from cdc_platform.reconcile.result_rows import INCREMENTAL as INCREMENTAL
-from cdc_platform.reconcile.result_rows import KEYS as KEYS
-from cdc_platform.reconcile.result_rows import SETTLING as SETTLING
-from cdc_platform.reconcile.result_rows import WHOLE as WHOLE
 from cdc_platform.reconcile.result_rows import discrepancy_rows, part_rows, run_row, segment_row
 from cdc_platform.reconcile.result_tables import RESULT_TABLES, ResultTable
+from cdc_platform.reconcile.scopes import SETTLING, WHOLE
 from cdc_platform.reconcile.verdict import Reconciliation
 
 NAMESPACE = "cdc_reconciliation"

@@ -22,7 +22,8 @@ from cdc_platform.lake.read import open_workspace
 from cdc_platform.reconcile.base_rows import load_base_rows
 from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.looks import Looks
-from cdc_platform.reconcile.results import SETTLING, record
+from cdc_platform.reconcile.results import record
+from cdc_platform.reconcile.scopes import SETTLING
 from cdc_platform.reconcile.settled import Settlement, settlement
 from cdc_platform.reconcile.settled_changes import count_changes
 from cdc_platform.reconcile.settling import Queue, Queued, read_queue, settle_queue

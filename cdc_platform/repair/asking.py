@@ -6,7 +6,8 @@ from cdc_platform.config.repair import RepairOptions
 from cdc_platform.errors import ConfigError, ReconciliationError
 from cdc_platform.pipeline import Platform
 from cdc_platform.reconcile.full_result import latest_full
-from cdc_platform.reconcile.results import FULL, run_of
+from cdc_platform.reconcile.results import run_of
+from cdc_platform.reconcile.scopes import FULL
 from cdc_platform.repair.approve import approve_repair, plan_and_approve
 from cdc_platform.repair.carry_out import carry_out
 from cdc_platform.repair.draft import Ask

@@ -26,7 +26,7 @@ from cdc_platform.reconcile.full_result import full_run_of, keys_key
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.open_points import open_points
 from cdc_platform.reconcile.postgres_instant import closed_instant
-from cdc_platform.reconcile.results import FULL, WHOLE
+from cdc_platform.reconcile.scopes import FULL, WHOLE
 from cdc_platform.reconcile.source_base import compare_source_base
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader
 from cdc_platform.reconcile.subject import Subject, pin

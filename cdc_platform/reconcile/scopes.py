@@ -1,0 +1,15 @@
+"""What stands where a window's name does in runs that compare no window; none of these is in the index."""
+
+from __future__ import annotations
+
+FULL = "full"
+#: Only keys and versions were compared; such a run proves nothing of values.
+KEYS = "keys-and-versions"
+INCREMENTAL = "incremental"
+#: Keys that earlier runs left open were looked at again.
+SETTLING = "settling"
+
+#: The whole table was compared.
+WHOLE = (FULL, KEYS, INCREMENTAL)
+#: Kinds of whole runs that prove rows, and not keys alone.
+PROVING = (FULL, INCREMENTAL)
