@@ -8,7 +8,6 @@ after the source was read, then the files that base has not applied.
 
 from __future__ import annotations
 
-import secrets
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -31,9 +30,9 @@ from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.on_the_way import observe_table
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.proofs import Ages, ages_of, read_proofs
-from cdc_platform.reconcile.recent_runs import begun_at
 from cdc_platform.reconcile.report import write_report
 from cdc_platform.reconcile.results import history, record
+from cdc_platform.reconcile.run_ids import begun_at, new_run_id
 from cdc_platform.reconcile.scopes import FULL, INCREMENTAL, KEYS
 from cdc_platform.reconcile.settling import note
 from cdc_platform.reconcile.sources import ReadPlan
@@ -105,7 +104,7 @@ def _compared(
     platform: Platform, source: str, table_id: str, options: FullOptions | None
 ) -> tuple[Reconciliation, FullComparison]:
     started_at, started = datetime.now(UTC), time.monotonic()
-    run_id = f"{started_at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
+    run_id = new_run_id(started_at)
     table, subject = platform.table(source, table_id), pinned(platform, source, table_id, FULL)
     options = options or FullOptions()
     if options.verify_within is None and table.verify_within_days is not None:

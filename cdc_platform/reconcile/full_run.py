@@ -27,7 +27,7 @@ from cdc_platform.reconcile.keys_and_versions import KEYS_METHOD
 from cdc_platform.reconcile.keys_and_versions import METHOD as VERSIONS_METHOD
 from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.on_the_way import count_changed, mark_awaited
-from cdc_platform.reconcile.recent_runs import begun_at
+from cdc_platform.reconcile.run_ids import begun_at
 from cdc_platform.reconcile.scan import Scan, scan_source
 from cdc_platform.reconcile.segment_results import Findings, SegmentResult, judge_segment, looked_up
 from cdc_platform.reconcile.segments import ROWS_PER_SEGMENT

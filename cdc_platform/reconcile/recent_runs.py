@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from cdc_platform.errors import StateError
 from cdc_platform.raw.objects import ObjectStore, undamaged
+from cdc_platform.reconcile.run_ids import begun_at
 from cdc_platform.reconcile.scopes import PROVING, WHOLE
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 
@@ -102,18 +103,6 @@ def _proven_at(segment: Mapping[str, Any], started_at: datetime) -> datetime:
         return datetime.fromisoformat(segment["verified_at"])
     carried = segment.get("carried_from")
     return (begun_at(carried) if carried else None) or started_at
-
-
-def begun_at(run_id: str) -> datetime | None:
-    """Return when a run began, by its id; None for an id that does not say.
-
-    >>> begun_at("20260301T120000000000-a1b2c3").isoformat()
-    '2026-03-01T12:00:00+00:00'
-    """
-    try:
-        return datetime.strptime(run_id.partition("-")[0], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 def remember_run(objects: ObjectStore, run: Reconciliation) -> None:

@@ -8,7 +8,6 @@ never different. Nothing is waited for.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from cdc_platform.reconcile.base_rows import load_base_rows
 from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.looks import Looks
 from cdc_platform.reconcile.results import record
+from cdc_platform.reconcile.run_ids import new_run_id
 from cdc_platform.reconcile.scopes import SETTLING
 from cdc_platform.reconcile.settled import Settlement, settlement
 from cdc_platform.reconcile.settled_changes import count_changes
@@ -69,7 +69,7 @@ def settle(
     chosen = {t: one for t, one in queue.entries.items() if one.age(now) >= options.min_age}
     if not chosen:
         return None
-    run_id = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
+    run_id = new_run_id(now)
     subject = pin(platform, source, table_id, SETTLING)
     found = _looked_at(subject, queue, chosen, options, now)
     (comparison,) = locate_all(subject, (found.comparison,))

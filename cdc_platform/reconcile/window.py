@@ -6,7 +6,6 @@ capture was asked how far it has come; see ``in_flight``.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from cdc_platform.reconcile.postgres import PostgresReader
 from cdc_platform.reconcile.raw_base import compare_raw_base
 from cdc_platform.reconcile.report import write_report
 from cdc_platform.reconcile.results import history, record
+from cdc_platform.reconcile.run_ids import new_run_id
 from cdc_platform.reconcile.settling import note
 from cdc_platform.reconcile.source_base import compare_source_base
 from cdc_platform.reconcile.sources import SourceReader
@@ -73,7 +73,7 @@ def compare_window(platform: Platform, source: str, table_id: str, window: str) 
     started_at, started = datetime.now(UTC), time.monotonic()
     table = platform.table(source, table_id)
     bounds = _bounds(platform.source(source), source, window)
-    run_id = f"{started_at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
+    run_id = new_run_id(started_at)
     subject = pinned(platform, source, table_id, window)
     if isinstance(subject, Failed):
         names = (RAW_MATCHES_BASE, SOURCE_MATCHES_BASE)

@@ -7,7 +7,6 @@ a history of days.
 from __future__ import annotations
 
 import json
-import secrets
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ from cdc_platform.pipeline import merge_table, publish, take_in
 from cdc_platform.reconcile.full import FullOptions, compare_full
 from cdc_platform.reconcile.report import write_report
 from cdc_platform.reconcile.results import history, record
+from cdc_platform.reconcile.run_ids import new_run_id
 from cdc_platform.reconcile.verdict import Reconciliation
 from cdc_platform.reconcile.window import compare_window
 from cdc_platform.testing import write_change_file, write_load_file
@@ -165,7 +165,7 @@ class Fleet:
 
     def record(self, found: Reconciliation, at: datetime, *, whole: bool = False) -> Reconciliation:
         at = min(at, self.now - timedelta(minutes=1))
-        run_id = f"{at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
+        run_id = new_run_id(at)
         proof = {**found.certificate, "run_id": run_id, "started_at": at.isoformat()}
         found = replace(found, run_id=run_id, started_at=at, certificate=proof)
         objects = self.platform.objects(SOURCE, found.table_id)
