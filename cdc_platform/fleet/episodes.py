@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from cdc_platform.reconcile.scopes import FULL, PROVING
 from cdc_platform.reconcile.verdict import Verdict
 
 
@@ -50,13 +51,14 @@ def episodes(
 ) -> tuple[Episode, ...]:
     """Return the episodes in ``runs`` (rows of the table ``runs``, any order), the newest first.
 
-    Only MATCH ends an episode: a run that is in flight or failed says nothing. ``committed`` is, by run, when
-    the oldest of the newest events of the rows it found different was committed.
+    Full and incremental runs are of one window, FULL: what one finds, the other may prove gone. Only MATCH
+    ends an episode: a run that is in flight or failed says nothing. ``committed`` is, by run, when the oldest
+    of the newest events of the rows it found different was committed.
     """
     found: list[Episode] = []
     by_window: dict[str, list[Mapping[str, Any]]] = {}
     for run in sorted(runs, key=lambda one: (one["started_at"], one["run_id"])):
-        by_window.setdefault(run["window"], []).append(run)
+        by_window.setdefault(FULL if run["window"] in PROVING else run["window"], []).append(run)
     for window, its in by_window.items():
         found += _of_window(window, its, committed or {})
     return tuple(sorted(found, key=lambda one: one.found_at, reverse=True))

@@ -65,6 +65,12 @@ def test_a_difference_that_comes_back_is_said_to_be_reopened() -> None:
     assert [(True, True), (False, False)] == [(one.reopened, one.is_open) for one in episodes(runs)]
 
 
+def test_an_incremental_run_proves_gone_what_a_full_one_found() -> None:
+    runs = [run(0, "DIFFERENT", 1, "full"), run(1, "MATCH", window="incremental")]
+
+    assert [("full", 3600.0)] == [(one.window, one.repair_seconds) for one in episodes(runs)]
+
+
 def test_windows_have_episodes_of_their_own() -> None:
     runs = [run(0, "DIFFERENT", 1), run(1, "MATCH", window="2026-03-02"), run(2, "DIFFERENT", 2, "full")]
 
