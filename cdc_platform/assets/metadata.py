@@ -267,7 +267,7 @@ def reconciliation_metadata(outcome: Reconciliation) -> dict[str, Any]:
             "verdict": outcome.verdict.value,
             "summary": dg.MetadataValue.md(outcome.sentence),
             "comparisons": table_value(lines),
-            "discrepancies": sum(one.discrepancies_total for one in outcome.comparisons),
+            "discrepancies": outcome.discrepancies_total,
             "report": dg.MetadataValue.path(outcome.report) if outcome.report else None,
             "run": outcome.run_id,
             "seconds": round(outcome.seconds, 3),

@@ -70,7 +70,7 @@ def figures_of(run: Reconciliation) -> RunFigures:
         verdict=run.verdict.value,
         started_at=run.started_at,
         seconds=run.seconds,
-        compared=max((one.compared for one in tallies), default=0),
+        compared=run.keys_compared,
         matched=min((one.matched + one.superseded for one in tallies), default=0),
         different=max((one.different for one in tallies), default=0),
         in_flight=max((one.in_flight for one in tallies), default=0),

@@ -78,8 +78,8 @@ def render_report(reconciliation: Reconciliation, history: Sequence[Mapping[str,
                     "run_id": reconciliation.run_id,
                     "started_at": reconciliation.started_at,
                     "verdict": reconciliation.verdict.value,
-                    "keys_compared": max((c.tally.compared for c in reconciliation.comparisons), default=0),
-                    "discrepancies": sum(c.discrepancies_total for c in reconciliation.comparisons),
+                    "keys_compared": reconciliation.keys_compared,
+                    "discrepancies": reconciliation.discrepancies_total,
                     "seconds": reconciliation.seconds,
                 },
                 *history,
@@ -90,8 +90,7 @@ def render_report(reconciliation: Reconciliation, history: Sequence[Mapping[str,
 
 def headline(reconciliation: Reconciliation) -> str:
     """Return the verdict as a sentence a person understands without knowing the terms."""
-    comparisons = reconciliation.comparisons
-    keys = max((comparison.tally.compared for comparison in comparisons), default=0)
+    comparisons, keys = reconciliation.comparisons, reconciliation.keys_compared
     different = max((comparison.tally.different for comparison in comparisons), default=0)
     scope = f"{keys:,} key{'s' if keys != 1 else ''} changed in this window"
     if reconciliation.window in WHOLE:

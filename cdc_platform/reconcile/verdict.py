@@ -204,6 +204,16 @@ class Reconciliation:
         raise KeyError(name)
 
     @property
+    def keys_compared(self) -> int:
+        """How many keys were compared, by the comparison of most."""
+        return max((one.tally.compared for one in self.comparisons), default=0)
+
+    @property
+    def discrepancies_total(self) -> int:
+        """How many discrepancies all comparisons found."""
+        return sum(one.discrepancies_total for one in self.comparisons)
+
+    @property
     def sentence(self) -> str:
         """The verdict in words, with its scope."""
         return " ".join(f"{c.name}: {c.verdict.value} ({c.reason})." for c in self.comparisons)
