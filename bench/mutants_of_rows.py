@@ -116,7 +116,15 @@ _READERS = of(
 ) + of(
     "reconcile/keys_and_versions.py",
     ("columns not read count as covered",
-     "excluded=(*plan.excluded, *(Excluded(name, reason) for name in left)),", "", (KEYS,)),
+     "excluded=(*others, *(Excluded(name, reason) for name in left)),", "", (KEYS,)),
+    ("values not compared stand against a match of keys", "replace(one, gap=None) for", "one for", (KEYS,)),
+    ("a permission that is not needed is demanded", "items() if name in wanted},", "items()},",
+     (f"{KEYS}::test_only_the_columns_that_are_compared_need_a_permission",)),
+) + of(
+    "reconcile/compared_columns.py",
+    ("columns that cannot be compared count as equal", "    if not gaps:\n", "    if True:\n", (BAD_INPUT,)),
+    ("a column the source lacks counts as empty", "if not number}", "if True}", (BAD_INPUT,)),
+    ("a refused column is read as if it were not", "        raise refusal\n", "        pass\n", (BAD_INPUT,)),
 )  # fmt: skip
 
 _WINDOWS = of(

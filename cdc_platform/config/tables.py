@@ -76,6 +76,9 @@ class TableConfig(Model):
         "cdc reconcile --incremental keeps it, and 30 days without it",
     )
     columns: tuple[ColumnConfig, ...] = ()
+    not_compared: tuple[str, ...] = Field(
+        (), description="columns that need not equal the source: left out of comparisons with it, and listed"
+    )
     tombstone_horizon_days: int = Field(30, ge=1, description="how late an event may come after a delete")
     owners: tuple[str, ...] = ()
     raw: RawOptions | None = Field(None, description="overrides the source's raw options for this table")
@@ -119,6 +122,11 @@ class TableConfig(Model):
             raise mistake(
                 "without a merge key no row is ever compared with the source",
                 "remove `verify_within_days`, or give `merge_key`",
+            )
+        if left_out := set(map(safe_name, self.not_compared)) & set(self.safe_key):
+            raise mistake(
+                f"`not_compared` has {min(left_out)!r}, a column of the merge key",
+                "remove it there: rows are found by it",
             )
         if self.active and not self.merge_key and not self.no_key:
             raise mistake(

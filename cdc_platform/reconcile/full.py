@@ -19,8 +19,10 @@ import duckdb
 from cdc_platform.errors import ConfigError
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.read import open_workspace
+from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.as_of import as_of, load_later
 from cdc_platform.reconcile.budget import Budget
+from cdc_platform.reconcile.compared_columns import empty_told, read_plan
 from cdc_platform.reconcile.full_result import FullComparison, full_certificate, keep
 from cdc_platform.reconcile.full_run import METHOD, FullOptions, FullRun
 from cdc_platform.reconcile.full_state import conditions_of
@@ -156,10 +158,10 @@ def _compare(
     reader = options.reader or source_reader(subject.source)
     if isinstance(reader, str):
         return _without(subject, Verdict.UNVERIFIED, reader)
-    table = subject.table
-    plan = reader.plan(table.schema_name, table.table_name, subject.key, subject.view.columns)
-    if options.keys_only:
-        plan = keys_and_versions(plan, options.version_column)
+    narrowed = partial(keys_and_versions, version=options.version_column) if options.keys_only else None
+    plan = read_plan(reader, subject, *([narrowed] if narrowed else []))
+    rows = f"{subject.view.relation} b WHERE {subject.view.live_condition}"
+    plan = empty_told(workspace, plan, rows)
     if any(column.usual != "{}" for column in plan.key):
         return _without(subject, Verdict.UNVERIFIED, "a key column is changed on its way to base")
     when = as_of(subject, reader) if isinstance(reader, ParquetReader) else None
@@ -172,7 +174,7 @@ def _compare(
         plan=plan,
         observe=lambda sides: observe_table(subject, workspace, reader, sides),
         # progress is of runs that compare values
-        objects=None if options.keys_only else subject.platform.objects(subject.source_name, table.id),
+        objects=None if options.keys_only else _objects(subject),
         options=options,
         run_id=run_id,
         when=when,
@@ -180,6 +182,10 @@ def _compare(
         ledger=_ledger(subject, plan, options, run_id),
         **own,
     ).compare()
+
+
+def _objects(subject: Subject) -> ObjectStore:
+    return subject.platform.objects(subject.source_name, subject.table.id)
 
 
 def _ledger(subject: Subject, plan: ReadPlan, options: FullOptions, run_id: str) -> Ledger | None:
@@ -191,7 +197,7 @@ def _ledger(subject: Subject, plan: ReadPlan, options: FullOptions, run_id: str)
     shape = conditions_of(plan, None, options.origin)
     conditions = {name: str(value) for name, value in shape.items() if name != "snapshot_id"}
     return Ledger(
-        objects=subject.platform.objects(subject.source_name, subject.table.id),
+        objects=_objects(subject),
         conditions={**conditions, "table": str(subject.base.metadata.table_uuid)},
         snapshot_id=subject.view.snapshot_id,
         record=subject.record.path,

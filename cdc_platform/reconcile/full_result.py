@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.reconcile.certificate import certificate
+from cdc_platform.reconcile.compared_columns import gap_points
 from cdc_platform.reconcile.digest import DIGEST_BITS, Salt, implementation
 from cdc_platform.reconcile.keys_and_versions import NOT_COVERED as NO_VALUES
 from cdc_platform.reconcile.scopes import FULL, INCREMENTAL, KEYS
@@ -149,6 +150,7 @@ def full_comparison(
     notes: tuple[str, ...],
 ) -> Comparison:
     """Return the comparison of the whole: its segments, ``rows`` of suspects, what stands against MATCH."""
+    points = [*points, *gap_points(sides.plan.excluded)]
     verdicts = [one.verdict for one in segments] + [verdict for verdict, _ in points]
     if sides.digest.bits < DIGEST_BITS:
         verdicts.append(Verdict.UNVERIFIED)

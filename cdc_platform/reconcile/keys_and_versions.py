@@ -33,8 +33,11 @@ def keys_and_versions(plan: ReadPlan, version: str | None) -> ReadPlan:
         raise ConfigError("cdc reconcile", [("--version-column", what, mend)])
     left = [column.column for column in plan.columns if column.column not in wanted]
     reason = "only keys and versions were compared" if version else "only keys were compared"
+    # what stands against a MATCH of values does not against one of keys
+    others = (replace(one, gap=None) for one in plan.excluded)
     return replace(
         plan,
         columns=tuple(column for column in plan.columns if column.column in wanted),
-        excluded=(*plan.excluded, *(Excluded(name, reason) for name in left)),
+        excluded=(*others, *(Excluded(name, reason) for name in left)),
+        refused={name: error for name, error in plan.refused.items() if name in wanted},
     )

@@ -19,7 +19,7 @@ from cdc_platform.lake.read import open_workspace
 from cdc_platform.naming import quoted, safe_name, sql_text
 from cdc_platform.reconcile.sources import KEY_NUMBER, ColumnPlan, ReadPlan, SourceColumn, SourceTable
 from cdc_platform.reconcile.typed import canonical_schema, common_type
-from cdc_platform.reconcile.verdict import Excluded
+from cdc_platform.reconcile.verdict import Excluded, Gap
 
 _BATCH_ROWS = 65_536
 
@@ -71,19 +71,21 @@ class ParquetReader:
         for field in held:
             found = names.get(field.name)
             if found is None:
-                excluded.append(Excluded(field.name, "in base and not in the export"))
+                excluded.append(Excluded(field.name, "in base and not in the export", Gap.NOT_IN_SOURCE))
             elif found.name in partly:
-                excluded.append(Excluded(field.name, "not in every file of the export"))
+                excluded.append(Excluded(field.name, "not in every file of the export", Gap.NO_RULE))
             elif pa.types.is_nested(field.type) or common_type(found.type, field.type) is None:
                 reason = f"{found.type} in the export and {field.type} in base do not compare by value"
-                excluded.append(Excluded(field.name, reason))
+                excluded.append(Excluded(field.name, reason, Gap.NO_RULE))
             else:
                 name = quoted(found.name)
                 plans[field.name] = ColumnPlan(
                     field.name, found.name, str(found.type), name, found.type, found.type
                 )
         excluded += [
-            Excluded(name, "in the export and not in base") for name in names if name not in held.names
+            Excluded(name, "in the export and not in base", Gap.NOT_IN_BASE)
+            for name in names
+            if name not in held.names
         ]
         unread = [column for column in key if column not in plans]
         if unread:

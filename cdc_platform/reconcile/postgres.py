@@ -24,8 +24,8 @@ from cdc_platform.reconcile.decode import decode_columns
 from cdc_platform.reconcile.postgres_catalog import describe_table, reads_ranges
 from cdc_platform.reconcile.postgres_copy import copy_rows
 from cdc_platform.reconcile.postgres_types import plan_column
-from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceTable
-from cdc_platform.reconcile.verdict import Excluded
+from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceColumn, SourceTable
+from cdc_platform.reconcile.verdict import Excluded, Gap
 
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_MILLISECONDS = 60_000
@@ -200,19 +200,15 @@ def plan_table(table: SourceTable, key: Sequence[str], base_columns: pa.Schema) 
     by_name = {column.safe_name: column for column in table.columns}
     plans: dict[str, ColumnPlan] = {}
     excluded: list[Excluded] = []
+    refused: dict[str, SourceUnavailable] = {}
     for field in base_columns:
         column = by_name.get(field.name)
         if column is None:
-            excluded.append(
-                Excluded(field.name, "in base and not in the source: dropped there, or added by DMS")
-            )
+            gone = "in base and not in the source: dropped there, or added by DMS"
+            excluded.append(Excluded(field.name, gone, Gap.NOT_IN_SOURCE))
             continue
         if not column.readable:
-            raise SourceUnavailable(
-                f"column {column.name!r} may not be read by the reconciliation user",
-                where=table.label,
-                mend=f'GRANT SELECT ("{column.name}") ON {table.label} to it',
-            )
+            refused[field.name] = _may_not_be_read(table, column)
         planned = plan_column(column, field.type)
         if isinstance(planned, Excluded):
             excluded.append(planned)
@@ -220,7 +216,8 @@ def plan_table(table: SourceTable, key: Sequence[str], base_columns: pa.Schema) 
             plans[field.name] = planned
     missing = [column.safe_name for column in table.columns if column.safe_name not in base_columns.names]
     excluded += [
-        Excluded(name, "in the source and not in base: no change has carried it yet") for name in missing
+        Excluded(name, "in the source and not in base: no change has carried it yet", Gap.NOT_IN_BASE)
+        for name in missing
     ]
     unread = [column for column in key if column not in plans]
     if unread:
@@ -229,7 +226,17 @@ def plan_table(table: SourceTable, key: Sequence[str], base_columns: pa.Schema) 
             where=table.label,
             mend="name the source's key columns in `merge_key`, and declare their types in `columns`",
         )
-    return ReadPlan(table, tuple(plans[column] for column in key), tuple(plans.values()), tuple(excluded))
+    keys = tuple(plans[column] for column in key)
+    return ReadPlan(table, keys, tuple(plans.values()), tuple(excluded), refused=refused)
+
+
+def _may_not_be_read(table: SourceTable, column: SourceColumn) -> SourceUnavailable:
+    return SourceUnavailable(
+        f"column {column.name!r} may not be read by the reconciliation user",
+        where=table.label,
+        mend=f'GRANT SELECT ("{column.name}") ON {table.label} to it, or leave the column out '
+        "(`not_compared` in cdc.yaml)",
+    )
 
 
 def pin_settings(connection: psycopg.Connection[tuple[Any, ...]]) -> None:

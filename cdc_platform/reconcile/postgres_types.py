@@ -13,7 +13,7 @@ import pyarrow as pa
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.sources import ColumnPlan, Decoding, SourceColumn
 from cdc_platform.reconcile.typed import common_type
-from cdc_platform.reconcile.verdict import Excluded
+from cdc_platform.reconcile.verdict import Excluded, Gap
 
 _INTEGERS = {"int2": pa.int16(), "int4": pa.int32(), "int8": pa.int64(), "oid": pa.int64()}
 _FLOATS = {"float4": pa.float32(), "float8": pa.float64()}
@@ -93,6 +93,7 @@ def plan_column(column: SourceColumn, base_type: pa.DataType) -> ColumnPlan | Ex
             column.safe_name,
             f"{column.declared_type} in the source and {base_type} in base: no rule compares them by value; "
             "declare the column's type in `columns`",
+            Gap.NO_RULE,
         )
     return planned
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.reconcile.base_rows import load_base_rows
 from cdc_platform.reconcile.certificate import certificate
+from cdc_platform.reconcile.compared_columns import read_plan
 from cdc_platform.reconcile.looks import Looks
 from cdc_platform.reconcile.results import record
 from cdc_platform.reconcile.run_ids import new_run_id
@@ -126,14 +127,14 @@ def _look(
         return _undecided(subject, Verdict.UNVERIFIED, reader, len(chosen))
     if subject.view.relation is None:
         return _undecided(subject, Verdict.UNVERIFIED, "base has no snapshot yet", len(chosen))
-    table, columns = subject.table, subject.view.columns
+    columns = subject.view.columns
     key_columns = pa.schema([columns.field(name) for name in subject.key])
     make_suspects(workspace, [one.key for one in chosen.values()], key_columns)
     workspace.execute(
         "CREATE OR REPLACE TEMP TABLE keys AS SELECT key_id + 1 AS key_id, * EXCLUDE (key_id) FROM suspects"
     )
     load_base_rows(workspace, subject.view, subject.key)
-    plan = reader.plan(table.schema_name, table.table_name, subject.key, columns)
+    plan = read_plan(reader, subject)
     looks = Looks(
         workspace,
         plan,

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from cdc_platform.reconcile.compared_columns import gap_points
 from cdc_platform.reconcile.looks import Looks
 from cdc_platform.reconcile.settling import Queue, Queued, Settled
 from cdc_platform.reconcile.suspects import key_text
 from cdc_platform.reconcile.typed import json_value
-from cdc_platform.reconcile.verdict import Comparison, Discrepancy, Tally, Verdict
+from cdc_platform.reconcile.verdict import Comparison, Discrepancy, Tally, Verdict, combine
 from cdc_platform.reconcile.workspace_names import in_workspace
 
 #: So many of the oldest open keys are told one by one.
@@ -72,10 +73,10 @@ def settlement(
         _told(one, shown.get(key_text(one.key)), looks, aged, now) for one in comparison.discrepancies
     )
     tally = _tally(comparison.tally, looks, aged)
-    reason = _reason(tally, len(mended), aged, looks, now)
-    found = replace(
-        comparison, tally=tally, verdict=tally.verdict, reason=reason, discrepancies=told, sightings=()
-    )
+    points = gap_points(comparison.excluded)
+    reason = "; ".join([_reason(tally, len(mended), aged, looks, now), *(text for _, text in points)])
+    verdict = combine([tally.verdict, *(verdict for verdict, _ in points)])
+    found = replace(comparison, tally=tally, verdict=verdict, reason=reason, discrepancies=told, sightings=())
     return Settlement(found, results, tuple(mended))
 
 

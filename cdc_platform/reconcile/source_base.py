@@ -16,6 +16,7 @@ import duckdb
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.bracket import Bracket
 from cdc_platform.reconcile.column_differences import column_differences
+from cdc_platform.reconcile.compared_columns import empty_told, gap_points
 from cdc_platform.reconcile.difference_kinds import ColumnDifference
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
 from cdc_platform.reconcile.samples import Sampling, count_kinds, fetch_discrepancies
@@ -26,6 +27,7 @@ from cdc_platform.reconcile.typed import differs_sql
 from cdc_platform.reconcile.verdict import (
     SOURCE_MATCHES_BASE,
     Comparison,
+    Excluded,
     Kind,
     Tally,
     Verdict,
@@ -80,28 +82,26 @@ def compare_source_base(
 ) -> Comparison:
     """Compare the keys of the temporary table ``keys`` and return what was found.
 
-    ``observe`` is called after the source was read: it asks how far capture has come, then makes the
-    temporary table ``awaited`` of the keys changed by files the pinned snapshot has not applied. ``judge``
-    says what a difference is; ``has_later``: the table ``later`` (key_id, reason) has keys it cannot be said
-    of. Raises SourceUnavailable.
+    ``observe`` is called after the source was read: it asks how far capture has come, then makes the table
+    ``awaited`` of keys changed by files the pinned snapshot has not applied. ``judge`` says what a difference
+    is; ``has_later``: ``later`` (key_id, reason) has keys it cannot be said of. Raises SourceUnavailable.
     """
     started = time.monotonic()
-    with reader.snapshot() as snapshot:
-        load_source_rows(connection, snapshot, plan, into="source_rows", keys="SELECT * FROM keys")
-        bracket = Bracket.of(reader, snapshot.position)
+    bracket = _read(connection, reader, plan)
     judgement = bracket.judge(connection, judge, observe())
     connection.execute(_outcomes_sql(plan, view, has_later=has_later))
     _confirm(connection, reader, plan, judgement)
     tally, sampling = bracket.tally(_tally(connection, judgement), judgement), _sampling(plan, view)
+    excluded, points = _gaps(connection, plan, view, open_points)
     kinds = _kinds(judgement, bracket)
     return Comparison(
         name=SOURCE_MATCHES_BASE,
-        verdict=combine([tally.verdict, *(verdict for verdict, _ in open_points)]),
-        reason=_reason(tally, judgement, [text for _, text in open_points]),
+        verdict=combine([tally.verdict, *(verdict for verdict, _ in points)]),
+        reason=_reason(tally, judgement, [text for _, text in points]),
         tally=tally,
         discrepancies=fetch_discrepancies(connection, sampling, kinds),
         discrepancies_total=count(connection, "SELECT count(*) FROM source_outcomes WHERE outcome > 0"),
-        excluded=plan.excluded,
+        excluded=excluded,
         columns=tuple(column.column for column in plan.columns),
         rules={column.column: column.rule for column in plan.columns if column.rule},
         rows=_rows_read(connection, view),
@@ -114,6 +114,27 @@ def compare_source_base(
         seconds=round(time.monotonic() - started, 3),
         sightings=sightings(connection, plan, judgement, bracket.high),
     )
+
+
+def _read(connection: duckdb.DuckDBPyConnection, reader: SourceReader, plan: ReadPlan) -> Bracket:
+    """Make ``source_rows`` of ``keys``; return the positions between which they were read."""
+    with reader.snapshot() as snapshot:
+        load_source_rows(connection, snapshot, plan, into="source_rows", keys="SELECT * FROM keys")
+        return Bracket.of(reader, snapshot.position)
+
+
+def _gaps(
+    connection: duckdb.DuckDBPyConnection,
+    plan: ReadPlan,
+    view: BaseView,
+    open_points: Sequence[tuple[Verdict, str]],
+) -> tuple[tuple[Excluded, ...], list[tuple[Verdict, str]]]:
+    """Return the columns not compared, and ``open_points`` with those that stand against MATCH."""
+    rows = f"base_rows b WHERE {view.live_condition}"
+    excluded = empty_told(connection, plan, rows, in_workspace).excluded
+    # a base that is not there yet lacks rows, not columns
+    gaps = gap_points(excluded) if view.relation is not None else []
+    return excluded, [*open_points, *gaps]
 
 
 def _column_differences(

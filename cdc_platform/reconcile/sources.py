@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 import pyarrow as pa
 
+from cdc_platform.errors import SourceUnavailable
 from cdc_platform.reconcile.verdict import Excluded
 
 #: Column of ``rows_of``: which of the keys asked for the row was found under.
@@ -84,6 +85,7 @@ class ReadPlan:
     """What of a table is read, and what is not compared and why.
 
     ``ranged``: a range of keys costs the source no more than its rows, and it orders keys as we do.
+    ``refused``: columns the source does not let us read, with the error of a comparison that needs them.
     """
 
     table: SourceTable
@@ -91,6 +93,7 @@ class ReadPlan:
     columns: tuple[ColumnPlan, ...]
     excluded: tuple[Excluded, ...]
     ranged: bool = False
+    refused: Mapping[str, SourceUnavailable] = field(default_factory=dict)
 
 
 class SourceSnapshot(Protocol):
@@ -132,7 +135,10 @@ class SourceReader(Protocol):
         ...
 
     def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
-        """Return how to read the columns base holds; raises when a key column cannot be compared."""
+        """Return how to read the columns base holds; raises when a key column cannot be compared.
+
+        Of a column that may not be read ``refused`` says so: whether that matters, the comparison knows.
+        """
         ...
 
     def snapshot(self) -> AbstractContextManager[SourceSnapshot]:

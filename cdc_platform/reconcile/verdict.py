@@ -112,12 +112,21 @@ class Sighting:
     different: bool = False
 
 
+class Gap(StrEnum):
+    """Why a column could not be compared although nobody left it out: it stands against MATCH."""
+
+    NOT_IN_SOURCE = "not in the source"
+    NOT_IN_BASE = "not in base"
+    NO_RULE = "no rule compares it"
+
+
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """A column that was not compared, and why."""
+    """A column that was not compared, and why; without a ``gap`` it need not be, for the reason given."""
 
     column: str
     reason: str
+    gap: Gap | None = None
 
 
 @dataclass(frozen=True, slots=True)

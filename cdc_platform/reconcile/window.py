@@ -22,6 +22,7 @@ from cdc_platform.reconcile.append import compare_append
 from cdc_platform.reconcile.awaited import load_awaited_keys
 from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
 from cdc_platform.reconcile.certificate import certificate
+from cdc_platform.reconcile.compared_columns import read_plan
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.open_points import open_points
 from cdc_platform.reconcile.postgres import PostgresReader
@@ -188,12 +189,11 @@ def _compare_source(
     reader = source_reader(subject.source)
     if isinstance(reader, str):
         return _unverified(SOURCE_MATCHES_BASE, reader, subject)
-    table = subject.table
     compared = guarded(
         lambda: compare_source_base(
             workspace,
             reader,
-            reader.plan(table.schema_name, table.table_name, subject.key, subject.view.columns),
+            read_plan(reader, subject),
             subject.view,
             observe=lambda: observe(subject, workspace, reader),
             open_points=points,

@@ -22,6 +22,7 @@ from cdc_platform.lake.read import open_workspace
 from cdc_platform.naming import sql_text
 from cdc_platform.pipeline import Platform
 from cdc_platform.reconcile.base_rows import load_base_rows
+from cdc_platform.reconcile.compared_columns import read_plan
 from cdc_platform.reconcile.full_result import full_run_of, keys_key
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.open_points import open_points
@@ -197,8 +198,8 @@ def _compare(judged: Judged) -> None:
     if isinstance(reader, str):
         mend = "a repair writes what the source holds: let the source be read"
         raise ReconciliationError(reader, where=subject.where, mend=mend)
-    table, found = subject.table, _Instant()
-    judged.plan = reader.plan(table.schema_name, table.table_name, subject.key, subject.view.columns)
+    found = _Instant()
+    judged.plan = read_plan(reader, subject)
     judged.comparison = compare_source_base(
         con, reader, judged.plan, subject.view, observe=_observer(subject, con, reader, found)
     )

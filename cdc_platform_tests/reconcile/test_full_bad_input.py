@@ -13,7 +13,7 @@ import pytest
 
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.parquet_source import ParquetReader
-from cdc_platform.reconcile.verdict import Reconciliation, Verdict
+from cdc_platform.reconcile.verdict import Gap, Reconciliation, Verdict
 from cdc_platform_tests.reconcile.shop import WholeShop
 
 pytestmark = pytest.mark.postgres
@@ -59,13 +59,81 @@ def test_a_source_that_has_no_such_table_or_key_is_an_error(
     assert says in reason(found)
 
 
-def test_a_column_that_came_or_went_is_listed_as_not_compared(shop: WholeShop) -> None:
-    shop.sql("ALTER TABLE item ADD COLUMN fresh text", "ALTER TABLE item DROP COLUMN v")
+@pytest.mark.parametrize(
+    ("change", "column", "gap"),
+    [
+        ("DROP COLUMN v", "v", Gap.NOT_IN_SOURCE),
+        ("ADD COLUMN fresh text", "fresh", Gap.NOT_IN_BASE),
+        ("ALTER COLUMN v TYPE integer USING id", "v", Gap.NO_RULE),
+    ],
+)
+@pytest.mark.parametrize("how", [{}, {"incremental": True}])
+def test_a_column_that_cannot_be_compared_stands_against_a_match(
+    shop: WholeShop, change: str, column: str, gap: Gap, how: dict[str, bool]
+) -> None:
+    shop.catch_up()
+    shop.sql(f"ALTER TABLE item {change}")
 
-    found = shop.compare()
+    # the second incremental run goes on from the first
+    _, found = (shop.compare(**how) for _ in range(2))
 
-    assert ["v", "fresh"] == [one.column for one in found.comparisons[0].excluded]
-    assert ["id"] == list(found.comparisons[0].columns)
+    assert (Verdict.UNVERIFIED, {"MATCH": 5}) == (found.verdict, found.certificate["segment_verdicts"])
+    assert [(column, gap)] == [(one.column, one.gap) for one in found.comparisons[0].excluded]
+    assert "a column could not be compared: " + column in reason(found)
+    assert "`not_compared`" in reason(found)
+
+
+def test_columns_left_out_by_the_configuration_are_listed_and_stand_against_nothing(
+    shop: WholeShop, tmp_path: Path
+) -> None:
+    shop.sql(
+        "ALTER TABLE item ADD COLUMN fresh text DEFAULT 'x'",
+        "ALTER TABLE item ADD COLUMN w text",
+        "ALTER TABLE item DROP COLUMN v",
+    )
+    chosen = WholeShop(tmp_path, shop.dsn, TYPES, not_compared=("V", "fresh", "w"))
+
+    found = chosen.compare()
+
+    (comparison,) = found.certificate["comparisons"]
+    assert Verdict.MATCH is found.verdict
+    assert [
+        {"column": name, "reason": "left out by `not_compared` in cdc.yaml", "gap": None}
+        for name in ("v", "fresh", "w")
+    ] == comparison["excluded"]
+
+
+def test_a_wrong_value_in_a_column_that_is_left_out_is_no_difference_and_the_others_are(
+    shop: WholeShop, tmp_path: Path
+) -> None:
+    shop.sql("ALTER TABLE item ADD COLUMN w text", "UPDATE item SET v = 'wrong' WHERE id = 7")
+    chosen = WholeShop(tmp_path, shop.dsn, TYPES, not_compared=("v", "w"))
+    chosen.catch_up()
+
+    left_out = chosen.compare()
+    shop.sql("DELETE FROM item WHERE id = 9")
+    missing = chosen.compare()
+
+    assert [Verdict.MATCH, Verdict.DIFFERENT] == [left_out.verdict, missing.verdict]
+    assert [9] == [one.key["id"] for one in missing.comparisons[0].discrepancies]
+
+
+def test_a_column_the_source_lacks_and_in_which_base_has_no_value_stands_against_nothing(
+    tmp_path: Path, postgres_database: str
+) -> None:
+    shop = WholeShop(tmp_path, postgres_database, {**TYPES, "gone": pa.string()})
+    shop.sql(
+        "CREATE TABLE item (id bigint PRIMARY KEY, v text, gone text)", "INSERT INTO item VALUES (1, 'a')"
+    )
+    shop.load_from_source()
+    shop.catch_up()
+    shop.sql("ALTER TABLE item DROP COLUMN gone")
+    empty = shop.compare()
+    shop.tamper("UPDATE base SET gone = 'still here'")
+    filled = shop.compare()
+
+    assert [Verdict.MATCH, Verdict.UNVERIFIED] == [empty.verdict, filled.verdict]
+    assert "without a value in base's rows" in empty.comparisons[0].excluded[0].reason
 
 
 @pytest.mark.parametrize(
@@ -163,6 +231,21 @@ def test_a_column_that_a_file_of_an_export_lacks_is_not_compared(shop: WholeShop
 
     assert ["id"] == list(comparison.columns)
     assert [("v", "not in every file of the export")] == [(e.column, e.reason) for e in comparison.excluded]
+    assert Verdict.UNVERIFIED is comparison.verdict
+
+
+def test_an_export_without_a_column_of_base_is_no_match_unless_that_is_meant(
+    shop: WholeShop, tmp_path: Path
+) -> None:
+    folder = export(tmp_path / "export", [{"id": n, "v": f"v{n}"} for n in range(1, ROWS + 1)])
+    for file in folder.iterdir():
+        pq.write_table(pq.read_table(file).drop_columns(["v"]), file)
+    chosen = WholeShop(tmp_path, shop.dsn, TYPES, not_compared=("v",))
+
+    found, meant = against(shop, folder), against(chosen, folder)
+
+    assert [Verdict.UNVERIFIED, Verdict.MATCH] == [found.verdict, meant.verdict]
+    assert "v (in base and not in the export)" in reason(found)
 
 
 def test_what_differs_from_an_export_is_shown_and_not_called_different(

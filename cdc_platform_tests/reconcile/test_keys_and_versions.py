@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pyarrow as pa
 import pytest
 
@@ -65,6 +67,41 @@ def test_without_a_version_column_only_keys_are_compared_and_a_wrong_one_is_refu
     assert {"name", "updated_at"} == {one.column for one in keys.comparisons[0].excluded}
     assert Verdict.ERROR is wrong.verdict
     assert "'xmin' is no column that base and the source can be compared in" in wrong.comparisons[0].reason
+
+
+@pytest.mark.parametrize(
+    ("granted", "verdict"),
+    [("id, updated_at", Verdict.MATCH), ("id, name", Verdict.ERROR), ("name, updated_at", Verdict.ERROR)],
+)
+def test_only_the_columns_that_are_compared_need_a_permission(
+    shop: WholeShop, tmp_path: Path, granted: str, verdict: Verdict
+) -> None:
+    user = f"limited_{uuid.uuid4().hex[:12]}"
+    shop.sql(
+        f"CREATE ROLE {user} LOGIN PASSWORD 'pw-of-limited'", f"GRANT SELECT ({granted}) ON item TO {user}"
+    )
+    dsn = psycopg.conninfo.make_conninfo(shop.dsn or "", user=user, password="pw-of-limited")
+    limited = WholeShop(tmp_path, dsn, TYPES)
+    limited.platform.captured = shop.platform.captured
+    try:
+        cheap = limited.compare(keys_only=True, version_column="updated_at")
+        full = limited.compare()
+    finally:
+        shop.sql(f"DROP OWNED BY {user}", f"DROP ROLE {user}")
+
+    assert (verdict, Verdict.ERROR) == (cheap.verdict, full.verdict)
+    assert "may not be read by the reconciliation user" in full.comparisons[0].reason
+    if verdict is Verdict.ERROR:
+        assert "may not be read by the reconciliation user" in cheap.comparisons[0].reason
+
+
+def test_a_column_that_the_source_dropped_does_not_stand_against_a_match_of_keys(shop: WholeShop) -> None:
+    shop.sql("ALTER TABLE item DROP COLUMN name")
+
+    assert [Verdict.MATCH, Verdict.UNVERIFIED] == [
+        shop.compare(keys_only=True, version_column="updated_at").verdict,
+        shop.compare().verdict,
+    ]
 
 
 def test_a_match_of_keys_and_versions_is_never_taken_for_one_of_the_table(shop: WholeShop) -> None:

@@ -262,6 +262,7 @@ def test_f4_a8_columns_in_another_order_match_and_a_renamed_one_is_listed(shop: 
     assert (Verdict.MATCH, ()) == (ordered.verdict, ordered.comparisons[0].excluded)
     assert ["v", "w"] == [one.column for one in renamed.comparisons[0].excluded]
     assert {"id", "raw"} == set(renamed.comparisons[0].columns)
+    assert Verdict.UNVERIFIED is renamed.verdict
 
 
 def test_f4_a8_two_columns_that_exchanged_their_names_are_different(shop: WholeShop) -> None:

@@ -350,6 +350,21 @@ def test_a_table_dropped_at_the_source_is_an_error(shop: Shop) -> None:
     assert (Verdict.MATCH, Verdict.ERROR) == shop.verdicts()
 
 
+def test_a_window_whose_rows_have_values_of_a_dropped_column_is_no_match_unless_it_is_left_out(
+    shop: Shop, tmp_path: Path
+) -> None:
+    shop.sql("ALTER TABLE item DROP COLUMN price")
+    chosen = Shop(tmp_path, shop.dsn, not_compared=("price",))
+    chosen.platform.captured = shop.platform.captured
+
+    found, meant = shop.reconcile(), chosen.reconcile()
+
+    assert [Verdict.MATCH, Verdict.UNVERIFIED] == [one.verdict for one in found.comparisons]
+    assert "price (in base and not in the source: dropped there" in found.comparisons[1].reason
+    assert Verdict.MATCH is meant.verdict
+    assert ["price"] == [one.column for one in meant.comparisons[1].excluded]
+
+
 def test_files_that_wait_for_their_first_merge_are_in_flight(tmp_path: Path, postgres_database: str) -> None:
     shop = Shop(tmp_path, postgres_database)
     shop.sql("CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric(10,2))")
