@@ -22,6 +22,7 @@ from cdc_platform.lake.base_files import BaseFile, bounds, files_sql, is_scoped_
 from cdc_platform.lake.candidates import key_filter
 from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.lake.deleted_positions import DeletedPositions
+from cdc_platform.lake.fold import Fold
 from cdc_platform.lake.key_lookup import IndexFolder
 from cdc_platform.lake.key_search import KeySearch
 from cdc_platform.lake.touched_keys import TouchedKeys
@@ -43,6 +44,7 @@ class BaseRows:
         self._indexes = indexes
         self.search: KeySearch | None = None
         self._touched: TouchedKeys | None = None
+        self._fold: Fold | None = None
         self._key = tuple(key)
         self._keys = ", ".join(map(quoted, key))
         self._table = table if table is not None and table.current_snapshot() is not None else None
@@ -73,22 +75,27 @@ class BaseRows:
         """How many rows the delete files of the files taken name, at most."""
         return sum({d.file_path: d.record_count for f in self.files.values() for d in f.deletes}.values())
 
-    def candidates(self) -> list[BaseFile]:
-        """Take the files that may hold a key of ``touched``, by partition and statistics."""
+    def candidates(self, fold: Fold | None = None) -> list[BaseFile]:
+        """Take the files that may hold a key of ``touched``, by partition and statistics.
+
+        ``fold`` has the same keys, where they are those of one.
+        """
+        self._fold = fold
         if self._table is None:
             return []
         schema = self._table.schema()
         self._touched = TouchedKeys(
-            self._con, self._key, lambda file, column: bounds(file, schema, table_column(column))
+            self._con, self._key, lambda file, column: bounds(file, schema, table_column(column)), fold
         )
         return self.plan(key_filter(self._con, schema, self._touched))
 
     def find(self, candidates: Iterable[BaseFile], oldest: Position) -> None:
         """Fill ``known`` (file, pos, key…, generation, position, committed_at, op) with rows in ``touched``.
 
-        Positions are NULL where they are certainly below ``oldest``.
+        Positions are NULL where they are certainly below ``oldest``. With the keys of a fold, ``known`` has
+        the number of each in place of its columns.
         """
-        self.search = KeySearch(self._con, self._table, self._key, self._touched, self._indexes)
+        self.search = KeySearch(self._con, self._table, self._key, self._touched, self._indexes, self._fold)
         self.search.find(list(candidates), oldest)
 
     @property

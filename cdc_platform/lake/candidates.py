@@ -36,8 +36,7 @@ def key_filter(con: duckdb.DuckDBPyConnection, schema: Schema, touched: TouchedK
         values = touched.values(name, _IN_FILTER_KEYS)
         low, high = min(values, default=None), max(values, default=None)
         if not values:
-            extremes = f"SELECT min({quoted(name)}), max({quoted(name)}) FROM touched"
-            low, high = con.execute(extremes).fetchone() or (None, None)
+            low, high = touched.extremes(name)
         if low is None or _may_wrap(schema, column, low) or low == date.min or high == date.max:
             # pyiceberg steps over the bounds of a filter, which the first and the last date do not allow
             continue
@@ -69,6 +68,8 @@ def files_hit(
         return files
     if touched.ascending is not None:
         return [file for file in files if touched.in_range(file)]
+    if touched.fold is not None:
+        return [file for file in files if touched.may_be_in(file)]
     columns: dict[str, pa.Array[Any]] = {"file": pa.array([file.index for file in files], pa.int32())}
     terms = []
     for number, name_there in enumerate(touched.key):

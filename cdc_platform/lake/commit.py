@@ -160,7 +160,9 @@ class _Commit:
 
     def _tombstones(self, con: duckdb.DuckDBPyConnection) -> TombstoneFiles:
         plan = self._plan
-        return plan.tombstones.write(con, plan.batch_id, plan.decision.tombstones_sql, self._horizon())
+        folded = plan.decision.folded
+        rows = plan.decision.tombstones_sql if folded is None else folded.tombstones
+        return plan.tombstones.write(con, plan.batch_id, rows, self._horizon())
 
     def _deletes(
         self, con: duckdb.DuckDBPyConnection, table: Table

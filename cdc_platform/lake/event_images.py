@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from cdc_platform.events import ROW
+from cdc_platform.lake.packing import Numbers
 from cdc_platform.lake.staging import FILE
 
 
@@ -34,6 +35,12 @@ class EventImages:
                 self._gaps[index] = rows.to_numpy()
         self._images = pa.concat_tables([_typed(files[index], schema) for index in order]).combine_chunks()
 
+    def take(self, rows: Numbers) -> pa.RecordBatch:
+        """Return the columns of some events, given by their rows among those of all files."""
+        gathered = self._images.take(rows)
+        columns: Sequence[Any] = [column.combine_chunks() for column in gathered.columns]
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+
     def fill(self, outline: pa.RecordBatch) -> pa.RecordBatch:
         """Return ``outline`` with the columns of the events that its file and row name, in place of these."""
         files: Any = outline.column(FILE).to_numpy()
@@ -41,11 +48,10 @@ class EventImages:
         for index, numbers in self._gaps.items():
             mine = files == index
             rows = np.where(mine, np.searchsorted(numbers, rows), rows)
-        images = self._images.take(pa.array(self._starts[files] + rows))
+        images = self.take(self._starts[files] + rows)
         kept = [name for name in outline.schema.names if name not in (FILE, ROW)]
         columns: Sequence[Any] = [outline.column(name) for name in kept]
-        gathered = [column.combine_chunks() for column in images.columns]
-        return pa.RecordBatch.from_arrays([*columns, *gathered], names=[*kept, *images.column_names])
+        return pa.RecordBatch.from_arrays([*columns, *images.columns], names=[*kept, *images.schema.names])
 
 
 def _typed(events: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -21,8 +21,8 @@ from cdc_platform.lake.packing import Numbers, Packing
 
 _FIELD_ID = b"PARQUET:field_id"
 
-#: Rows of a file, and the columns of the keys there.
-_Hits = tuple[Numbers, tuple[Numbers, ...]]
+#: Rows of a file, and the numbers of the keys there.
+_Hits = tuple[Numbers, Numbers]
 
 
 class OrderedFiles:
@@ -33,12 +33,16 @@ class OrderedFiles:
 
     def __init__(self, io: FileIO, field_ids: Sequence[int], keys: tuple[Numbers, ...], threads: int) -> None:
         self._io = io
-        self._field_ids = [str(field_id).encode() for field_id in field_ids]
+        self._field_ids = field_ids
         self._keys = keys
+        self._numbers = np.arange(len(keys[0]))
         self._threads = threads
 
     def find(self, files: Sequence[BaseFile]) -> tuple[list[pa.Table], list[BaseFile]]:
-        """Return tables (file, pos, key0…) of the rows with a key, and the files of another order."""
+        """Return tables (file, pos, number) of the rows with a key, and the files of another order.
+
+        ``number`` is the key's place among the keys.
+        """
         with ThreadPoolExecutor(self._threads) as pool:
             answers = list(pool.map(self._hits, files))
         left = [file for file, hits in zip(files, answers, strict=True) if hits is None]
@@ -46,7 +50,7 @@ class OrderedFiles:
 
     def _hits(self, file: BaseFile) -> pa.Table | None:
         positions: list[Numbers] = []
-        keys: list[tuple[Numbers, ...]] = []
+        numbers: list[Numbers] = []
         with self._io.new_input(file.data.file_path).open() as stream:
             parquet = pq.ParquetFile(cast(IO[Any], stream))
             columns = self._columns(parquet.schema_arrow)
@@ -61,43 +65,39 @@ class OrderedFiles:
                 if found is None:
                     return None
                 positions.append(found[0] + offset)
-                keys.append(found[1])
+                numbers.append(found[1])
                 offset += len(group)
-        return self._table(file, positions, keys)
+        return hits_table(file, positions, numbers)
 
     def _columns(self, schema: pa.Schema) -> list[str] | None:
         """Return the file's names of the key's columns, None when it has not all of them as whole numbers."""
-        whole = {
-            (field.metadata or {}).get(_FIELD_ID): field.name
-            for field in schema
-            if pa.types.is_signed_integer(field.type)
-        }
-        names = [whole.get(field_id) for field_id in self._field_ids]
-        return [name for name in names if name is not None] if None not in names else None
+        names = names_by_field(schema, self._field_ids)
+        whole = names and all(pa.types.is_signed_integer(schema.field(name).type) for name in names)
+        return names if whole else None
 
     def _search(self, stored: list[Numbers]) -> _Hits | None:
-        """Return the rows with one of the keys, and the keys; None when the rows do not ascend."""
+        """Return the rows with one of the keys, and the keys' numbers; None when the rows do not ascend."""
         if not len(stored[0]):
-            return np.empty(0, dtype=np.int64), tuple(column[:0] for column in self._keys)
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
         sought = self._comparable(stored)
         if sought is None:
             return None
-        rows, asked, keys = sought
+        rows, asked, numbers = sought
         if (rows[1:] <= rows[:-1]).any():
             return None
         within = slice(np.searchsorted(asked, rows[0]), np.searchsorted(asked, rows[-1], "right"))
-        asked, keys = asked[within].astype(rows.dtype, copy=False), tuple(column[within] for column in keys)
+        asked, numbers = asked[within].astype(rows.dtype, copy=False), numbers[within]
         found = np.searchsorted(rows, asked)
         equal = rows[found] == asked
-        return found[equal], tuple(column[equal] for column in keys)
+        return found[equal], numbers[equal]
 
-    def _comparable(self, stored: list[Numbers]) -> tuple[Numbers, Numbers, tuple[Numbers, ...]] | None:
-        """Return one number for each stored row, and for each key that may be there, with its columns.
+    def _comparable(self, stored: list[Numbers]) -> tuple[Numbers, Numbers, Numbers] | None:
+        """Return one number for each stored row, and for each key that may be there, with its place.
 
         None where a key is too wide for one number.
         """
         if len(stored) == 1:
-            return stored[0], self._keys[0], self._keys
+            return stored[0], self._keys[0], self._numbers
         packing = Packing.of(stored)
         if packing is None:
             return None
@@ -108,16 +108,19 @@ class OrderedFiles:
         for column, least, span in zip(keys[1:], packing.lows[1:], packing.spans[1:], strict=True):
             inside &= (column >= least) & (column <= least + span - 1)
         keys = tuple(column[inside] for column in keys)
-        return packing.pack(stored), packing.pack(keys), keys
+        return packing.pack(stored), packing.pack(keys), self._numbers[first][inside]
 
-    def _table(self, file: BaseFile, positions: list[Numbers], keys: list[tuple[Numbers, ...]]) -> pa.Table:
-        rows = np.concatenate(positions) if positions else np.empty(0, dtype=np.int64)
-        number = pa.array(np.full(len(rows), file.index, dtype=np.int32))
-        columns = [
-            np.concatenate([part[at] for part in keys]) if keys else column[:0]
-            for at, column in enumerate(self._keys)
-        ]
-        names = ["file", "pos", *(f"key{at}" for at in range(len(columns)))]
-        return pa.Table.from_arrays(
-            [number, pa.array(rows, pa.int64()), *map(pa.array, columns)], names=names
-        )
+
+def names_by_field(schema: pa.Schema, field_ids: Sequence[int]) -> list[str] | None:
+    """Return a file's names of columns, by their Iceberg field ids; None when it has not all of them."""
+    there = {(field.metadata or {}).get(_FIELD_ID): field.name for field in schema}
+    names = [there.get(str(field_id).encode()) for field_id in field_ids]
+    return [name for name in names if name is not None] if None not in names else None
+
+
+def hits_table(file: BaseFile, positions: list[Numbers], numbers: list[Numbers]) -> pa.Table:
+    """Return the table (file, pos, number) of rows found in parts of a file, and of their keys."""
+    rows = np.concatenate([np.empty(0, np.int64), *positions])
+    keys = np.concatenate([np.empty(0, np.int64), *numbers])
+    number = pa.array(np.full(len(rows), file.index, dtype=np.int32))
+    return pa.table({"file": number, "pos": pa.array(rows), "number": pa.array(keys)})

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import duckdb
+import pyarrow as pa
 from pyiceberg.types import PrimitiveType
 
 from cdc_platform.config.model import DeleteMode, Images, NoKey, TableConfig
@@ -13,13 +14,16 @@ from cdc_platform.errors import SchemaError
 from cdc_platform.events import GENERATION, OP, POSITION, Position, PositionKind, before_name
 from cdc_platform.lake import keyed, no_key, partial
 from cdc_platform.lake.base_rows import BaseRows
-from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.lake.column_types import arrow_type, duckdb_type
 from cdc_platform.lake.direct_load import DirectLoad
+from cdc_platform.lake.fold import fold_events
+from cdc_platform.lake.folded import Fates, FoldedRule, upserted_sql
 from cdc_platform.lake.intake import Intake, Reader
 from cdc_platform.lake.recall import Recall
 from cdc_platform.lake.result import MergeCounts
 from cdc_platform.lake.schema import TargetSchema
 from cdc_platform.lake.selection import Selection
+from cdc_platform.lake.staging import FEW_EVENTS
 from cdc_platform.lake.tombstones import Tombstones
 from cdc_platform.lake.workspace import alias
 from cdc_platform.naming import quoted
@@ -44,6 +48,8 @@ class Decision:
     outline_sql: str = ""
     tombstones_sql: str = ""
     counts: MergeCounts = field(default_factory=MergeCounts)
+    #: The rows to write and the tombstones where they were decided on as arrays, in the order of the keys.
+    folded: Fates | None = None
 
 
 def keeps_events(table: TableConfig) -> bool:
@@ -80,10 +86,37 @@ def decide(
         con.execute("CREATE TABLE gone (file INTEGER, pos BIGINT)")
         return Decision()
     if table.no_key is None:
-        return _decide_keyed(
-            con, table, target, reader.direct, selection, rows, tombstones, oldest or _LOWEST
-        )
+        known = (rows, tombstones, oldest or _LOWEST)
+        folded = _decide_folded(con, table, target, reader, intake, *known)
+        return folded or _decide_keyed(con, table, target, reader.direct, selection, *known)
     return _decide_no_key(con, table.no_key, target, reader, intake, rows, tombstones, oldest or _LOWEST)
+
+
+def _decide_folded(
+    con: duckdb.DuckDBPyConnection,
+    table: TableConfig,
+    target: TargetSchema,
+    reader: Reader,
+    intake: Intake,
+    rows: BaseRows,
+    tombstones: Tombstones,
+    oldest: Position,
+) -> Decision | None:
+    """Decide the fates as arrays, None where only the engine can."""
+    floor = tombstones.floor
+    is_plain = table.delete_mode == DeleteMode.HARD and table.images == Images.FULL
+    # below the floor an event is in doubt
+    is_in_doubt = floor is not None and not floor < oldest
+    if not is_plain or is_in_doubt or sum(map(len, reader.kept.values())) <= FEW_EVENTS:
+        return None
+    types = {column: arrow_type(target.columns[column]) or pa.null() for column in target.key}
+    fold = fold_events(reader.kept, target.key, types)
+    if fold is None:
+        return None
+    rule = FoldedRule(con, fold)
+    rule.look_up(rows, tombstones, oldest)
+    fates = rule.decide({staged.index: staged.input.accepted.file_time for staged in intake.staged})
+    return Decision(rows_sql=upserted_sql(tuple(_aliased(target))), folded=fates, counts=fates.counts)
 
 
 def _decide_keyed(

@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any, cast
 
 import duckdb
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -30,6 +31,7 @@ from cdc_platform.raw.objects import ObjectStore
 
 FOLDER = "tombstones"
 GATHER_AT = 16
+_BATCH_ROWS = 65_536
 
 #: Columns of a tombstone beside the key.
 _FIELDS = {
@@ -109,13 +111,16 @@ class Tombstones:
         )
 
     def write(
-        self, con: duckdb.DuckDBPyConnection, batch_id: str, query: str, horizon: Horizon
+        self, con: duckdb.DuckDBPyConnection, batch_id: str, rows: str | pa.Table, horizon: Horizon
     ) -> TombstoneFiles:
-        """Write the tombstones ``query`` yields ('' for none); gather and forget when it is time."""
+        """Write tombstones; gather and forget when it is time.
+
+        ``rows`` is a query that yields them ('' for none), or they themselves in the order of the key.
+        """
         files, bounds = list(self._record.tombstones), dict(self._record.tombstone_bounds)
         written = []
         own = tombstone_objects(batch_id)[0]
-        if query and (highest := self._write(con, own, query)) is not None:
+        if len(rows) and (highest := self._write(con, own, rows)) is not None:
             files.append(own)
             written.append(own)
             bounds[own] = highest
@@ -169,14 +174,18 @@ class Tombstones:
         cast = ", ".join(f"{quoted(name)}::{kind} AS {quoted(name)}" for name, kind in fields.items())
         return f"(SELECT {cast} FROM read_parquet([{paths}], union_by_name = true))"
 
-    def _write(self, con: duckdb.DuckDBPyConnection, key: str, query: str) -> Position | None:
-        """Write the tombstones ``query`` yields; return a position none is above.
+    def _write(self, con: duckdb.DuckDBPyConnection, key: str, rows: str | pa.Table) -> Position | None:
+        """Write the tombstones that are, or that a query yields; return a position none is above.
 
         Return None, and write nothing, when there are none.
         """
         keys = ", ".join(map(quoted, self._key_types))
         names = ", ".join([keys, *_FIELDS])
-        reader = con.execute(f"SELECT {names} FROM ({query}) ORDER BY {keys}").to_arrow_reader(65_536)
+        reader = (
+            con.execute(f"SELECT {names} FROM ({rows}) ORDER BY {keys}").to_arrow_reader(_BATCH_ROWS)
+            if isinstance(rows, str)
+            else rows.combine_chunks().to_reader(_BATCH_ROWS)
+        )
         sink = io.BytesIO()
         repetitive = cast(Any, ["generation", "image_generation"])
         with pq.ParquetWriter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cdc_platform.lake.base_files import BaseFile
+from cdc_platform.lake.fold import Fold
 from cdc_platform.lake.packing import Numbers, sorted_keys
 from cdc_platform.naming import quoted
 
@@ -24,14 +26,19 @@ HELD_KEYS = 10_000
 
 
 class TouchedKeys:
-    """The keys in table ``touched`` of one workspace; their columns are read when first asked for."""
+    """The keys in table ``touched`` of one workspace; their columns are read when first asked for.
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, key: Sequence[str], limits: Limits) -> None:
+    ``fold`` has them too where they are words; then ``touched`` has the number of each key besides.
+    """
+
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, key: Sequence[str], limits: Limits, fold: Fold | None = None
+    ) -> None:
         self._con = con
+        self.fold = fold
         self._limits = limits
         self.key = tuple(key)
-        row = con.execute("SELECT count(*) FROM touched").fetchone()
-        self.count = int(row[0]) if row else 0
+        self.count = len(fold.rows) if fold is not None else _count(con)
         keys = ", ".join(map(quoted, key))
         limit = self.count if self.count <= HELD_KEYS else 0
         result = con.execute(f"SELECT {keys} FROM touched LIMIT {limit}") if key else None
@@ -51,6 +58,8 @@ class TouchedKeys:
         """The columns of the keys, in the order of the keys, where all are whole numbers; else None."""
         if not self.key or self.whole != self.key:
             return None
+        if self.fold is not None:
+            return self.fold.words
         return sorted_keys([self._numbers[name] for name in self.key])
 
     def arrays(self, columns: Mapping[str, str]) -> dict[str, Numbers]:
@@ -65,6 +74,8 @@ class TouchedKeys:
 
     def values(self, column: str, most: int) -> set[Any]:
         """Return what the keys have in a column where that is at most ``most`` values, else nothing."""
+        if self.fold is not None and len(self.key) == 1 and self.count > most:
+            return set()
         if self._held is not None:
             values = set(self._held.column(column).unique().to_pylist())
         else:
@@ -74,6 +85,14 @@ class TouchedKeys:
                 return set()
             values = {v for (v,) in self._con.execute(f"SELECT DISTINCT {name} FROM touched").fetchall()}
         return values if len(values) <= most else set()
+
+    def extremes(self, column: str) -> tuple[Any, Any]:
+        """Return the lowest and highest value the keys have in a column."""
+        if self.fold is not None and column == self.key[0]:
+            return self.fold.first_value(0), self.fold.first_value(self.count - 1)
+        query = f"SELECT min({quoted(column)}), max({quoted(column)}) FROM touched"
+        low, high = self._con.execute(query).fetchone() or (None, None)
+        return low, high
 
     def in_range(self, file: BaseFile) -> int:
         """Return how many keys can be in a file by its bounds of their whole-number columns, at most."""
@@ -88,6 +107,15 @@ class TouchedKeys:
             return int(after - first)
         return int(np.count_nonzero(self.mask(file, self._numbers))) if self.whole else self.count
 
+    def may_be_in(self, file: BaseFile) -> bool:
+        """Whether a key of the fold can be in a file by its bounds of the key's first column."""
+        assert self.fold is not None
+        low, high = self._limits(file, self.key[0])
+        if low is None or high is None:
+            return True
+        at = bisect.bisect_left(range(self.count), low, key=self.fold.first_value)
+        return at < self.count and bool(self.fold.first_value(at) <= high)
+
     def mask(self, file: BaseFile, numbers: Mapping[str, Numbers]) -> npt.NDArray[np.bool_]:
         """Return which keys, of which ``numbers`` are columns, can be in a file by its bounds of them."""
         kept = np.ones(self.count, dtype=bool)
@@ -96,3 +124,8 @@ class TouchedKeys:
             if low is not None and high is not None:
                 kept &= (values >= low) & (values <= high)
         return kept
+
+
+def _count(con: duckdb.DuckDBPyConnection) -> int:
+    row = con.execute("SELECT count(*) FROM touched").fetchone()
+    return int(row[0]) if row else 0

@@ -45,8 +45,10 @@ TUNINGS: dict[str, tuple[tuple[str, str, int], ...]] = {
     "no batch is small": (
         ("staging", "FEW_EVENTS", 0),
         ("merge_plan", "FEW_EVENTS", 0),
+        ("rules", "FEW_EVENTS", 1_000),
         ("touched_keys", "HELD_KEYS", 0),
     ),
+    "fold": (("staging", "FEW_EVENTS", 0), ("merge_plan", "FEW_EVENTS", 0), ("rules", "FEW_EVENTS", 0)),
     "search in order": (("key_search", "LEAST_ROWS", 0),),
     #: Takes effect with indexes only: every two keys have one hash.
     "let hashes collide": (),

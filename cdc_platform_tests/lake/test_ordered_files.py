@@ -40,7 +40,8 @@ def find(file: BaseFile, asked: list[int], field_id: int = FIELD) -> list[tuple[
     tables, left = OrderedFiles(PyArrowFileIO(), [field_id], (keys,), 1).find([file])
     if left:
         return None
-    return [(row["file"], row["pos"], row["key0"]) for table in tables for row in table.to_pylist()]
+    rows = [row for table in tables for row in table.to_pylist()]
+    return [(row["file"], row["pos"], int(keys[row["number"]])) for row in rows]
 
 
 @given(stored=KEYS, asked=KEYS, row_group=st.integers(1, 7))
@@ -111,7 +112,8 @@ def find_parts(file: BaseFile, asked: list[tuple[int, ...]], width: int) -> list
     tables, left = OrderedFiles(PyArrowFileIO(), PARTS[:width], keys, 1).find([file])
     if left:
         return None
-    return [tuple(row.values()) for table in tables for row in table.to_pylist()]
+    rows = [row for table in tables for row in table.to_pylist()]
+    return [(row["file"], row["pos"], *(int(part[row["number"]]) for part in keys)) for row in rows]
 
 
 @given(case=PAIRS, row_group=st.integers(1, 7))
