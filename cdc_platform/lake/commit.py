@@ -161,7 +161,7 @@ class _Commit:
     def _tombstones(self, con: duckdb.DuckDBPyConnection) -> TombstoneFiles:
         plan = self._plan
         folded = plan.decision.folded
-        rows = plan.decision.tombstones_sql if folded is None else folded.tombstones
+        rows = plan.decision.tombstones_sql if folded is None else folded.tombstones()
         return plan.tombstones.write(con, plan.batch_id, rows, self._horizon())
 
     def _deletes(

@@ -7,6 +7,7 @@ only the keys with the place of each event (file, row), and the other columns co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,26 @@ class EventImages:
         kept = [name for name in outline.schema.names if name not in (FILE, ROW)]
         columns: Sequence[Any] = [outline.column(name) for name in kept]
         return pa.RecordBatch.from_arrays([*columns, *images.columns], names=[*kept, *images.schema.names])
+
+
+class ImagesAhead:
+    """Images of events that are put together while their keys are still being judged."""
+
+    def __init__(self, files: Mapping[int, pa.Table], schema: pa.Schema | None) -> None:
+        """``schema`` is the one expected, None for none."""
+        self._files = files
+        self._schema = schema
+        self._future: Future[EventImages] | None = None
+        if schema is not None:
+            with_one = ThreadPoolExecutor(1)
+            self._future = with_one.submit(EventImages, files, schema)
+            with_one.shutdown(wait=False)
+
+    def of(self, schema: pa.Schema) -> EventImages:
+        """Return the images with the columns of ``schema``."""
+        if self._future is not None and self._schema == schema:
+            return self._future.result()
+        return EventImages(self._files, schema)
 
 
 def _typed(events: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -28,6 +28,7 @@ from cdc_platform.events import (
     Position,
 )
 from cdc_platform.lake.base_rows import BaseRows
+from cdc_platform.lake.event_images import ImagesAhead
 from cdc_platform.lake.fold import NUMBER, Fold, Places
 from cdc_platform.lake.packing import Numbers
 from cdc_platform.lake.result import MergeCounts
@@ -45,9 +46,12 @@ class Fates:
     """What becomes of the keys, in their order."""
 
     fold: Fold
-    #: Rows of the fold's events that are to be written.
+    images: ImagesAhead
+    #: Rows of the fold's events that are to be written, and those that leave a tombstone.
     upserts: Numbers
-    tombstones: pa.Table
+    buried: Numbers
+    #: The times of the files.
+    moments: Mapping[int, datetime]
     counts: MergeCounts
 
     def upserted(self) -> pa.Table:
@@ -55,6 +59,26 @@ class Fates:
         files = np.asarray(self.fold.files)[self.fold.file_of(self.upserts)]
         rows: Any = self.fold.events.column(ROW).take(self.upserts).to_numpy()
         return pa.table({EVENT: pa.array(files * ROWS_PER_FILE + rows)})
+
+    def tombstones(self) -> pa.Table:
+        """Return the tombstones the batch leaves."""
+        rows = self.buried
+        chosen = self.fold.events.take(rows)
+        committed: Any = chosen.column(COMMITTED_AT)
+        happened = committed
+        if committed.null_count:
+            times = pa.array([self.moments[index] for index in self.fold.files], TIMESTAMP_TYPE)
+            happened = pc.coalesce(committed, times.take(self.fold.file_of(rows)))
+        told = {
+            "generation": chosen.column(GENERATION),
+            "position": chosen.column(POSITION),
+            "committed_at": committed,
+            "happened_at": happened,
+            "image_generation": pa.nulls(len(rows), pa.int64()),
+            "image_position": pa.nulls(len(rows), POSITION_TYPE),
+        }
+        keys = self.fold.key_columns(chosen)
+        return pa.table({**dict(zip(keys.column_names, keys.columns, strict=True)), **told})
 
 
 class FoldedRule:
@@ -74,7 +98,7 @@ class FoldedRule:
         self._has_positions = rows.has_positions
         tombstones.find(oldest)
 
-    def decide(self, moments: Mapping[int, datetime]) -> Fates:
+    def decide(self, moments: Mapping[int, datetime], images: ImagesAhead) -> Fates:
         """Return the fates, and make ``gone`` of the rows that disappear; ``moments`` are files' times."""
         told = _TOLD if self._has_positions else NUMBER
         known = self._con.execute(f"SELECT file, pos, {told} FROM known").to_arrow_table()
@@ -96,8 +120,10 @@ class FoldedRule:
         upserts = np.flatnonzero(is_live & ~self._fold.deletes)
         return Fates(
             self._fold,
+            images,
             self._fold.rows[upserts],
-            self._tombstones(deletes, moments),
+            self._fold.rows[deletes],
+            moments,
             self._counts(upserts, deletes),
         )
 
@@ -109,26 +135,6 @@ class FoldedRule:
         numbers: Any = told.column(NUMBER).to_numpy()
         stored = Places.of(told.column("generation"), told.column("position").cast(POSITION_TYPE))
         self._is_stale[numbers[~self._fold.places(numbers).above(stored)]] = True
-
-    def _tombstones(self, deletes: Numbers, moments: Mapping[int, datetime]) -> pa.Table:
-        """Return the tombstones of some keys; ``moments`` are the times of the files."""
-        rows = self._fold.rows[deletes]
-        chosen = self._fold.events.take(rows)
-        committed: Any = chosen.column(COMMITTED_AT)
-        happened = committed
-        if committed.null_count:
-            times = pa.array([moments[index] for index in self._fold.files], TIMESTAMP_TYPE)
-            happened = pc.coalesce(committed, times.take(self._fold.file_of(rows)))
-        told = {
-            "generation": chosen.column(GENERATION),
-            "position": chosen.column(POSITION),
-            "committed_at": committed,
-            "happened_at": happened,
-            "image_generation": pa.nulls(len(rows), pa.int64()),
-            "image_position": pa.nulls(len(rows), POSITION_TYPE),
-        }
-        keys = self._fold.key_columns(chosen)
-        return pa.table({**dict(zip(keys.column_names, keys.columns, strict=True)), **told})
 
     def _counts(self, upserts: Numbers, deletes: Numbers) -> MergeCounts:
         lone = upserts[~self._has_row[upserts]]

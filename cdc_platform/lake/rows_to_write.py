@@ -11,7 +11,6 @@ from pyiceberg.table.metadata import TableMetadata
 from cdc_platform.events import CONTROL_COLUMNS, CONTROL_PREFIX, ROW
 from cdc_platform.lake.data_files import PARTITION_PREFIX
 from cdc_platform.lake.event_images import EventImages
-from cdc_platform.lake.folded import Fates
 from cdc_platform.lake.merge_plan import MergePlan
 from cdc_platform.lake.partitions import partition_expressions
 from cdc_platform.lake.staging import FILE
@@ -29,7 +28,9 @@ def rows_to_write(plan: MergePlan, metadata: TableMetadata) -> Iterator[pa.Recor
         return
     folded = plan.decision.folded
     if folded is not None and not metadata.spec().fields:
-        yield from _taken(plan, folded, metadata)
+        images = folded.images.of(schema_to_pyarrow(metadata.schema()))
+        for start in range(0, len(folded.upserts), _GATHERED_ROWS):
+            yield images.take(folded.upserts[start : start + _GATHERED_ROWS])
         return
     if folded is not None:
         plan.con.register("upserted", folded.upserted())
@@ -49,13 +50,6 @@ def _renamed(plan: MergePlan) -> str:
     """Return the SQL of the table's columns, by their own names, from the workspace's."""
     columns = (f"{quoted(alias(name))} AS {quoted(name)}" for name in plan.target.columns)
     return ", ".join([*CONTROL_COLUMNS.names, *columns])
-
-
-def _taken(plan: MergePlan, folded: Fates, metadata: TableMetadata) -> Iterator[pa.RecordBatch]:
-    """Take the rows from the events as they came, in the order decided on."""
-    images = EventImages(plan.kept, schema_to_pyarrow(metadata.schema()))
-    for start in range(0, len(folded.upserts), _GATHERED_ROWS):
-        yield images.take(folded.upserts[start : start + _GATHERED_ROWS])
 
 
 def _gathered(plan: MergePlan, metadata: TableMetadata) -> Iterator[pa.RecordBatch]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import duckdb
 import pyarrow as pa
+from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.types import PrimitiveType
 
 from cdc_platform.config.model import DeleteMode, Images, NoKey, TableConfig
@@ -16,6 +17,7 @@ from cdc_platform.lake import keyed, no_key, partial
 from cdc_platform.lake.base_rows import BaseRows
 from cdc_platform.lake.column_types import arrow_type, duckdb_type
 from cdc_platform.lake.direct_load import DirectLoad
+from cdc_platform.lake.event_images import ImagesAhead
 from cdc_platform.lake.fold import fold_events
 from cdc_platform.lake.folded import Fates, FoldedRule, upserted_sql
 from cdc_platform.lake.intake import Intake, Reader
@@ -113,9 +115,11 @@ def _decide_folded(
     fold = fold_events(reader.kept, target.key, types)
     if fold is None:
         return None
+    images = ImagesAhead(reader.kept, schema_to_pyarrow(rows.schema) if rows.schema is not None else None)
     rule = FoldedRule(con, fold)
     rule.look_up(rows, tombstones, oldest)
-    fates = rule.decide({staged.index: staged.input.accepted.file_time for staged in intake.staged})
+    times = {staged.index: staged.input.accepted.file_time for staged in intake.staged}
+    fates = rule.decide(times, images)
     return Decision(rows_sql=upserted_sql(tuple(_aliased(target))), folded=fates, counts=fates.counts)
 
 

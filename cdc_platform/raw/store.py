@@ -10,9 +10,12 @@ What a version is, :mod:`cdc_platform.raw.versions` says.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +36,14 @@ from cdc_platform.raw.versions import (
 )
 
 _CONTROL_FOLDERS = ("awsdms_", "s3_validation_failures")
+
+
+#: Files that are read at once while they are listed, and how many bytes make that worth while.
+_READERS = 4
+_LARGE = 4 << 20
+
+#: Returns a file as it is listed, None when it has gone meanwhile.
+_Look = Callable[[], RawFile | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,17 @@ def is_raw_object(key: str) -> bool:
     return not any(part.startswith((".", "_tmp", *_CONTROL_FOLDERS)) for part in key.split("/"))
 
 
+def _in_turn(looks: Iterable[_Look]) -> Iterator[RawFile | None]:
+    """Yield what ``looks`` return, in their order, taking some of them ahead."""
+    ahead: deque[_Look] = deque()
+    for look in looks:
+        ahead.append(look)
+        if len(ahead) > _READERS:
+            yield ahead.popleft()()
+    while ahead:
+        yield ahead.popleft()()
+
+
 #: What is said of a version that is not there; such a file may come back.
 GONE = "the file was listed and has gone or was replaced since"
 
@@ -129,12 +151,11 @@ class FolderRawStore:
     def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[RawFile]:
         self._check_root()
         self._digests.recall(os.path.abspath(self._root / prefix))
-        with self._storage_errors():
+        with self._storage_errors(), ThreadPoolExecutor(_READERS) as readers:
             try:
-                for key, entry in walk_sorted(self._root, prefix, start_after or ""):
-                    file = self._listed(key, entry) if is_raw_object(key) else None
-                    if file is not None:
-                        yield file
+                entries = walk_sorted(self._root, prefix, start_after or "")
+                looks = (self._look(key, entry, readers) for key, entry in entries if is_raw_object(key))
+                yield from filter(None, _in_turn(looks))
             finally:
                 self._digests.keep()
 
@@ -181,6 +202,13 @@ class FolderRawStore:
             now = RawFile(file.key, stat.st_size, version_by_time(stat), modified_at(stat))
             return is_version(file.etag, file.last_modified, now)
         return stat.st_size == file.size and self._digests.of(path) == content_of(file.etag)
+
+    def _look(self, key: str, entry: os.DirEntry[str], readers: ThreadPoolExecutor) -> _Look:
+        """Return what lists a file; one that has to be read for it, and is large, is read from now on."""
+        with suppress(OSError):
+            if entry.stat().st_size >= _LARGE and not self._digests.is_known(Path(entry.path)):
+                return readers.submit(self._listed, key, entry).result
+        return partial(self._listed, key, entry)
 
     def _listed(self, key: str, entry: os.DirEntry[str]) -> RawFile | None:
         try:

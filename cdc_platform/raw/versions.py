@@ -91,6 +91,8 @@ def digests_file(config: PlatformConfig) -> Path | None:
 class Digests:
     """The digests of files, each read once as long as nothing about the file changes.
 
+    Several threads may ask for different files.
+
     ``kept_in`` outlives the process. It is a cache: lost or damaged, the files are read again.
     """
 
@@ -114,6 +116,10 @@ class Digests:
                 self._known[path] = (stat, digest)
 
         self._with_kept(read)
+
+    def is_known(self, path: Path) -> bool:
+        """Whether a digest of the file, as it is or was, has been computed or recalled."""
+        return os.path.abspath(path) in self._known
 
     def of(self, path: Path) -> str:
         """Return the digest of a file's bytes. Raises OSError."""
