@@ -1,25 +1,29 @@
 """The second step of a full comparison: which keys of segments with unequal digests differ.
 
-Rows of such segments become pairs (key, row digest) on both sides; keys whose pairs are not the same bag are
-suspects. The third step compares their full rows as the window mode does.
+Rows of such segments are pairs (key, row digest) on both sides; keys whose pairs are not the same bag are
+suspects. The third step compares their full rows as the window mode does. Pairs that were kept while the
+segments were read are used; rows of others are read again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import duckdb
 import pyarrow as pa
 
-from cdc_platform.errors import RawFileError, SchemaError
+from cdc_platform.errors import CdcError, RawFileError, SchemaError
 from cdc_platform.events import before_name
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.awaited import MOST_FILES_READ
 from cdc_platform.reconcile.budget import Spending
+from cdc_platform.reconcile.scan import BASE_KEPT, SOURCE_KEPT, Scan
 from cdc_platform.reconcile.sides import Arriving, Sides
 from cdc_platform.reconcile.sources import SourceSnapshot
-from cdc_platform.reconcile.window_events import Events
+from cdc_platform.reconcile.verdict import Verdict
+from cdc_platform.reconcile.window_events import Events, count
+from cdc_platform.reconcile.workspace_names import in_workspace
 
 #: Of one segment no more keys are looked up row by row; the others are counted.
 MOST_SUSPECTS = 10_000
@@ -27,6 +31,8 @@ MOST_SUSPECTS = 10_000
 #: Beyond this share of differing segments the fault is systemic: a sample tells as much as all of them.
 SYSTEMIC_SHARE = 0.2
 LEAST_DRILLED = 8
+#: Not so where no more keys than these differ in all of them together.
+MOST_SCATTERED = 10_000
 
 
 def chosen_to_drill(differing: Sequence[int], segments: int) -> list[int]:
@@ -42,120 +48,170 @@ def chosen_to_drill(differing: Sequence[int], segments: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Drilled:
-    """What drilling found: keys that were not looked up by segment, and the columns that differ at all."""
+    """What drilling found: which segments it went into, and how many of their keys were not looked up."""
 
-    beyond: dict[int, int]
-    guilty_columns: tuple[str, ...]
+    numbers: tuple[int, ...] = ()
+    beyond: Mapping[int, int] = field(default_factory=dict)
+    #: Whether others differ, too.
+    is_sample: bool = False
 
 
 def drill(
     connection: duckdb.DuckDBPyConnection,
     snapshot: SourceSnapshot,
     sides: Sides,
-    numbers: Sequence[int],
+    scan: Scan,
     spending: Spending,
+    tell: Callable[[str], None],
 ) -> Drilled:
-    """Make ``suspects`` (segment, k0…, in_source) of the segments ``numbers``, and say what was left out.
+    """Make ``suspects`` (segment, k0…, in_source) of segments that differ, and say what was left out.
 
-    Raises SourceUnavailable.
+    Segments that cannot be read again are unread from then on, so that what is proven of others stays.
     """
+    differing = [number for number in scan.differing if number != sides.segments.keyless]
+    if not differing:
+        return Drilled()
+    tell(f"drilling into {len(differing)} segments that differ")
+    _make_suspects(connection, sides)
+    kept = [number for number in differing if number in scan.kept]
+    if kept:
+        if not scan.base_kept:
+            _load_base_pairs(connection, sides, BASE_KEPT, kept)
+        _find_differing(connection, sides, (SOURCE_KEPT, BASE_KEPT), kept)
+    is_known = len(kept) == len(differing)
+    if is_known and count(connection, "SELECT count(*) FROM differing_keys") <= MOST_SCATTERED:
+        numbers = differing
+    else:
+        numbers = chosen_to_drill(differing, sides.segments.ranges)
+    beyond = _add_suspects(connection, sides, (SOURCE_KEPT, BASE_KEPT), numbers) if kept else {}
+    try:
+        beyond |= _read_again(
+            connection, snapshot, sides, [n for n in numbers if n not in scan.kept], spending
+        )
+    except CdcError as error:
+        reason = f"the digests differ, and the rows could not be read again: {error}"
+        scan.unread |= dict.fromkeys(numbers, (Verdict.ERROR, reason))
+        return Drilled(is_sample=True)
+    return Drilled(tuple(numbers), beyond, is_sample=len(numbers) < len(differing))
+
+
+def _make_suspects(connection: duckdb.DuckDBPyConnection, sides: Sides) -> None:
     kinds = [sides.digest.types[place] for place in sides.key_places]
     fields = ", ".join(f"k{place} {kind}" for place, kind in enumerate(kinds))
     connection.execute(f"CREATE OR REPLACE TEMP TABLE suspects (segment INT, {fields}, in_source BOOLEAN)")
-    beyond: dict[int, int] = {}
-    guilty: set[str] = set()
-    groups = [[number] for number in numbers] if sides.plan.ranged else [list(numbers)] if numbers else []
-    for group in groups:
-        _load_parts(connection, snapshot, sides, group, spending)
-        guilty |= _guilty_columns(connection, sides)
-        beyond |= _add_suspects(connection, sides)
-    in_order = (column.column for column in sides.plan.columns)
-    return Drilled(beyond, tuple(column for column in in_order if column in guilty))
 
 
-def _load_parts(
+def _read_again(
     connection: duckdb.DuckDBPyConnection,
     snapshot: SourceSnapshot,
     sides: Sides,
     numbers: Sequence[int],
     spending: Spending,
+) -> dict[int, int]:
+    """Read the segments ``numbers`` again and add what is suspect; return what is beyond the bound.
+
+    Raises SourceUnavailable.
+    """
+    beyond: dict[int, int] = {}
+    pairs = ("source_part", "base_part")
+    groups = [[number] for number in numbers] if sides.plan.ranged else [list(numbers)] if numbers else []
+    for group in groups:
+        low, high = sides.segments.range(group[0]) if sides.plan.ranged else (None, None)
+        with Arriving(connection, snapshot, sides, low, high, spending) as relation:
+            rows = sides.pairs_sql(sides.source_values, f"{relation} s")
+            connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE source_part AS SELECT * FROM ({rows}) WHERE {_among(group)}"
+            )
+        _load_base_pairs(connection, sides, "base_part", group)
+        _find_differing(connection, sides, pairs, group)
+        beyond |= _add_suspects(connection, sides, pairs, group)
+    return beyond
+
+
+def _among(numbers: Collection[int]) -> str:
+    return f"segment IN ({', '.join(map(str, numbers))})"
+
+
+def _load_base_pairs(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, table: str, numbers: Sequence[int]
 ) -> None:
-    """Make ``source_part`` and ``base_part``: segment, canonical values v0…, both lanes."""
-    low, high = sides.segments.range(numbers[0]) if sides.plan.ranged else (None, None)
-    listed = ", ".join(map(str, numbers))
-    with Arriving(connection, snapshot, sides, low, high, spending) as relation:
-        connection.execute(
-            _part_sql("source_part", sides, sides.source_values, f"{relation} s", f"segment IN ({listed})")
-        )
+    """Make ``table`` of the pairs of some segments of base; files statistics exclude are not read."""
     keys = sides.keys(sides.base_values)
     wanted = " OR ".join(f"({sides.segments.condition_sql(keys, number)})" for number in numbers)
-    raw = "".join(f", b.{quoted(column.column)} AS r{place}" for place, column in enumerate(sides.plan.key))
     rows = f"{sides.base_rows} AND ({wanted})"
-    connection.execute(_part_sql("base_part", sides, sides.base_values, rows, "true", raw))
+    pairs = sides.pairs_sql(sides.base_values, rows, sides.raw_keys)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {pairs}")
 
 
-def _part_sql(table: str, sides: Sides, values: list[str], rows: str, wanted: str, raw: str = "") -> str:
-    number = sides.segments.number_sql(sides.keys(values))
-    typed = ", ".join(
-        f"({value})::{kind} AS v{place}"
-        for place, (value, kind) in enumerate(zip(values, sides.digest.types, strict=True))
+def _find_differing(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, pairs: tuple[str, str], numbers: Collection[int]
+) -> None:
+    """Make ``differing_keys`` (segment, k0…, place): keys whose pairs are not the same bag on both sides."""
+    names = ", ".join(f"k{place}" for place in range(len(sides.plan.key)))
+    known = " AND ".join(f"k{place} IS NOT NULL" for place in range(len(sides.plan.key)))
+    pair = f"segment, {names}, lane1, lane2"
+    source, base = (
+        f"SELECT {pair}, {weight} AS weight FROM {table} WHERE {_among(numbers)} AND {known}"
+        for table, weight in zip(pairs, (1, -1), strict=True)
     )
-    first, second = sides.digest.lanes([f"v{place}" for place in range(len(values))])
-    return f"""CREATE OR REPLACE TEMP TABLE {table} AS
-        SELECT *, {first} AS lane1, {second} AS lane2
-        FROM (SELECT {number} AS segment, {typed}{raw} FROM {rows}) WHERE {wanted}"""
-
-
-def _guilty_columns(connection: duckdb.DuckDBPyConnection, sides: Sides) -> set[str]:
-    """Return the columns whose digests, values with their keys, differ between the parts."""
-    values = [f"v{place}" for place in range(len(sides.plan.columns))]
-    query = f"SELECT {sides.digest.column_aggregates(sides.key_places, values)} FROM "
-    ours, theirs = (connection.execute(query + part).fetchone() for part in ("source_part", "base_part"))
-    assert ours is not None
-    assert theirs is not None
-    return {
-        column.column
-        for place, column in enumerate(sides.plan.columns)
-        if ours[2 * place : 2 * place + 2] != theirs[2 * place : 2 * place + 2]
-    }
-
-
-def _add_suspects(connection: duckdb.DuckDBPyConnection, sides: Sides) -> dict[int, int]:
-    """Add the keys whose rows are not the same bag; return how many of a segment went beyond the bound."""
-    places = range(len(sides.plan.key))
-    keys = ", ".join(f"v{at} AS k{at}" for at in sides.key_places)
-    names = ", ".join(f"k{place}" for place in places)
-    pair = f"segment, {keys}, lane1, lane2"
-    known = " AND ".join(f"v{at} IS NOT NULL" for at in sides.key_places)
-    source, base = (f"SELECT {pair} FROM {part} WHERE {known}" for part in ("source_part", "base_part"))
-    there = " AND ".join(f"s.v{at} = d.k{place}" for place, at in zip(places, sides.key_places, strict=True))
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE differing_keys AS
             SELECT *, row_number() OVER (PARTITION BY segment ORDER BY {names}) AS place FROM (
                 SELECT DISTINCT segment, {names} FROM (
-                    (({source}) EXCEPT ALL ({base})) UNION ALL (({base}) EXCEPT ALL ({source}))))"""
+                    SELECT {pair} FROM ({source} UNION ALL {base}) GROUP BY ALL HAVING sum(weight) <> 0))"""
     )
+
+
+def _add_suspects(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, pairs: tuple[str, str], numbers: Collection[int]
+) -> dict[int, int]:
+    """Add the differing keys of ``numbers``; return how many of a segment went beyond the bound."""
+    source, base = pairs
+    places = range(len(sides.plan.key))
+    names = ", ".join(f"k{place}" for place in places)
+    there = " AND ".join(f"s.k{place} = d.k{place}" for place in places)
     connection.execute(
         f"""INSERT INTO suspects
-            SELECT segment, {names}, EXISTS (FROM source_part s WHERE {there})
-            FROM differing_keys d WHERE place <= {MOST_SUSPECTS}"""
+            SELECT segment, {names}, EXISTS (FROM {source} s WHERE {there})
+            FROM differing_keys d WHERE place <= {MOST_SUSPECTS} AND {_among(numbers)}"""
     )
-    _keep_raw_keys(connection, sides)
+    _keep_raw_keys(connection, sides, base)
     beyond = connection.execute(
-        f"SELECT segment, count(*) FROM differing_keys WHERE place > {MOST_SUSPECTS} GROUP BY 1"
+        f"""SELECT segment, count(*) FROM differing_keys
+            WHERE place > {MOST_SUSPECTS} AND {_among(numbers)} GROUP BY 1"""
     ).fetchall()
     return dict(beyond)
 
 
-def _keep_raw_keys(connection: duckdb.DuckDBPyConnection, sides: Sides) -> None:
+def _keep_raw_keys(connection: duckdb.DuckDBPyConnection, sides: Sides, base: str) -> None:
     """Put suspects under the key base holds, where its form is another (padding): rows are found by it."""
-    for place, (column, at) in enumerate(zip(sides.plan.key, sides.key_places, strict=True)):
+    for place, column in enumerate(sides.plan.key):
         if column.base != "{}":
             connection.execute(
                 f"""UPDATE suspects SET k{place} = b.raw
-                    FROM (SELECT DISTINCT v{at} AS value, r{place} AS raw FROM base_part) b
+                    FROM (SELECT DISTINCT k{place} AS value, r{place} AS raw FROM {base}) b
                     WHERE k{place} = b.value"""
             )
+
+
+def guilty_columns(connection: duckdb.DuckDBPyConnection, sides: Sides) -> tuple[str, ...]:
+    """Return the columns whose digests, values with their keys, differ between the rows looked up."""
+    columns = sides.plan.columns
+    source = [column.usual.format(f"s.{in_workspace(column.column)}") for column in columns]
+    base = [column.base.format(f"b.{in_workspace(column.column)}") for column in columns]
+    live = f"base_rows b WHERE {sides.view.live_condition}"
+    ours, theirs = (
+        connection.execute(
+            f"SELECT {sides.digest.column_aggregates(sides.key_places, values)} FROM {rows}"
+        ).fetchone()
+        or ()
+        for values, rows in ((source, "source_rows s"), (base, live))
+    )
+    return tuple(
+        column.column
+        for place, column in enumerate(columns)
+        if ours[2 * place : 2 * place + 2] != theirs[2 * place : 2 * place + 2]
+    )
 
 
 def load_changed_keys(

@@ -10,14 +10,13 @@ from datetime import timedelta
 import duckdb
 import pyarrow as pa
 
-from cdc_platform.errors import CdcError
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.as_of import AsOf
 from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
 from cdc_platform.reconcile.bracket import Bracket
 from cdc_platform.reconcile.budget import Budget, Spending
 from cdc_platform.reconcile.digest import Salt, new_salt
-from cdc_platform.reconcile.drill import MOST_SUSPECTS, Drilled, chosen_to_drill, drill
+from cdc_platform.reconcile.drill import MOST_SUSPECTS, Drilled, drill, guilty_columns
 from cdc_platform.reconcile.full_result import FullComparison, confirmed_keys, full_comparison
 from cdc_platform.reconcile.full_slices import SliceScope, attributed
 from cdc_platform.reconcile.full_state import Carried, Progress, conditions_of, resume
@@ -28,10 +27,10 @@ from cdc_platform.reconcile.keys_and_versions import METHOD as VERSIONS_METHOD
 from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.on_the_way import count_changed, mark_awaited
 from cdc_platform.reconcile.run_ids import begun_at
-from cdc_platform.reconcile.scan import Scan, scan_source
+from cdc_platform.reconcile.scan import Scan, scan_base, scan_source
 from cdc_platform.reconcile.segment_results import Findings, SegmentResult, judge_segment, looked_up
 from cdc_platform.reconcile.segments import ROWS_PER_SEGMENT
-from cdc_platform.reconcile.sides import EMPTY, Sides, base_digests, make_sides
+from cdc_platform.reconcile.sides import EMPTY, Sides, make_sides
 from cdc_platform.reconcile.source_base import compare_source_base
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader, SourceSnapshot
 from cdc_platform.reconcile.verdict import Comparison, Verdict
@@ -114,7 +113,7 @@ class FullRun:
             rows_per_segment=self.options.rows_per_segment,
         )
         progress.bounds = sides.segments.bounds
-        scan = Scan(base_digests(self.workspace, sides))
+        scan = scan_base(self.workspace, sides, keeps=self.reader.snapshot_read)
         carried = dict(progress.equal)
         everything = range(sides.segments.ranges + 1)
         with self.reader.snapshot() as snapshot:
@@ -178,9 +177,8 @@ class FullRun:
         carried: dict[int, Carried],
         spending: Spending,
     ) -> FullComparison:
-        differing = [number for number in scan.differing if number != sides.segments.keyless]
-        numbers = chosen_to_drill(differing, sides.segments.ranges)
-        drilled = self._drill(snapshot, sides, scan, numbers, spending)
+        drilled = drill(self.workspace, snapshot, sides, scan, spending, self.options.tell)
+        numbers = frozenset(drilled.numbers)
         bracket = Bracket.of(self.reader, snapshot.position)
         capture, points = self.observe(sides)
         judgement = self._judge(bracket.high, capture)
@@ -196,19 +194,21 @@ class FullRun:
             judgement=judgement,
             source_position=bracket.high,
             is_snapshot=bracket.is_snapshot,
-            numbers_drilled=frozenset(numbers),
+            numbers_drilled=numbers,
         )
         segments = tuple(
             self._result(found, number, carried.get(number)) for number in range(sides.segments.ranges + 1)
         )
         self._keep_proofs(sides, found, segments)
-        is_systemic = len(numbers) < len(differing)
         notes = (*self.notes, *bracket.notes, *_not_looked_up(drilled))
         comparison = full_comparison(
             sides, segments, points, rows, position=bracket.high, method=self.options.method, notes=notes
         )
-        full = FullComparison(comparison, segments, self.options.salt, is_systemic, drilled.guilty_columns)
-        return full if rows is None else self._explained(full, sides, frozenset(numbers))
+        if rows is None:
+            return FullComparison(comparison, segments, self.options.salt, drilled.is_sample)
+        guilty = guilty_columns(self.workspace, sides) if numbers else ()
+        full = FullComparison(comparison, segments, self.options.salt, drilled.is_sample, guilty)
+        return self._explained(full, sides, numbers)
 
     def _more_suspects(self, sides: Sides, is_drilled: bool) -> bool:
         """Add keys to ``suspects``, which drilling makes, or make it; return whether there are any."""
@@ -234,21 +234,6 @@ class FullRun:
         scope = SliceScope(drilled if found.is_systemic else None, self.view.columns)
         comparison = attributed(self.workspace, found.comparison, sides, scope)
         return replace(found, comparison=comparison, confirmed=confirmed_keys(self.workspace, self.plan))
-
-    def _drill(
-        self, snapshot: SourceSnapshot, sides: Sides, scan: Scan, numbers: list[int], spending: Spending
-    ) -> Drilled:
-        """Drill; segments that could not be are unread, so that what is proven of others stays."""
-        if not numbers:
-            return Drilled({}, ())
-        self.options.tell(f"drilling into {len(numbers)} segments that differ")
-        try:
-            return drill(self.workspace, snapshot, sides, numbers, spending)
-        except CdcError as error:
-            reason = f"the digests differ, and the rows could not be read again: {error}"
-            scan.unread |= dict.fromkeys(numbers, (Verdict.ERROR, reason))
-            numbers.clear()
-            return Drilled({}, ())
 
     def _look_up(self, snapshot: SourceSnapshot, sides: Sides, capture: Capture) -> Comparison | None:
         """Compare the full rows of the suspects; what is found stays in ``source_outcomes``."""

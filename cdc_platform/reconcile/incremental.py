@@ -57,7 +57,8 @@ class IncrementalRun(FullRun):
         sides, numbers = self.sides, sorted(found.due)
         assert sides is not None
         self._tell_plan(sides, numbers)
-        scan = Scan(base_digests_of(self.workspace, sides, numbers))
+        digests = base_digests_of(self.workspace, sides, numbers)
+        scan = Scan(digests, keeps=self.reader.snapshot_read)
         progress = Progress(found.proofs.conditions, sides.segments.bounds)
         with self.reader.snapshot() as snapshot:
             if numbers:

@@ -1,4 +1,9 @@
-"""The first step of a full comparison: which segments have equal digests, the source being read once."""
+"""The first step of a full comparison: which segments have equal digests, the source being read once.
+
+Where memory allows, the pairs (key, row digest) a digest is the sum of are kept while rows stream by, so that
+segments that differ need not be read a second time: of the whole table when it is read at once, else of the
+segments that were found to differ.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +14,33 @@ import duckdb
 
 from cdc_platform.errors import CdcError, SourceUnavailable
 from cdc_platform.reconcile.budget import Spending
-from cdc_platform.reconcile.sides import EMPTY, BudgetSpent, Digest, Sides, source_digests
+from cdc_platform.reconcile.sides import EMPTY, BudgetSpent, Digest, Sides, base_digests, source_digests
 from cdc_platform.reconcile.sources import SourceSnapshot
 from cdc_platform.reconcile.verdict import Verdict
+
+#: So many pairs of a side are kept at most: about 100 MB, which the engine spills when it has to.
+MOST_KEPT = 4_000_000
+
+#: The temporary tables of pairs that are kept.
+SOURCE_KEPT, BASE_KEPT = "source_kept", "base_kept"
+_ARRIVED = "source_arrived"
 
 
 @dataclass(slots=True)
 class Scan:
-    """What the digests say: ``source`` of the segments that were read, ``unread`` why others were not."""
+    """What the digests say: ``source`` of the segments that were read, ``unread`` why others were not.
+
+    ``keeps``: pairs are kept. ``kept`` are the segments whose pairs of the source are, and ``base_kept``
+    says whether those of all segments of base are, too.
+    """
 
     base: Mapping[int, Digest]
     source: dict[int, Digest] = field(default_factory=dict)
     unread: dict[int, tuple[Verdict, str]] = field(default_factory=dict)
+    keeps: bool = False
+    base_kept: bool = False
+    kept: set[int] = field(default_factory=set)
+    kept_rows: int = 0
 
     def equal(self, number: int) -> bool:
         """Whether a segment that was read has the same digest on both sides."""
@@ -29,6 +49,13 @@ class Scan:
     @property
     def differing(self) -> list[int]:
         return [number for number in sorted(self.source) if not self.equal(number)]
+
+
+def scan_base(connection: duckdb.DuckDBPyConnection, sides: Sides, *, keeps: bool) -> Scan:
+    """Return a scan of which base was read; ``keeps``: with its pairs, when they are not too many."""
+    fits = keeps and sides.rows is not None and sides.rows <= MOST_KEPT
+    digests = base_digests(connection, sides, BASE_KEPT if fits else None)
+    return Scan(digests, keeps=keeps, base_kept=fits)
 
 
 def scan_source(
@@ -77,8 +104,9 @@ def _read(
     spending: Spending,
 ) -> tuple[Verdict, str] | None:
     """Read one segment or all; return why it could not be done."""
+    kept = _kept_table(scan, number)
     try:
-        found = source_digests(connection, snapshot, sides, number, spending)
+        found = source_digests(connection, snapshot, sides, number, spending, kept)
     except BudgetSpent as spent:
         return Verdict.UNVERIFIED, str(spent)
     except CdcError as error:
@@ -86,7 +114,27 @@ def _read(
     if number is not None and set(found) - {number}:
         return Verdict.ERROR, str(_misplaced(sides, number))
     scan.source |= {one: found.get(one, EMPTY) for one in wanted}
+    if kept is not None:
+        _keep(connection, scan, kept, wanted)
     return None
+
+
+def _kept_table(scan: Scan, number: int | None) -> str | None:
+    """Return where the pairs of a segment, or of all, are left as they come; None: they are not kept."""
+    if number is None:
+        return SOURCE_KEPT if scan.base_kept else None
+    return _ARRIVED if scan.keeps and scan.kept_rows < MOST_KEPT else None
+
+
+def _keep(connection: duckdb.DuckDBPyConnection, scan: Scan, kept: str, wanted: list[int]) -> None:
+    """Keep the pairs in the table ``kept``: of all segments, or of the one that differs."""
+    differing = [number for number in wanted if not scan.equal(number)]
+    if kept == _ARRIVED and differing:
+        into = "INSERT INTO" if scan.kept else "CREATE OR REPLACE TEMP TABLE"
+        rows = "SELECT * FROM" if scan.kept else "AS SELECT * FROM"
+        connection.execute(f"{into} {SOURCE_KEPT} {rows} {_ARRIVED}")
+        scan.kept_rows += sum(scan.source[number][0] for number in differing)
+    scan.kept |= set(differing)
 
 
 def _misplaced(sides: Sides, number: int) -> SourceUnavailable:

@@ -30,6 +30,8 @@ class Sides:
     view: BaseView
     digest: RowDigest
     segments: Segments
+    #: Of base, where they were counted to cut it into segments.
+    rows: int | None = None
 
     @property
     def key_places(self) -> tuple[int, ...]:
@@ -50,6 +52,23 @@ class Sides:
     def keys(self, values: list[str]) -> list[str]:
         """Return SQL of the key columns among ``values``, typed."""
         return [f"({values[place]})::{self.digest.types[place]}" for place in self.key_places]
+
+    @property
+    def raw_keys(self) -> str:
+        """SQL of r0…: base's key columns as they are, where they are compared in another form (padding)."""
+        return "".join(
+            f", b.{quoted(column.column)} AS r{place}"
+            for place, column in enumerate(self.plan.key)
+            if column.base != "{}"
+        )
+
+    def pairs_sql(self, values: list[str], rows: str, raw: str = "") -> str:
+        """Return SQL of a pair of key and row digest for each row: segment, k0…, lane1, lane2, ``raw``."""
+        keys = self.keys(values)
+        named = "".join(f", {key} AS k{place}" for place, key in enumerate(keys))
+        first, second = self.digest.lanes(values)
+        number = self.segments.number_sql(keys)
+        return f"SELECT {number} AS segment{named}, {first} AS lane1, {second} AS lane2{raw} FROM {rows}"
 
     @property
     def base_rows(self) -> str:
@@ -83,13 +102,19 @@ def make_sides(
     segments = quantile_segments(
         connection, sides.base_rows, keys, key_types, rows=rows, rows_per_segment=rows_per_segment
     )
-    return Sides(plan, view, digest, segments)
+    return Sides(plan, view, digest, segments, rows)
 
 
-def base_digests(connection: duckdb.DuckDBPyConnection, sides: Sides) -> dict[int, Digest]:
-    """Return the digest of each segment of base that has rows, in one scan."""
-    number = sides.segments.number_sql(sides.keys(sides.base_values))
-    return _digests(connection, number, sides.digest.aggregates(sides.base_values), sides.base_rows)
+def base_digests(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, kept: str | None = None
+) -> dict[int, Digest]:
+    """Return the digest of each segment of base that has rows, in one scan.
+
+    ``kept`` names the temporary table its pairs (see :meth:`Sides.pairs_sql`) are left in.
+    """
+    if kept is None:
+        return _digests(connection, sides, sides.base_values, sides.base_rows)
+    return _kept(connection, sides.pairs_sql(sides.base_values, sides.base_rows, sides.raw_keys), kept)
 
 
 def source_digests(
@@ -98,25 +123,34 @@ def source_digests(
     sides: Sides,
     number: int | None,
     spending: Spending,
+    kept: str | None = None,
 ) -> dict[int, Digest]:
     """Return the digests of the source's rows of one segment, or of all of them (None), as they stream by.
 
-    Raises SourceUnavailable, and BudgetSpent when a bound is reached on the way.
+    ``kept`` names the temporary table their pairs are left in. Raises SourceUnavailable, and BudgetSpent when
+    a bound is reached on the way.
     """
     low, high = (None, None) if number is None else sides.segments.range(number)
     with Arriving(connection, snapshot, sides, low, high, spending) as relation:
-        return _digests(
-            connection,
-            sides.segments.number_sql(sides.keys(sides.source_values)),
-            sides.digest.aggregates(sides.source_values),
-            f"{relation} s",
-        )
+        if kept is None:
+            return _digests(connection, sides, sides.source_values, f"{relation} s")
+        return _kept(connection, sides.pairs_sql(sides.source_values, f"{relation} s"), kept)
 
 
 def _digests(
-    connection: duckdb.DuckDBPyConnection, number: str, aggregates: str, rows: str
+    connection: duckdb.DuckDBPyConnection, sides: Sides, values: list[str], rows: str
 ) -> dict[int, Digest]:
+    number, aggregates = sides.segments.number_sql(sides.keys(values)), sides.digest.aggregates(values)
     found = connection.execute(f"SELECT {number} AS segment, {aggregates} FROM {rows} GROUP BY 1").fetchall()
+    return {segment: (n, first, second) for segment, n, first, second in found}
+
+
+def _kept(connection: duckdb.DuckDBPyConnection, pairs: str, table: str) -> dict[int, Digest]:
+    """Make ``table`` of ``pairs``; return the digests of its segments."""
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {pairs}")
+    found = connection.execute(
+        f"SELECT segment, count(*), sum(lane1), sum(lane2) FROM {table} GROUP BY 1"
+    ).fetchall()
     return {segment: (n, first, second) for segment, n, first, second in found}
 
 

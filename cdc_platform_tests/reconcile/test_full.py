@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from cdc_platform.pipeline import take_in
+from cdc_platform.reconcile import drill
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.verdict import Kind, Verdict
 from cdc_platform_tests.reconcile.shop import WholeShop
@@ -103,7 +104,10 @@ def test_a_table_whose_rows_lie_in_no_order_is_read_at_once_and_gives_the_same(s
     assert (Verdict.DIFFERENT, 999) == (found.verdict, found.comparisons[0].tally.matched)
 
 
-def test_a_fault_of_the_whole_table_is_systemic_and_names_the_column(shop: WholeShop) -> None:
+def test_a_fault_of_the_whole_table_is_systemic_and_names_the_column(
+    shop: WholeShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drill, "MOST_SCATTERED", 999)
     shop.tamper('UPDATE base SET "at" = "at" + INTERVAL 1 HOUR')
 
     found = shop.compare(rows_per_segment=50)

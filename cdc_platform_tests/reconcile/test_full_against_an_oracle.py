@@ -13,7 +13,7 @@ import pytest
 from cdc_platform.config.model import LakeConfig, PlatformConfig
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.pipeline import Platform
-from cdc_platform.reconcile import drill
+from cdc_platform.reconcile import drill, scan
 from cdc_platform_tests.reconcile.packets import faults_of, random_packet
 from cdc_platform_tests.reconcile.pair_places import ExportPlace, MemoryPlace, PostgresPlace
 from cdc_platform_tests.reconcile.pairs import Pair, compare_pair, fault_of, random_pair
@@ -47,8 +47,14 @@ def every_segment_is_drilled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drill, "SYSTEMIC_SHARE", 1.0)
 
 
-@pytest.mark.usefixtures("every_segment_is_drilled")
-@pytest.mark.parametrize("number", range(6))
+@pytest.fixture(params=[0, scan.MOST_KEPT], ids=["read again", "kept"])
+def pairs_are_kept_or_read_again(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Segments that differ are read a second time, or their pairs were kept."""
+    monkeypatch.setattr(scan, "MOST_KEPT", request.param)
+
+
+@pytest.mark.usefixtures("every_segment_is_drilled", "pairs_are_kept_or_read_again")
+@pytest.mark.parametrize("number", range(4))
 def test_many_pairs_in_one_comparison_are_each_judged_as_the_oracle_does(
     connection: duckdb.DuckDBPyConnection, number: int
 ) -> None:
@@ -59,7 +65,7 @@ def test_many_pairs_in_one_comparison_are_each_judged_as_the_oracle_does(
     assert [] == faults_of(packet, found)
 
 
-@pytest.mark.usefixtures("every_segment_is_drilled")
+@pytest.mark.usefixtures("every_segment_is_drilled", "pairs_are_kept_or_read_again")
 def test_pairs_read_by_ranges_of_their_keys_are_judged_as_the_oracle_does(
     connection: duckdb.DuckDBPyConnection,
 ) -> None:
@@ -68,8 +74,8 @@ def test_pairs_read_by_ranges_of_their_keys_are_judged_as_the_oracle_does(
     assert [] == faults_of(packet, found)
 
 
-@pytest.mark.usefixtures("every_segment_is_drilled")
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.usefixtures("every_segment_is_drilled", "pairs_are_kept_or_read_again")
+@pytest.mark.parametrize("number", range(1))
 def test_exports_and_iceberg_tables_are_judged_as_the_oracle_does(tmp_path: Path, number: int) -> None:
     config = PlatformConfig(base_folder=tmp_path, lake=LakeConfig(warehouse="warehouse"), sources={})
     lake = Platform(config).lake
@@ -81,8 +87,8 @@ def test_exports_and_iceberg_tables_are_judged_as_the_oracle_does(tmp_path: Path
 
 
 @pytest.mark.postgres
-@pytest.mark.usefixtures("every_segment_is_drilled")
-@pytest.mark.parametrize(("number", "has_key"), [(0, False), (1, False), (2, True)])
+@pytest.mark.usefixtures("every_segment_is_drilled", "pairs_are_kept_or_read_again")
+@pytest.mark.parametrize(("number", "has_key"), [(0, False), (2, True)])
 def test_tables_of_a_real_source_are_judged_as_the_oracle_does(
     connection: duckdb.DuckDBPyConnection, postgres_database: str, number: int, has_key: bool
 ) -> None:
