@@ -1,9 +1,14 @@
 """A whole table of PostgreSQL compared with its copy: by the product, and by reladiff, in one run.
 
-    python -m bench.against_reladiff                1 million rows of 10 columns, equal and with 8 differences
+    python -m bench.against_reladiff                1 million rows of 10 columns
+    python -m bench.against_reladiff --only equal   one of the cases
+
+The cases: equal; 8 rows changed, far apart; 1,000 rows changed that stand together; 1,000 rows changed,
+spread evenly over the table; 1,000 rows so spread deleted in the source. All differing keys must be found.
 
 reladiff needs ``make bench-env``. It compares with the same rows in a DuckDB file, the product with them in
-Parquet. The columns are of types reladiff compares rightly: no floating point, no NULL in a timestamp.
+Parquet, in row groups as base has them. The columns are of types reladiff compares rightly: no floating
+point, no NULL in a timestamp.
 """
 
 from __future__ import annotations
@@ -36,7 +41,14 @@ from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.full_run import FullOptions, FullRun
 from cdc_platform.reconcile.postgres import PostgresReader
 
-_DIFFERENCES = 8
+#: How many rows differ, and by which statement.
+_CASES: dict[str, tuple[int, str]] = {
+    "equal": (0, ""),
+    "8 rows, far apart": (8, "UPDATE item SET note = 'other' WHERE id % ({rows} / 8) = 7"),
+    "1,000 rows together": (1000, "UPDATE item SET note = 'other' WHERE id > {rows} - 1000"),
+    "1,000 rows, spread": (1000, "UPDATE item SET note = 'other' WHERE id % ({rows} / 1000) = 7"),
+    "1,000 rows lost, spread": (1000, "DELETE FROM item WHERE id % ({rows} / 1000) = 7"),
+}
 _TABLE = """CREATE TABLE item AS SELECT i AS id, (i % 100)::int AS store, (i % 50)::int AS quantity,
     ((i * 7919 % 1000000) / 100.0)::numeric(12,2) AS amount, (i * 31)::bigint AS reference,
     (ARRAY['new','paid','sent','done'])[1 + i % 4] AS status, 'note ' || (i * 31 % 1000000) AS note,
@@ -52,10 +64,11 @@ _BASE = pa.schema(list(_TYPES.items()))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the command line and measure tables that are equal, then tables that differ in a few rows."""
+    """Parse the command line and measure the cases."""
     parser = arguments(__doc__ or "")
     parser.set_defaults(rows=1_000_000)
     parser.add_argument("--repeat", type=int, default=3, help="runs of each")
+    parser.add_argument("--only", nargs="+", default=list(_CASES), choices=list(_CASES), help="cases")
     options = parser.parse_args(argv)
     folder = options.workdir.resolve() / "against-reladiff"
     shutil.rmtree(folder, ignore_errors=True)
@@ -65,29 +78,40 @@ def main(argv: Sequence[str] | None = None) -> None:
             open_lake(PlatformConfig(base_folder=folder, lake=LakeConfig(warehouse="warehouse"))) as lake,
             EmbeddedPostgres(folder / "server", durable=False) as server,
         ):
-            _measure(lake, folder, server.create_database("bench"), options.rows, options.repeat)
+            dsn = server.create_database("bench")
+            _measure(lake, folder, dsn, options.rows, options.repeat, options.only)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _measure(lake: Lake, folder: Path, dsn: str, rows: int, repeat: int) -> None:
+def _measure(lake: Lake, folder: Path, dsn: str, rows: int, repeat: int, cases: list[str]) -> None:
     reader, results = PostgresReader(Connection(dsn=SecretStr(dsn))), Results("against_reladiff")
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(_TABLE.format(rows=rows))
-        connection.execute("ALTER TABLE item ADD PRIMARY KEY (id)")
-        connection.execute("VACUUM ANALYZE item")
+        _make_table(connection, rows)
         base, file = write_base(reader, folder / "base.parquet", _BASE), folder / "copy.duckdb"
         with duckdb.connect(str(file)) as copy:
             there = f"read_parquet({sql_text(str(base))})"
             copy.execute(f"CREATE TABLE item AS SELECT {', '.join(_BASE.names)} FROM {there}")
-        for wanted in (0, _DIFFERENCES):
-            step = max(1, rows // _DIFFERENCES)
-            connection.execute(f"UPDATE item SET note = 'other' WHERE id % {step} = 7 AND {wanted} > 0")
+        for case in cases:
+            wanted, change = _CASES[case]
+            _make_table(connection, rows)
+            if change:
+                connection.execute(change.format(rows=rows))
+                connection.execute("VACUUM ANALYZE item")
             ours, theirs = _ours(lake, base, reader, repeat, wanted), _theirs(dsn, file, repeat, wanted)
-            ratio = round(theirs / ours, 2)
-            measured = {"seconds": ours, "reladiff_seconds": theirs, "times_faster": ratio}
-            results.add({"rows": rows, "differing": wanted}, measured)
-            say(f"{rows:,} rows, {wanted} differ: {ours:.2f} s, reladiff {theirs:.2f} s: {ratio} times")
+            measured = {"seconds": ours, "reladiff_seconds": theirs, "times_faster": round(theirs / ours, 2)}
+            results.add({"rows": rows, "case": case, "differing": wanted}, measured)
+            say(f"{rows:,} rows, {case}: {measured}")
+
+
+def _make_table(connection: psycopg.Connection[Any], rows: int) -> None:
+    for statement in (
+        "DROP TABLE IF EXISTS item",
+        _TABLE.format(rows=rows),
+        "ALTER TABLE item ADD PRIMARY KEY (id)",
+        "VACUUM ANALYZE item",
+    ):
+        connection.execute(statement)
 
 
 def _ours(lake: Lake, base: Path, reader: PostgresReader, repeat: int, wanted: int) -> float:

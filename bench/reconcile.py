@@ -228,7 +228,7 @@ def write_base(reader: PostgresReader, path: Path, schema: pa.Schema) -> Path:
     for field, value in ((OP, "I"), (GENERATION, 1), (POSITION, Decimal(0))):
         kind = CONTROL_COLUMNS.field(field).type
         table = table.append_column(field, pa.repeat(pa.scalar(value, kind), len(table)))
-    pq.write_table(table, path)
+    pq.write_table(table, path, row_group_size=131_072)
     return path
 
 

@@ -20,11 +20,7 @@ def compare(task: Task) -> Answer:
     """Compare ``repeat`` times; the details say how many rows differ."""
     runs, found = [], 0
     for _ in range(task.repeat):
-        names = (task.options.get("table", "item"), "item")
-        tables = [
-            tool.connect_to_table(where, name, "id", _THREADS)
-            for where, name in zip(_sides(task.options), names, strict=True)
-        ]
+        tables = [tool.connect_to_table(where, "item", "id", _THREADS) for where in _sides(task.options)]
 
         def run(tables: list[Any] = tables) -> None:
             nonlocal found
