@@ -23,6 +23,7 @@ from cdc_platform.lake.outages import outages
 from cdc_platform.lake.publishing import let_go, publish_up_to, unpublished
 from cdc_platform.publication_rule import Decision, Held, Judged, Pending, decide
 from cdc_platform.raw.files import FileKind
+from cdc_platform.words import counted
 
 if TYPE_CHECKING:
     from cdc_platform.pipeline import Platform
@@ -63,11 +64,13 @@ class Publication:
         if not self.holds_back:
             return "main shows every merge" if self.newest is not None else "there is no base table yet"
         moved = "would be moved" if self.dry_run else "was moved"
-        parts = [f"main {moved} over {_counted(self.moved)} to {self.published}"] if self.moved else []
+        parts = (
+            [f"main {moved} over {counted(self.moved, 'snapshot')} to {self.published}"] if self.moved else []
+        )
         if not self.pending:
             return "; ".join([*parts, "nothing is pending"])
         waits = "waits" if self.pending == 1 else "wait"
-        parts.append(f"{_counted(self.pending)} {waits} after {self.published}")
+        parts.append(f"{counted(self.pending, 'snapshot')} {waits} after {self.published}")
         named = [f"{one.window}: {one.reason}" if one.window else one.reason for one in self.held[:_NAMED]]
         more = [f"and {len(self.held) - _NAMED} more"] if len(self.held) > _NAMED else []
         return "; ".join([*parts, *named, *more])
@@ -177,10 +180,6 @@ def _load_windows(platform: Platform, source: str, table_id: str, generation: in
 
 def _complete(snapshot: Snapshot | None) -> int:
     return int(_properties(snapshot).get(summary.GENERATION_COMPLETE, 0)) if snapshot is not None else 0
-
-
-def _counted(snapshots: int) -> str:
-    return "1 snapshot" if snapshots == 1 else f"{snapshots} snapshots"
 
 
 def _properties(snapshot: Snapshot) -> dict[str, str]:

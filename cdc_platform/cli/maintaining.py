@@ -13,7 +13,6 @@ from cdc_platform.cli.output import (
     DryRunOption,
     JsonOption,
     SourceOption,
-    counted,
     plain,
     print_json,
     print_table,
@@ -22,6 +21,7 @@ from cdc_platform.cli.output import (
 )
 from cdc_platform.cli.selection import chosen_tables, one_table, open_platform
 from cdc_platform.errors import CdcError
+from cdc_platform.words import counted
 
 if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig

@@ -113,15 +113,6 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     stdout().print(table)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "window"), counted(1200, "window")
-    ('1 window', '1,200 windows')
-    """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def cell(value: object) -> Text:
     """Return a table cell: thousands separated, nothing for None, a verdict in its colour."""
     if value is None:

@@ -15,7 +15,6 @@ from cdc_platform.cli.output import (
     ConfigOption,
     JsonOption,
     SourceOption,
-    counted,
     print_json,
     print_table,
     progress,
@@ -23,6 +22,7 @@ from cdc_platform.cli.output import (
 )
 from cdc_platform.cli.selection import chosen_tables, one_table, open_platform
 from cdc_platform.errors import ConfigError
+from cdc_platform.words import counted
 
 if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig

@@ -12,7 +12,6 @@ from cdc_platform.cli.output import (
     ConfigOption,
     DryRunOption,
     JsonOption,
-    counted,
     plain,
     print_json,
     print_table,
@@ -20,6 +19,7 @@ from cdc_platform.cli.output import (
 )
 from cdc_platform.cli.selection import moment, one_table, open_platform
 from cdc_platform.errors import ConfigError, MergeError
+from cdc_platform.words import counted
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table

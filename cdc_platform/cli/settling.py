@@ -12,6 +12,7 @@ import typer
 from cdc_platform.cli.output import stderr, stdout
 from cdc_platform.errors import ConfigError
 from cdc_platform.reconcile.scopes import SETTLING
+from cdc_platform.words import counted
 
 if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig
@@ -94,7 +95,7 @@ def print_settling(results: Collection[Reconciliation]) -> None:
         oldest = told["oldest_age_seconds"]
         age = f", the oldest for {timedelta(seconds=int(oldest))}" if oldest is not None else ""
         left = f"{told['left_out']:,} more had no room in the queue" if told["left_out"] else ""
-        text = f"{result.source}/{result.table_id}: {told['queued']:,} keys left in flight{age}"
+        text = f"{result.source}/{result.table_id}: {counted(told['queued'], 'key')} left in flight{age}"
         stdout().print("; ".join(filter(None, (text, left))), highlight=False, markup=False)
 
 

@@ -13,12 +13,12 @@ from cdc_platform.cli.output import (
     ConfigOption,
     JsonOption,
     SourceOption,
-    counted,
     print_json,
     print_table,
     stderr,
 )
 from cdc_platform.cli.selection import open_platform
+from cdc_platform.words import counted
 
 if TYPE_CHECKING:
     from cdc_platform.pipeline import TableStatus

@@ -12,7 +12,6 @@ from cdc_platform.cli.output import (
     DryRunOption,
     JsonOption,
     SourceOption,
-    counted,
     plain,
     print_json,
     print_table,
@@ -20,6 +19,7 @@ from cdc_platform.cli.output import (
     stdout,
 )
 from cdc_platform.cli.selection import open_platform
+from cdc_platform.words import counted
 
 if TYPE_CHECKING:
     from cdc_platform.discovery import Discovery

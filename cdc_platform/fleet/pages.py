@@ -22,6 +22,7 @@ from cdc_platform.fleet.samples import wrongs
 from cdc_platform.fleet.table_history import TOLD_RUNS, TableHistory
 from cdc_platform.reconcile.pages import environment
 from cdc_platform.reconcile.report_segments import segment_map
+from cdc_platform.words import counted
 
 HOME = "index.html"
 _DRAWN = 60
@@ -121,7 +122,7 @@ def _unchecked(table: TableFigures, history: TableHistory) -> list[str]:
     said = []
     if never := table.never_compared:
         said.append(
-            f"{words.counted(len(never), 'window')} with files were never compared, the newest {never[-1]}."
+            f"{counted(len(never), 'window')} with files were never compared, the newest {never[-1]}."
         )
     if table.whole is None:
         said.append("Rows that no file of a compared window names: the table was never compared as a whole.")
@@ -131,14 +132,14 @@ def _unchecked(table: TableFigures, history: TableHistory) -> list[str]:
         one["verdict"] in ("UNVERIFIED", "ERROR") for one in (history.certificate or {}).get("segments", ())
     )
     if open_:
-        said.append(f"{words.counted(open_, 'segment')} of the key were not decided by the newest whole run.")
+        said.append(f"{counted(open_, 'segment')} of the key were not decided by the newest whole run.")
     left_out: dict[str, str] = {}
     for rows in history.comparisons.values():
         for row in rows:
             left_out |= {one["column"]: one["reason"] for one in json.loads(row["excluded"] or "[]")}
     said += [f"Column {column} is left out: {reason}." for column, reason in sorted(left_out.items())]
     if table.standing.pending_files:
-        said.append(f"{words.counted(table.standing.pending_files, 'file')} accepted and not merged yet.")
+        said.append(f"{counted(table.standing.pending_files, 'file')} accepted and not merged yet.")
     if table.quarantined:
         said.append(f"What waits in quarantine: {table.quarantined:,} files and rows.")
     return list(dict.fromkeys(said))

@@ -8,6 +8,7 @@ from typing import Any
 
 from cdc_platform.fleet.figures import TableFigures
 from cdc_platform.reconcile.verdict import Verdict
+from cdc_platform.words import counted
 
 _UNITS = ((86_400 * 365.25, "y"), (86_400, "d"), (3_600, "h"), (60, "min"))
 #: So many columns or windows are named in a sentence.
@@ -46,15 +47,6 @@ def percent(share: float | None) -> str:
     if 0 < share < 0.001:
         return "<0.1 %"
     return f"{min(99.9, 100 * share):.1f} %"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "key"), counted(1200, "key")
-    ('1 key', '1,200 keys')
-    """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def windows_sentence(one: TableFigures) -> str:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 from cdc_platform.lsn import find_lsn
 from cdc_platform.reconcile.verdict import Verdict
+from cdc_platform.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def judge_difference(source_position: str, capture: Capture) -> Judgement:
     ['DIFFERENT', 'IN_FLIGHT']
     """
     if capture.unaccepted:
-        files = f"{capture.unaccepted} raw file{'s' if capture.unaccepted != 1 else ''}"
+        files = counted(capture.unaccepted, "raw file")
         return Judgement(Verdict.IN_FLIGHT, f"{files} on the way to base may hold the change")
     if capture.position is None:
         return Judgement(

@@ -11,6 +11,7 @@ from cdc_platform.reconcile.sources import SourceReader
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.verdict import Verdict
 from cdc_platform.reconcile.workspace_names import in_workspace
+from cdc_platform.words import counted
 
 
 def observe_table(
@@ -26,10 +27,10 @@ def observe_table(
     untold = load_changed_keys(connection, sides, there.files)
     points = []
     if there.of_any_key:
-        files = f"{there.of_any_key} file{'s' if there.of_any_key != 1 else ''} of a full load"
+        files = f"{counted(there.of_any_key, 'file')} of a full load"
         points.append((Verdict.IN_FLIGHT, f"{files}, not accepted yet, may change any key"))
     if untold:
-        files = f"{untold} file{'s' if untold != 1 else ''} not applied"
+        files = f"{counted(untold, 'file')} not applied"
         points.append((Verdict.IN_FLIGHT, f"{files} cannot tell which keys they change"))
     return Capture(captured, now, unaccepted=there.of_any_key + untold), points
 

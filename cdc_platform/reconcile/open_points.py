@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cdc_platform.reconcile.verdict import Verdict
 from cdc_platform.reconcile.window_events import WindowEvents
+from cdc_platform.words import counted
 
 
 def open_points(events: WindowEvents, unaccepted: Sequence[str]) -> list[tuple[Verdict, str]]:
@@ -20,12 +21,10 @@ def open_points(events: WindowEvents, unaccepted: Sequence[str]) -> list[tuple[V
         points.append((Verdict.UNVERIFIED, f"{_files(events.quarantined_files)} in quarantine"))
     held = events.held_rows + events.rejected_rows
     if held:
-        points.append((Verdict.UNVERIFIED, f"{held} row{_s(held)} of applied files in quarantine"))
+        points.append((Verdict.UNVERIFIED, f"{counted(held, 'row')} of applied files in quarantine"))
     if events.keyless_rows:
-        count_ = f"{events.keyless_rows} row{_s(events.keyless_rows)}"
-        points.append(
-            (Verdict.UNVERIFIED, f"{count_} without a merge key, neither applied nor in quarantine")
-        )
+        rows = counted(events.keyless_rows, "row")
+        points.append((Verdict.UNVERIFIED, f"{rows} without a merge key, neither applied nor in quarantine"))
     if events.pending_files:
         points.append((Verdict.IN_FLIGHT, f"{_files(events.pending_files)} accepted and not yet applied"))
     if unaccepted:
@@ -34,8 +33,4 @@ def open_points(events: WindowEvents, unaccepted: Sequence[str]) -> list[tuple[V
 
 
 def _files(names: Sequence[object]) -> str:
-    return f"{len(names)} file{_s(len(names))}"
-
-
-def _s(number: int) -> str:
-    return "" if number == 1 else "s"
+    return counted(len(names), "file")

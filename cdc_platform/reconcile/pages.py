@@ -7,6 +7,7 @@ from functools import cache
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from cdc_platform.reconcile.shown_values import show
+from cdc_platform.words import counted
 
 _PACKAGE = "cdc_platform.reconcile"
 #: What a verdict's chip says besides its name and colour.
@@ -34,6 +35,7 @@ def environment(package: str = _PACKAGE) -> Environment:
     )
     made.filters["show"] = show
     made.filters["thousands"] = lambda number: f"{number:,}"
+    made.filters["counted"] = counted
     made.filters["words"] = lambda text: str(text).replace("_", " ").lower()
     made.filters["glyph"] = lambda verdict: GLYPHS.get(str(verdict), "")
     made.filters["sentence"] = lambda text: text[:1].upper() + text[1:]

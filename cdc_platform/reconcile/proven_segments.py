@@ -12,6 +12,7 @@ from cdc_platform.reconcile.proofs import Proof
 from cdc_platform.reconcile.segment_results import SegmentResult
 from cdc_platform.reconcile.sides import Digest, Sides
 from cdc_platform.reconcile.verdict import Tally, Verdict, combine
+from cdc_platform.words import counted
 
 BY_CHANGED_KEYS = "proven before; every key that changed since was compared, column by column"
 
@@ -92,8 +93,7 @@ def judge_proven(
         verdicts.append(Verdict.UNVERIFIED)
         reasons.append(standing.left_over)
     if standing.waiting:
-        plural = "s" if standing.waiting != 1 else ""
-        reasons.append(f"{standing.waiting:,} key{plural} changed by files not applied yet")
+        reasons.append(f"{counted(standing.waiting, 'key')} changed by files not applied yet")
     return SegmentResult(
         number=number,
         keys=sides.segments.label(number),

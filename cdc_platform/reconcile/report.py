@@ -25,6 +25,7 @@ from cdc_platform.reconcile.verdict import (
     Reconciliation,
     Verdict,
 )
+from cdc_platform.words import counted
 
 _TITLES = {RAW_MATCHES_BASE: "Raw files and base", SOURCE_MATCHES_BASE: "Source and base"}
 _CLAIMS = {
@@ -92,9 +93,9 @@ def headline(reconciliation: Reconciliation) -> str:
     """Return the verdict as a sentence a person understands without knowing the terms."""
     comparisons, keys = reconciliation.comparisons, reconciliation.keys_compared
     different = max((comparison.tally.different for comparison in comparisons), default=0)
-    scope = f"{keys:,} key{'s' if keys != 1 else ''} changed in this window"
+    scope = f"{counted(keys, 'key')} changed in this window"
     if reconciliation.window in WHOLE:
-        scope = f"{keys:,} row{'s' if keys != 1 else ''} of the table"
+        scope = f"{counted(keys, 'row')} of the table"
     match reconciliation.verdict:
         case Verdict.MATCH if reconciliation.window in WHOLE:
             return _whole_match(reconciliation, scope)

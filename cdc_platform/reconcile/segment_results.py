@@ -15,6 +15,7 @@ from cdc_platform.reconcile.scan import Scan
 from cdc_platform.reconcile.segments import Segments
 from cdc_platform.reconcile.sides import EMPTY
 from cdc_platform.reconcile.verdict import Tally, Verdict
+from cdc_platform.words import counted
 
 BY_DIGEST = "digest of every row and column"
 BY_ROWS = "every differing row, column by column"
@@ -124,7 +125,7 @@ def judge_segment(found: Findings, number: int) -> SegmentResult:
     else:
         method, (tally, reason) = BY_ROWS, _drilled(found, number, source_rows, base_rows)
     if changed:
-        reason += f"; {changed:,} key{'s' if changed != 1 else ''} changed by files not applied yet"
+        reason += f"; {counted(changed, 'key')} changed by files not applied yet"
     return SegmentResult(
         number=number,
         keys=found.segments.label(number),

@@ -14,6 +14,7 @@ from cdc_platform.reconcile.suspects import key_text
 from cdc_platform.reconcile.typed import json_value
 from cdc_platform.reconcile.verdict import Comparison, Discrepancy, Tally, Verdict, combine
 from cdc_platform.reconcile.workspace_names import in_workspace
+from cdc_platform.words import counted
 
 #: So many of the oldest open keys are told one by one.
 SHOWN_KEYS = 20
@@ -115,7 +116,7 @@ def _told(one: Discrepancy, number: int | None, looks: Looks, aged: set[int], no
 
 def _since(entry: Queued, more: int, now: datetime) -> str:
     changes = entry.changes + more
-    times = f", {changes:,} change{'s' if changes != 1 else ''} since" if changes else ""
+    times = f", {counted(changes, 'change')} since" if changes else ""
     return f"open for {_age(entry.age(now))}{times}"
 
 

@@ -20,6 +20,7 @@ from cdc_platform.reconcile.settling import Queued
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.suspect_events import load_suspect_events
 from cdc_platform.reconcile.suspects import make_suspects, same_key
+from cdc_platform.words import counted
 
 #: More keys are not looked up in raw.
 MOST_KEYS = 100
@@ -37,10 +38,10 @@ def ahead_of_truth(subject: Subject, mended: Sequence[Queued]) -> tuple[str, ...
     early = [one for number, one in enumerate(asked) if _is_before(newest.get(number), one.reported)]
     if not early:
         return ()
-    keys = f"{len(early):,} key{'s' if len(early) != 1 else ''}"
     first = ", ".join(f"{name}={value}" for name, value in early[0].key.items())
     text = (
-        f"capture was ahead of truth, or a merge was taken back and done again: {keys} called different "
+        "capture was ahead of truth, or a merge was taken back and done again: "
+        f"{counted(len(early), 'key')} called different "
         f"are equal by changes from before then, first {first}, called at {early[0].reported}"
     )
     return (text,)
