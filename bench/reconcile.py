@@ -166,9 +166,7 @@ def no_capture_lag(connection: duckdb.DuckDBPyConnection) -> Callable[[Sides], O
     """Return what a full comparison observes where everything was captured and applied."""
 
     def observe(sides: Sides) -> Observed:
-        kinds = [sides.digest.types[place] for place in sides.key_places]
-        fields = ", ".join(f"k{place} {kind}" for place, kind in enumerate(kinds))
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE changed_keys (segment INT, {fields})")
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE changed_keys (segment INT, {sides.key_fields})")
         return Capture("FFFFFFFF/0"), []
 
     return observe

@@ -74,10 +74,8 @@ def load_base_changes(
     now = live_files(base)
     then = replace(live_files(base, snapshot_id), schema=now.schema)
     delta = file_delta(then, now)
-    kinds = [sides.digest.types[place] for place in sides.key_places]
-    fields = ", ".join(f"k{place} {kind}" for place, kind in enumerate(kinds))
+    fields, names = sides.key_fields, ", ".join(sides.key_names)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE base_changes (segment INT, {fields}, change BIGINT)")
-    names = ", ".join(_key_names(sides))
     if delta.gone or delta.new:
         rows = _of_files(sides, then, now, delta)
         connection.execute(f"INSERT INTO base_changes SELECT segment, {names}, change FROM ({rows})")
@@ -125,7 +123,7 @@ def _add_of_deletes(
     place = "t.file = o.file AND t.pos = o.pos"
     if count(connection, f"SELECT count(*) FROM turned t ANTI JOIN old_places o ON {place}"):
         _seek_turned(connection, sides, now, delta)
-    names = ", ".join(f"o.{name}" for name in _key_names(sides))
+    names = ", ".join(f"o.{name}" for name in sides.key_names)
     connection.execute(
         f"""INSERT INTO base_changes SELECT o.segment, {names}, t.change
             FROM turned t JOIN old_places o ON {place} WHERE o.live"""
@@ -139,10 +137,9 @@ def _seek_turned(
     bare = now.sql(
         _columns(sides), files=[replace(one, deletes=()) for _, one in delta.changed], with_place=True
     )
-    raw = ", ".join(f"b.{quoted(column.column)} AS k{i}" for i, column in enumerate(sides.plan.key))
     unknown = "(FROM turned t ANTI JOIN old_places o ON t.file = o.file AND t.pos = o.pos)"
     connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE sought AS SELECT DISTINCT {raw} FROM {bare} b
+        f"""CREATE OR REPLACE TEMP TABLE sought AS SELECT DISTINCT {_named(sides)} FROM {bare} b
             SEMI JOIN {unknown} t ON t.file = b.{FILE} AND t.pos = b.{POS}"""
     )
     _add_places(connection, sides, now, delta.old)
@@ -203,7 +200,7 @@ def _of_files(sides: Sides, then: LiveFiles, now: LiveFiles, delta: FileDelta) -
                 f"SELECT {_keyed(sides)}, {first} AS lane1, {second} AS lane2, {change} AS one "
                 f"FROM {rows} b {_where(sides)}"
             )
-    names = ", ".join(["segment", *_key_names(sides)])
+    names = ", ".join(["segment", *sides.key_names])
     return f"""SELECT {names}, sum(one) AS change FROM ({" UNION ALL ".join(sums)})
         GROUP BY {names}, lane1, lane2 HAVING sum(one) <> 0"""
 
@@ -216,15 +213,13 @@ def _columns(sides: Sides, more: Sequence[str] = ()) -> list[str]:
 
 def _keyed(sides: Sides) -> str:
     """Return SQL of the segment and the key of a base row ``b``."""
-    values = [column.base.format(f"b.{quoted(column.column)}") for column in sides.plan.key]
-    kinds = [sides.digest.types[place] for place in sides.key_places]
-    typed = [f"({value})::{kind}" for value, kind in zip(values, kinds, strict=True)]
-    raw = [f"b.{quoted(column.column)} AS k{place}" for place, column in enumerate(sides.plan.key)]
-    return ", ".join([f"{sides.segments.number_sql(typed)} AS segment", *raw])
+    keys = sides.keys_of([f"b.{quoted(column.column)}" for column in sides.plan.key])
+    return f"{sides.segments.number_sql(keys)} AS segment, {_named(sides)}"
 
 
-def _key_names(sides: Sides) -> list[str]:
-    return [f"k{place}" for place in range(len(sides.plan.key))]
+def _named(sides: Sides) -> str:
+    names = zip(sides.plan.key, sides.key_names, strict=True)
+    return ", ".join(f"b.{quoted(column.column)} AS {name}" for column, name in names)
 
 
 def _where(sides: Sides) -> str:

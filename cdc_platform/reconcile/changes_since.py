@@ -76,7 +76,7 @@ def find_changes(
 def _due(
     connection: duckdb.DuckDBPyConnection, sides: Sides, proofs: Proofs, ledger: Ledger, within: timedelta
 ) -> set[int]:
-    names = ", ".join(f"k{place}" for place in range(len(sides.plan.key)))
+    names = ", ".join(sides.key_names)
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE touched_keys AS SELECT DISTINCT segment, {names} FROM (
                 SELECT segment, {names} FROM touched_keys UNION ALL
@@ -98,13 +98,8 @@ def _add_open_keys(
     found = open_keys(ledger.objects, proofs)
     if found is None:
         return
-    raw = [f"o.k{place}" for place in range(len(sides.plan.key))]
-    kinds = [sides.digest.types[place] for place in sides.key_places]
-    keys = [
-        f"({column.base.format(value)})::{kind}"
-        for column, value, kind in zip(sides.plan.key, raw, kinds, strict=True)
-    ]
-    number = sides.segments.number_sql(keys)
+    raw = [f"o.{name}" for name in sides.key_names]
+    number = sides.segments.number_sql(sides.keys_of(raw))
     connection.register("open_keys", found)
     connection.execute(f"INSERT INTO touched_keys SELECT {number}, {', '.join(raw)} FROM open_keys o")
     connection.unregister("open_keys")

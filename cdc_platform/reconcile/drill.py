@@ -218,14 +218,12 @@ def load_changed_keys(
     connection: duckdb.DuckDBPyConnection, sides: Sides, files: Sequence[Callable[[], Events]]
 ) -> int:
     """Make ``changed_keys`` (segment, k0…) of what ``files`` change; return how many could not tell."""
-    kinds = [sides.digest.types[place] for place in sides.key_places]
-    fields = ", ".join(f"k{place} {kind}" for place, kind in enumerate(kinds))
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE changed_keys (segment INT, {fields})")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE changed_keys (segment INT, {sides.key_fields})")
     untold = max(0, len(files) - MOST_FILES_READ)
     for open_file in files[:MOST_FILES_READ]:
         try:
             for batch in open_file().batches():
-                _add_changed(connection, sides, kinds, batch.events)
+                _add_changed(connection, sides, batch.events)
                 untold += 1 if batch.rejected else 0
         except (RawFileError, SchemaError, duckdb.Error):
             # A file nobody can read may hold any key.
@@ -234,19 +232,14 @@ def load_changed_keys(
     return untold
 
 
-def _add_changed(
-    connection: duckdb.DuckDBPyConnection, sides: Sides, kinds: Sequence[str], events: pa.RecordBatch
-) -> None:
+def _add_changed(connection: duckdb.DuckDBPyConnection, sides: Sides, events: pa.RecordBatch) -> None:
     connection.register("changes", pa.Table.from_batches([events]))
     names = [[column.column for column in sides.plan.key]]
     before = [before_name(column) for column in names[0]]
     if all(name in events.schema.names for name in before):
         names.append(before)
     for side in names:
-        keys = [
-            f"{column.base.format('c.' + quoted(name))}::{kind}"
-            for column, name, kind in zip(sides.plan.key, side, kinds, strict=True)
-        ]
+        keys = sides.keys_of([f"c.{quoted(name)}" for name in side])
         known = " AND ".join(f"c.{quoted(name)} IS NOT NULL" for name in side)
         number = sides.segments.number_sql(keys)
         wanted = f"SELECT DISTINCT {number}, {', '.join(keys)} FROM changes c WHERE {known}"

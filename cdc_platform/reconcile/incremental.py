@@ -122,19 +122,16 @@ class IncrementalRun(FullRun):
     def _more_suspects(self, sides: Sides, is_drilled: bool) -> bool:
         if self.since is None:
             return False
-        places = range(len(sides.plan.key))
         if not is_drilled:
-            kinds = [sides.digest.types[place] for place in sides.key_places]
-            fields = ", ".join(f"k{place} {kind}" for place, kind in zip(places, kinds, strict=True))
             self.workspace.execute(
-                f"CREATE OR REPLACE TEMP TABLE suspects (segment INT, {fields}, in_source BOOLEAN)"
+                f"CREATE OR REPLACE TEMP TABLE suspects (segment INT, {sides.key_fields}, in_source BOOLEAN)"
             )
         others = f"segment NOT IN ({', '.join(map(str, self.since.due)) or '-1'})"
         keys = count(self.workspace, f"SELECT count(*) FROM touched_keys WHERE {others}")
         self.left_over = self._over_budget(keys)
         if not keys or self.left_over:
             return False
-        names = ", ".join(f"k{place}" for place in places)
+        names = ", ".join(sides.key_names)
         # in order, the source finds neighbours on one page
         self.workspace.execute(
             f"INSERT INTO suspects SELECT segment, {names}, NULL FROM touched_keys "

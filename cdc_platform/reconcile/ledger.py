@@ -119,7 +119,7 @@ def _open_counts(connection: duckdb.DuckDBPyConnection) -> dict[int, int]:
 
 
 def _open_keys(connection: duckdb.DuckDBPyConnection, sides: Sides) -> pa.Table:
-    names = ", ".join(f"s.k{place}" for place in range(len(sides.plan.key)))
+    names = ", ".join(f"s.{name}" for name in sides.key_names)
     return connection.execute(
         f"""SELECT {names} FROM suspects s JOIN source_outcomes o ON o.key_id = s.rowid + 1
             WHERE o.outcome > 0"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -79,6 +79,28 @@ class Sides:
     def source_schema(self) -> pa.Schema:
         return pa.schema([pa.field(column.column, column.arrow) for column in self.plan.columns])
 
+    @property
+    def key_names(self) -> list[str]:
+        """The names k0, k1 … tables of keys have for the key columns."""
+        return [f"k{place}" for place in range(len(self.plan.key))]
+
+    @property
+    def key_types(self) -> list[str]:
+        """The types both sides are compared in, of the key columns."""
+        return [self.digest.types[place] for place in self.key_places]
+
+    @property
+    def key_fields(self) -> str:
+        """The columns of such a table, as CREATE TABLE has them."""
+        return ", ".join(f"{name} {kind}" for name, kind in zip(self.key_names, self.key_types, strict=True))
+
+    def keys_of(self, values: Sequence[str]) -> list[str]:
+        """Return SQL of the key columns, of which base holds ``values``, as they are compared."""
+        return [
+            f"({column.base.format(value)})::{kind}"
+            for column, value, kind in zip(self.plan.key, values, self.key_types, strict=True)
+        ]
+
 
 def make_sides(
     connection: duckdb.DuckDBPyConnection,
@@ -94,7 +116,7 @@ def make_sides(
     kinds = [common_type(column.arrow, held[column.column]) or column.arrow for column in plan.columns]
     digest = RowDigest(duckdb_types(connection, kinds), salt)
     sides = Sides(plan, view, digest, Segments(()))
-    key_types = tuple(digest.types[place] for place in sides.key_places)
+    key_types = tuple(sides.key_types)
     if bounds is not None:
         return Sides(plan, view, digest, Segments(key_types, bounds))
     rows = count(connection, f"SELECT count(*) FROM {sides.base_rows}")

@@ -91,13 +91,11 @@ def load_touched_keys(
     connection: duckdb.DuckDBPyConnection, sides: Sides, subject: Subject, files: Sequence[AcceptedFile]
 ) -> str | None:
     """Make ``touched_keys`` (segment, k0…) of what ``files`` name; return why that is not all, if so."""
-    kinds = [sides.digest.types[place] for place in sides.key_places]
-    fields = ", ".join(f"k{place} {kind}" for place, kind in enumerate(kinds))
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE touched_keys (segment INT, {fields})")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE touched_keys (segment INT, {sides.key_fields})")
     open_file = partial(subject.platform.event_file, subject.source_name, subject.table.id)
     for one in files:
         try:
-            why = _add_file(connection, sides, kinds, open_file(one))
+            why = _add_file(connection, sides, open_file(one))
         except (RawFileError, SchemaError, duckdb.Error) as error:
             why = f"it cannot be read ({error})"
         if why is not None:
@@ -105,9 +103,7 @@ def load_touched_keys(
     return None
 
 
-def _add_file(
-    connection: duckdb.DuckDBPyConnection, sides: Sides, kinds: Sequence[str], events: Events
-) -> str | None:
+def _add_file(connection: duckdb.DuckDBPyConnection, sides: Sides, events: Events) -> str | None:
     for batch in events.batches():
         if batch.rejected:
             return "a row of it cannot be typed"
@@ -116,17 +112,15 @@ def _add_file(
             return "it lacks a column of the merge key"
         if any(batch.events.column(name).null_count for name in names):
             return "a row of it has no key"
-        _add(connection, sides, kinds, batch.events)
+        _add(connection, sides, batch.events)
     return None
 
 
-def _add(
-    connection: duckdb.DuckDBPyConnection, sides: Sides, kinds: Sequence[str], events: pa.RecordBatch
-) -> None:
+def _add(connection: duckdb.DuckDBPyConnection, sides: Sides, events: pa.RecordBatch) -> None:
     names = [column.column for column in sides.plan.key]
     before = [before_name(name) for name in names]
     own = [f"c.{quoted(name)}" for name in names]
-    queries = [_keys(sides, kinds, own)]
+    queries = [_keys(sides, own)]
     there = [name in events.schema.names for name in before]
     if any(there):
         # a key column the before image leaves out did not change
@@ -134,7 +128,7 @@ def _add(
             f"coalesce(c.{quoted(name)}, {value})" if is_there else value
             for name, value, is_there in zip(before, own, there, strict=True)
         ]
-        queries.append(_keys(sides, kinds, old))
+        queries.append(_keys(sides, old))
     connection.register("changes", pa.Table.from_batches([events]))
     try:
         connection.execute(f"INSERT INTO touched_keys {' UNION '.join(queries)}")
@@ -142,10 +136,6 @@ def _add(
         connection.unregister("changes")
 
 
-def _keys(sides: Sides, kinds: Sequence[str], values: Sequence[str]) -> str:
-    typed = [
-        f"({column.base.format(value)})::{kind}"
-        for column, value, kind in zip(sides.plan.key, values, kinds, strict=True)
-    ]
-    raw = [f"({value})::{kind}" for value, kind in zip(values, kinds, strict=True)]
-    return f"SELECT {sides.segments.number_sql(typed)}, {', '.join(raw)} FROM changes c"
+def _keys(sides: Sides, values: Sequence[str]) -> str:
+    raw = [f"({value})::{kind}" for value, kind in zip(values, sides.key_types, strict=True)]
+    return f"SELECT {sides.segments.number_sql(sides.keys_of(values))}, {', '.join(raw)} FROM changes c"
