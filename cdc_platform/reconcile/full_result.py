@@ -108,13 +108,17 @@ def keep(objects: ObjectStore, run: Reconciliation, full: FullComparison) -> Non
     """Store the certificate, also as the latest one, and the keys that differ for certain."""
     data = json.dumps(run.certificate, indent=1, sort_keys=True).encode()
     if full.confirmed is not None:
-        sink = io.BytesIO()
-        pq.write_table(full.confirmed, sink, compression="zstd")
-        objects.put(keys_key(run.run_id), sink.getvalue())
-    key = f"reports/full/{run.run_id}.json"
-    objects.put(key, data)
+        objects.put(keys_key(run.run_id), parquet_bytes(full.confirmed))
+    objects.put(f"reports/full/{run.run_id}.json", data)
     if run.window == FULL:
         objects.put(LATEST, data)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """Return ``table`` as the bytes of a Parquet file."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
 
 
 def full_run_of(objects: ObjectStore, run_id: str) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from cdc_platform.errors import CdcError
 from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.reconcile.full_result import parquet_bytes
 from cdc_platform.reconcile.proofs import FileVersion, Proof, Proofs, read_proofs, write_proofs
 from cdc_platform.reconcile.segment_results import Findings, SegmentResult
 from cdc_platform.reconcile.sides import Sides
@@ -58,7 +59,7 @@ class Ledger:
         kept = None
         if counts and not is_too_much:
             kept = f"reports/full/open-{self.run_id}.parquet"
-            self.objects.put(kept, _parquet(_open_keys(connection, sides)))
+            self.objects.put(kept, parquet_bytes(_open_keys(connection, sides)))
         write_proofs(
             self.objects,
             Proofs(
@@ -124,9 +125,3 @@ def _open_keys(connection: duckdb.DuckDBPyConnection, sides: Sides) -> pa.Table:
         f"""SELECT {names} FROM suspects s JOIN source_outcomes o ON o.key_id = s.rowid + 1
             WHERE o.outcome > 0"""
     ).to_arrow_table()
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
