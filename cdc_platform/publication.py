@@ -162,15 +162,13 @@ def _pending(
     published = published_id(base)
     complete = _complete(base.snapshot_by_id(published) if published is not None else None)
     for snapshot in snapshots:
-        told = _properties(snapshot)
-        windows = set(filter(None, told.get(summary.WINDOWS, "").split(",")))
+        windows = set(filter(None, summary.properties_of(snapshot).get(summary.WINDOWS, "").split(",")))
         generation = _complete(snapshot)
         completes = generation > complete
         if completes:
             complete = generation
             windows |= _load_windows(platform, source, table_id, generation)
-        is_ours = summary.BATCH_ID in told or summary.MAINTENANCE in told
-        yield Pending(snapshot.snapshot_id, frozenset(windows), completes, not is_ours)
+        yield Pending(snapshot.snapshot_id, frozenset(windows), completes, not summary.is_ours(snapshot))
 
 
 def _load_windows(platform: Platform, source: str, table_id: str, generation: int) -> set[str]:
@@ -179,8 +177,4 @@ def _load_windows(platform: Platform, source: str, table_id: str, generation: in
 
 
 def _complete(snapshot: Snapshot | None) -> int:
-    return int(_properties(snapshot).get(summary.GENERATION_COMPLETE, 0)) if snapshot is not None else 0
-
-
-def _properties(snapshot: Snapshot) -> dict[str, str]:
-    return dict(snapshot.summary.additional_properties) if snapshot.summary else {}
+    return int(summary.properties_of(snapshot).get(summary.GENERATION_COMPLETE, 0))

@@ -24,12 +24,13 @@ _TOTALS = {
 
 def upkeep_metadata(result: "MergeResult", table: "Table | None") -> dict[str, Any]:
     """Return what a merge shows of the table's health, by its metadata alone, and of maintenance after it."""
+    from cdc_platform.lake.summary import properties_of
+
     done = result.maintenance
-    snapshot = table.current_snapshot() if table is not None else None
-    summary = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
+    totals = properties_of(table.current_snapshot() if table is not None else None)
     return without_none(
         {
-            **{name: int(summary[total]) for name, total in _TOTALS.items() if total in summary},
+            **{name: int(totals[total]) for name, total in _TOTALS.items() if total in totals},
             "snapshots": len(table.metadata.snapshots) if table is not None else None,
             "maintenance_seconds": done.seconds if done else None,
             "maintenance_proof": _proofs(done.groups or ()) if done else None,

@@ -121,6 +121,7 @@ def merge_metadata(result: "MergeResult", table: "Table | None") -> dict[str, An
 def table_metadata(table: "Table") -> dict[str, Any]:
     """Return what the UI knows of any table: its columns, its rows, where it is."""
     from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION
+    from cdc_platform.lake.summary import row_count
 
     ours = {
         OP: "the op of the event that wrote the row: I, U, D (kept by soft delete) or L (full load)",
@@ -137,16 +138,10 @@ def table_metadata(table: "Table") -> dict[str, Any]:
         )
         for field in table.schema().fields
     ]
-    snapshot = table.current_snapshot()
-    summary = snapshot.summary if snapshot else None
-    rows = None
-    if summary is not None and summary["total-records"] is not None:
-        # deletes of base tables are position deletes, each of one row of its own
-        rows = int(summary["total-records"]) - int(summary["total-position-deletes"] or 0)
     return without_none(
         {
             "dagster/column_schema": dg.TableSchema(columns=columns),
-            "dagster/row_count": rows,
+            "dagster/row_count": row_count(table),
             "dagster/uri": table.location(),
             "metadata_location": table.metadata_location,
         }

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Operation, Snapshot
 
 from cdc_platform.config.model import Publish, TableConfig
 from cdc_platform.errors import CdcError
@@ -16,7 +15,7 @@ from cdc_platform.lake.applied import read_applied
 from cdc_platform.lake.branch import published_id
 from cdc_platform.lake.outages import outages
 from cdc_platform.lake.quarantine import QuarantineState, items_in
-from cdc_platform.lake.summary import BATCH_ID, MAINTENANCE
+from cdc_platform.lake.summary import row_count
 from cdc_platform.publication import publish
 from cdc_platform.raw.manifests import read_accepted
 from cdc_platform.reconcile.recent_runs import RunFigures, recent_runs
@@ -60,7 +59,7 @@ def _table(platform: Platform, source: str, table: TableConfig, repaired: Repair
     waits = table.publish is Publish.ON_MATCH
     publication = publish(platform, source, table.id, dry_run=True) if waits and base is not None else None
     standing = Standing(
-        rows=_rows(base),
+        rows=row_count(base) if base is not None else None,
         snapshot_id=str(base.metadata.current_snapshot_id) if base and base.current_snapshot() else None,
         watermark=applied.watermark,
         pending_files=sum(not applied.holds(one) for one in accepted.readable),
@@ -87,28 +86,6 @@ def _verdict(window: str, entry: Mapping[str, Any]) -> RunFigures:
     counts: dict[str, Any] = {name: int(entry.get(name, 0)) for name in _COUNTS}
     started_at = datetime.fromisoformat(entry["started_at"])
     return RunFigures(entry["run_id"], window, entry["verdict"], started_at, **counts)
-
-
-def _rows(base: Table | None) -> int | None:
-    """Return how many rows base has by its snapshot's summary: our deletes are of one row each.
-
-    None where another program rewrote files, for deletes of files that are gone may be counted then.
-    """
-    snapshot = base.current_snapshot() if base is not None else None
-    summary = snapshot.summary if snapshot is not None else None
-    if summary is None or summary["total-records"] is None:
-        return None
-    deletes = int(summary["total-position-deletes"] or 0)
-    if base is not None and deletes and any(map(_is_foreign_rewrite, base.snapshots())):
-        return None
-    return int(summary["total-records"]) - deletes
-
-
-def _is_foreign_rewrite(snapshot: Snapshot) -> bool:
-    told = snapshot.summary
-    if told is None or told.operation is Operation.APPEND:
-        return False
-    return BATCH_ID not in told.additional_properties and MAINTENANCE not in told.additional_properties
 
 
 def _held_seconds(base: Table) -> float | None:

@@ -21,7 +21,7 @@ from pyiceberg.table.snapshots import Snapshot
 from cdc_platform.errors import MergeError
 from cdc_platform.events import Position, PositionKind
 from cdc_platform.lake.branch import history
-from cdc_platform.lake.summary import BATCH_MANIFEST
+from cdc_platform.lake.summary import BATCH_MANIFEST, properties_of
 from cdc_platform.raw.files import AcceptedFile
 from cdc_platform.raw.objects import ObjectStore
 
@@ -209,7 +209,7 @@ def write_manifest_object(objects: ObjectStore, manifest: BatchManifest, record:
 def record_path(table: Table, snapshot: Snapshot | None = None) -> str | None:
     """Return the object key of the newest manifest as of ``snapshot`` (default: the current one)."""
     for one in history(table, snapshot or table.current_snapshot()):
-        path = one.summary.additional_properties.get(BATCH_MANIFEST) if one.summary else None
+        path = properties_of(one).get(BATCH_MANIFEST)
         if path is not None:
             return path
     return table.properties.get(BATCH_MANIFEST) if table.current_snapshot() is not None else None

@@ -16,6 +16,7 @@ from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.lineage import snapshot_history
 from cdc_platform.lake.live_rows import live_files, live_sql
 from cdc_platform.lake.read import open_workspace
+from cdc_platform.lake.summary import properties_of
 from cdc_platform.naming import quoted
 
 _SAMPLE = 10
@@ -137,7 +138,7 @@ def merge_history(lake: Lake, source: str, table_id: str) -> list[dict[str, str]
     history = []
     for one in reversed(snapshot_history(base)) if base is not None else ():
         snapshot = base.snapshot_by_id(one.snapshot_id) if base is not None else None
-        properties = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
+        properties = properties_of(snapshot)
         if one.batch_id is not None and one.committed_at is not None:
             at = one.committed_at.isoformat(timespec="milliseconds")
             ours = {name: value for name, value in properties.items() if name.startswith("cdc.")}

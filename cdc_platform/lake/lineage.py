@@ -173,9 +173,9 @@ def _snapshots(table: Table) -> Iterator[SnapshotInfo]:
 
 def _info(snapshot: Snapshot) -> SnapshotInfo:
     at = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC)
-    told = snapshot.summary
-    batch = told.additional_properties.get(summary.BATCH_ID) if told else None
-    return SnapshotInfo(snapshot.snapshot_id, at, told.operation.value if told else None, batch)
+    operation = snapshot.summary.operation.value if snapshot.summary else None
+    batch = summary.properties_of(snapshot).get(summary.BATCH_ID)
+    return SnapshotInfo(snapshot.snapshot_id, at, operation, batch)
 
 
 def added_by(table: Table, paths: set[str]) -> dict[str, SnapshotInfo]:

@@ -16,7 +16,6 @@ from datetime import datetime
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
-from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import SetPropertiesUpdate
 
 from cdc_platform.errors import CommitOutcomeUnknown, MergeError, StaleCommit
@@ -169,7 +168,7 @@ def _undone(table: Table, target: SnapshotInfo) -> Iterator[UndoneSnapshot]:
     for one in snapshot_history(table):
         if one.snapshot_id == target.snapshot_id:
             return
-        told = _properties(table.snapshot_by_id(one.snapshot_id)) if one.batch_id is not None else {}
+        told = summary.properties_of(table.snapshot_by_id(one.snapshot_id) if one.batch_id else None)
         counts = {
             name.removeprefix(summary.COUNT_PREFIX).replace("-", "_"): int(value)
             for name, value in told.items()
@@ -183,14 +182,14 @@ def _undone(table: Table, target: SnapshotInfo) -> Iterator[UndoneSnapshot]:
 
 def _own_batch(table: Table, one: SnapshotInfo) -> str | None:
     """Return the batch whose record the snapshot itself names: its own, or that of before the maintenance."""
-    path = _properties(table.snapshot_by_id(one.snapshot_id)).get(summary.BATCH_MANIFEST)
+    path = summary.properties_of(table.snapshot_by_id(one.snapshot_id)).get(summary.BATCH_MANIFEST)
     return None if path is None else path.removeprefix(f"{FOLDER}/").removesuffix(".json")
 
 
 def _record_path(table: Table, target: SnapshotInfo) -> str:
     """Return the manifest that holds at a snapshot: its own, or, of another writer's, its parent's."""
     for snapshot in history(table, table.snapshot_by_id(target.snapshot_id)):
-        path = _properties(snapshot).get(summary.BATCH_MANIFEST)
+        path = summary.properties_of(snapshot).get(summary.BATCH_MANIFEST)
         if path is not None:
             return path
     raise MergeError(
@@ -199,10 +198,6 @@ def _record_path(table: Table, target: SnapshotInfo) -> str:
         where=".".join(table.name()),
         mend=_EARLIER,
     )
-
-
-def _properties(snapshot: Snapshot | None) -> Mapping[str, str]:
-    return snapshot.summary.additional_properties if snapshot is not None and snapshot.summary else {}
 
 
 def _why_not(table: Table, snapshot_id: int) -> str:

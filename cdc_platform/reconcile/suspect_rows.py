@@ -14,7 +14,7 @@ from cdc_platform.events import GENERATION, OP, POSITION
 from cdc_platform.lake.base_files import local_path
 from cdc_platform.lake.lineage import SnapshotInfo, added_by, snapshot_history
 from cdc_platform.lake.live_rows import DATA_FILE, DATA_ROW, live_files
-from cdc_platform.lake.summary import MAINTENANCE
+from cdc_platform.lake.summary import MAINTENANCE, properties_of
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
 from cdc_platform.reconcile.fault_rules import Vanished
@@ -89,8 +89,7 @@ def vanished_rows(
 
 def is_maintenance(base: Table, snapshot: SnapshotInfo) -> bool:
     """Whether maintenance of this platform made a snapshot."""
-    made = base.snapshot_by_id(snapshot.snapshot_id)
-    return made is not None and made.summary is not None and MAINTENANCE in made.summary.additional_properties
+    return MAINTENANCE in properties_of(base.snapshot_by_id(snapshot.snapshot_id))
 
 
 def _not_merges(base: Table) -> Iterator[tuple[SnapshotInfo, int]]:

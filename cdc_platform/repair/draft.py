@@ -19,6 +19,7 @@ from cdc_platform.config.repair import RepairOptions
 from cdc_platform.errors import ReconciliationError
 from cdc_platform.events import Position
 from cdc_platform.lake.live_rows import FILE, live_files
+from cdc_platform.lake.summary import properties_of
 from cdc_platform.naming import quoted
 from cdc_platform.pipeline import Platform
 from cdc_platform.raw.objects import ObjectStore
@@ -172,7 +173,7 @@ def _place(platform: Platform, judged: Judged) -> tuple[Place | None, str]:
 
 def _seen(judged: Judged, base: Table, place: Place | None, no_place: str) -> Seen:
     snapshot = base.snapshot_by_id(judged.subject.view.snapshot_id or 0)
-    told = snapshot.summary.additional_properties if snapshot is not None and snapshot.summary else {}
+    told = properties_of(snapshot)
     rows = int(told.get("total-records", 0)) - int(told.get("total-position-deletes", 0))
     return Seen(
         keys=count_rows(judged.con, "touched"),

@@ -162,8 +162,7 @@ class _Compaction:
 
 def _properties(table: Table, written: Rewrite) -> dict[str, str]:
     """Return the summary: what was done, its proof, and what the record of applied files needs."""
-    snapshot = table.current_snapshot()
-    parent = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
+    parent = summary.properties_of(table.current_snapshot())
     path = record_path(table)
     return {
         **{name: parent[name] for name in summary.INHERITED if name in parent},

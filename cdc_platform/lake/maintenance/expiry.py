@@ -111,7 +111,7 @@ def _holders_of_records(table: Table, kept: set[int]) -> set[int]:
     holders = set()
     for snapshot_id in kept:
         for at in history(table, table.snapshot_by_id(snapshot_id)):
-            if at.summary and summary.BATCH_MANIFEST in at.summary.additional_properties:
+            if summary.BATCH_MANIFEST in summary.properties_of(at):
                 holders.add(at.snapshot_id)
                 break
     return holders

@@ -87,7 +87,7 @@ def own_objects(snapshots: Iterable[Snapshot]) -> set[str]:
     """Return the objects each of ``snapshots`` may have of its own, by the names alone."""
     found: set[str] = set()
     for snapshot in snapshots:
-        properties = snapshot.summary.additional_properties if snapshot.summary else {}
+        properties = summary.properties_of(snapshot)
         if summary.BATCH_ID in properties:
             found.update(manifest_objects(properties[summary.BATCH_ID]))
         if summary.BATCH_MANIFEST in properties:

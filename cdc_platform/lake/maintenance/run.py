@@ -25,6 +25,7 @@ from cdc_platform.lake.maintenance.expiry import ExpiryResult, commit_expiry, ex
 from cdc_platform.lake.maintenance.intact import check_files
 from cdc_platform.lake.maintenance.orphans import OrphanResult, plan_orphans, remove_orphans
 from cdc_platform.lake.outages import outages
+from cdc_platform.lake.summary import properties_of
 
 _MB = 1024 * 1024
 #: After a merge snapshots expire in portions: each costs a commit.
@@ -139,8 +140,7 @@ def after_merge(lake: Lake, source: str, table: TableConfig) -> MaintenanceResul
 
 def _may_be_due(table: Table, policy: MaintenanceOptions) -> bool:
     """Whether the current snapshot's totals allow that a file is due; true when they are not there."""
-    snapshot = table.current_snapshot()
-    totals = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
+    totals = properties_of(table.current_snapshot())
     names = ("total-data-files", "total-position-deletes", "total-delete-files")
     files, deleted, _ = (int(totals.get(name, -1)) for name in names)
     if min(files, deleted) < 0:
