@@ -24,7 +24,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO
 
 import duckdb
 
@@ -45,8 +44,8 @@ _UPDATES, _INSERTS = 0.75, 0.05
 #: ``recent`` changes fall on so many of the newest rows, whatever the table's size.
 _RECENT_ROWS = 1_000_000
 _HASHES = 2**64
-#: The locks of the data sets this process uses.
-_TAKEN: dict[Path, IO[str]] = {}
+#: The data sets this process has locked.
+_TAKEN: set[Path] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +97,14 @@ def _take(folder: Path) -> None:
     if folder in _TAKEN:
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = (folder.parent / f".{folder.name}.lock").open("w")
+    # never closed: the lock ends with the process
+    lock = os.open(folder.parent / f".{folder.name}.lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        os.close(lock)
         raise SystemExit(f"another run is using {folder} → wait for it, or give another --workdir") from None
-    _TAKEN[folder] = lock
+    _TAKEN.add(folder)
 
 
 def make_load(data: DataSet) -> None:

@@ -44,7 +44,7 @@ def seed(config: Path, windows: int, runs: int) -> None:
         figures = [figures_of(one).as_json() for one in made]
         objects = platform.objects("shop", table)
         objects.put(RECENT, json.dumps({"version": 1, "runs": figures}).encode())
-        index = {one["window"]: {**one, "snapshot_id": one["snapshot_id"]} for one in figures}
+        index = {one["window"]: one for one in figures}
         objects.put(VERDICTS, json.dumps({"version": 1, "windows": index}).encode())
         for one in made[-windows:]:
             rows["runs"].append(run_row(one))
