@@ -30,7 +30,7 @@ from pydantic import SecretStr
 from bench.children import OTHER_PYTHON, run_child
 from bench.competitors.task import Task
 from bench.data import arguments, say
-from bench.reconcile import no_capture_lag, write_base
+from bench.reconcile import make_source, write_base
 from bench.results import Results
 from cdc_platform.config.model import Connection, LakeConfig, PlatformConfig
 from cdc_platform.lake.catalog import Lake, open_lake
@@ -40,6 +40,7 @@ from cdc_platform.naming import sql_text
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.full_run import FullOptions, FullRun
 from cdc_platform.reconcile.postgres import PostgresReader
+from cdc_platform_tests.reconcile.pairs import nothing_on_its_way
 
 #: How many rows differ, and by which statement.
 _CASES: dict[str, tuple[int, str]] = {
@@ -86,15 +87,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _measure(lake: Lake, folder: Path, dsn: str, rows: int, repeat: int, cases: list[str]) -> None:
     reader, results = PostgresReader(Connection(dsn=SecretStr(dsn))), Results("against_reladiff")
+    make_source(dsn, rows, _TABLE)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        _make_table(connection, rows)
         base, file = write_base(reader, folder / "base.parquet", _BASE), folder / "copy.duckdb"
         with duckdb.connect(str(file)) as copy:
             there = f"read_parquet({sql_text(str(base))})"
             copy.execute(f"CREATE TABLE item AS SELECT {', '.join(_BASE.names)} FROM {there}")
         for case in cases:
             wanted, change = _CASES[case]
-            _make_table(connection, rows)
+            make_source(dsn, rows, _TABLE)
             if change:
                 connection.execute(change.format(rows=rows))
                 connection.execute("VACUUM ANALYZE item")
@@ -104,16 +105,6 @@ def _measure(lake: Lake, folder: Path, dsn: str, rows: int, repeat: int, cases: 
             say(f"{rows:,} rows, {case}: {measured}")
 
 
-def _make_table(connection: psycopg.Connection[Any], rows: int) -> None:
-    for statement in (
-        "DROP TABLE IF EXISTS item",
-        _TABLE.format(rows=rows),
-        "ALTER TABLE item ADD PRIMARY KEY (id)",
-        "VACUUM ANALYZE item",
-    ):
-        connection.execute(statement)
-
-
 def _ours(lake: Lake, base: Path, reader: PostgresReader, repeat: int, wanted: int) -> float:
     seconds = []
     for _ in range(repeat):
@@ -121,7 +112,7 @@ def _ours(lake: Lake, base: Path, reader: PostgresReader, repeat: int, wanted: i
         workspace = open_workspace(lake)
         view = BaseView(f"read_parquet({sql_text(str(base))})", pq.read_schema(base), 1)
         plan = reader.plan("public", "item", ("id",), view.columns)
-        observe = no_capture_lag(workspace)
+        observe = nothing_on_its_way(workspace)
         run = FullRun(view, ("id",), workspace, reader, plan, observe, None, FullOptions(), "bench")
         found = run.compare().comparison.tally
         workspace.close()

@@ -20,13 +20,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import psutil  # type: ignore[import-untyped]
 import psycopg
 import pyarrow.parquet as pq
 from pydantic import SecretStr
 
 from bench.data import arguments, say
-from bench.reconcile import _POSTGRES
+from bench.reconcile import COLUMNS, make_source
 from bench.results import Results
 from cdc_platform.config.model import (
     Connection,
@@ -43,6 +44,7 @@ from cdc_platform.pipeline import Platform, merge_table, take_in
 from cdc_platform.reconcile.full import FullOptions, compare_full
 from cdc_platform.reconcile.proofs import read_proofs, write_proofs
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
+from cdc_platform_tests.reconcile.shop import ToldPlatform, log_position
 
 _DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _RAW = {
@@ -55,17 +57,6 @@ _KINDS = {
     "random": "abs(hashint8(id)::bigint) % 100000 < {share} * 100000",
     "recent": "id > {rows} * (1 - {share})",
 }
-
-
-class _CaughtUp(Platform):
-    """The platform, capture being always as far as the source."""
-
-    dsn = ""
-
-    def captured_position(self, source: str) -> str | None:
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
-            row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
-            return str(row[0]) if row else None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -92,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _measure(folder: Path, dsn: str, repeat: int, rows: int, changed: float, kind: str) -> dict[str, Any]:
     platform = _platform(folder, dsn)
-    _make_source(dsn, rows)
+    make_source(dsn, rows)
     _write(
         dsn, folder / "raw" / load_file_key("public", "item", 1, extension="parquet"), "SELECT * FROM item"
     )
@@ -120,7 +111,7 @@ def _measure(folder: Path, dsn: str, repeat: int, rows: int, changed: float, kin
     return measured
 
 
-def _platform(folder: Path, dsn: str) -> _CaughtUp:
+def _platform(folder: Path, dsn: str) -> ToldPlatform:
     source = SourceConfig(
         raw=RawOptions(location=str(folder / "raw"), **_RAW),
         window=WindowOptions(start=_DAY.date()),
@@ -128,22 +119,13 @@ def _platform(folder: Path, dsn: str) -> _CaughtUp:
         tables=(TableConfig(name="public.item", merge_key=("id",)),),
     )
     lake = LakeConfig(warehouse="warehouse")
-    platform = _CaughtUp(PlatformConfig(base_folder=folder, lake=lake, sources={"bench": source}))
-    platform.dsn = dsn
+    platform = ToldPlatform(PlatformConfig(base_folder=folder, lake=lake, sources={"bench": source}))
+    platform.captured = lambda: log_position(dsn)
     return platform
 
 
-def _make_source(dsn: str, rows: int) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        for statement in (_POSTGRES.format(rows=rows), "ALTER TABLE item ADD PRIMARY KEY (id)"):
-            connection.execute(statement)
-        connection.execute("VACUUM ANALYZE item")
-
-
-def _write(dsn: str, path: Path, query: str) -> int:
-    """Write what ``query`` gives as a raw file."""
-    import duckdb
-
+def _write(dsn: str, path: Path, query: str, **more: str) -> int:
+    """Write what ``query`` gives as a raw file; ``more`` are types of columns before the table's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = path.with_suffix(".csv")
     copying = f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER)"
@@ -151,13 +133,8 @@ def _write(dsn: str, path: Path, query: str) -> int:
         with cursor.copy(copying) as copy:
             for block in copy:
                 file.write(block)
-    kinds = (
-        "{'Op': 'VARCHAR', 'id': 'BIGINT', 'store': 'INTEGER', 'quantity': 'INTEGER', "
-        "'amount': 'DECIMAL(12,2)', 'ratio': 'DOUBLE', 'status': 'VARCHAR', 'note': 'VARCHAR', "
-        "'ordered_at': 'TIMESTAMPTZ', 'paid_at': 'TIMESTAMPTZ', 'flag': 'BOOLEAN'}"
-    )
-    if "Op" not in text.open().readline():
-        kinds = kinds.replace("'Op': 'VARCHAR', ", "")
+    # Iceberg's names of types are also DuckDB's
+    kinds = {**more, **{name: str(kind) for name, (kind, _) in COLUMNS.items()}}
     with duckdb.connect() as engine:
         engine.execute("SET TimeZone = 'UTC'")
         engine.execute(
@@ -178,7 +155,7 @@ def _change(folder: Path, dsn: str, where: str) -> int:
         connection.execute("VACUUM ANALYZE item")
     key = change_file_key("public", "item", _DAY + timedelta(minutes=10), extension="parquet")
     query = f"SELECT 'U' AS \"Op\", * FROM item {where} UNION ALL SELECT 'D' AS \"Op\", * FROM gone"
-    return _write(dsn, folder / "raw" / key, query)
+    return _write(dsn, folder / "raw" / key, query, Op="string")
 
 
 def _apply(platform: Platform) -> None:

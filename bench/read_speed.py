@@ -15,9 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-import duckdb
 import pyarrow as pa
-from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.types import (
     BooleanType,
@@ -25,25 +23,24 @@ from pyiceberg.types import (
     DecimalType,
     DoubleType,
     LongType,
-    NestedField,
-    PrimitiveType,
     StringType,
     TimestamptzType,
 )
 
 from bench.data import arguments, say
 from bench.results import Results
+from bench.tables import Columns, made_table
 from cdc_platform.config.model import LakeConfig, PlatformConfig
 from cdc_platform.lake.base_files import local_path
 from cdc_platform.lake.catalog import Lake, open_lake
-from cdc_platform.lake.data_files import DataFileWriter, write_position_deletes
+from cdc_platform.lake.data_files import write_position_deletes
 from cdc_platform.lake.live_batches import live_row_count
 from cdc_platform.lake.live_rows import live_files
 from cdc_platform.lake.read import open_workspace, scan
 from cdc_platform.lake.row_delta import RowDelta, commit_row_delta
 from cdc_platform.naming import sql_text
 
-_COLUMNS: dict[str, tuple[PrimitiveType, str]] = {
+_COLUMNS: Columns = {
     "id": (LongType(), "i"),
     "customer": (LongType(), "(hash(i) % 1000000)::BIGINT"),
     "status": (StringType(), "['new', 'paid', 'sent', 'done'][1 + i % 4]"),
@@ -84,21 +81,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _make(lake: Lake, rows: int, deleted: int) -> Table:
-    lake.ensure_namespace(_SOURCE)
-    fields = [NestedField(n, name, kind) for n, (name, (kind, _)) in enumerate(_COLUMNS.items(), 1)]
     properties = {"format-version": "2", "write.target-file-size-bytes": str(32 * 1024 * 1024)}
-    table = lake.catalog.create_table(
-        lake.identifier(_SOURCE, _TABLE), Schema(*fields), properties=properties
-    )
-    selected = ", ".join(f"{sql} AS {name}" for name, (_, sql) in _COLUMNS.items())
-    transaction = table.transaction()
-    writer = DataFileWriter(transaction.table_metadata, table.io, table.location_provider())
-    with duckdb.connect() as con:
-        con.execute("SET TimeZone = 'UTC'")
-        batches = con.execute(f"SELECT {selected} FROM range({rows}) r(i)").to_arrow_reader(65_536)
-        files = tuple(writer.write(batches))
-    commit_row_delta(transaction, table, RowDelta(files))
-    table = lake.catalog.load_table(table.name())
+    table, files = made_table(lake, _TABLE, _COLUMNS, rows, properties)
     random = Random(1)
     deletes = []
     for file in files:

@@ -23,45 +23,36 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import SecretStr
-from pyiceberg.schema import Schema
-from pyiceberg.table import Table
 from pyiceberg.types import (
     BooleanType,
     DecimalType,
     DoubleType,
     IntegerType,
     LongType,
-    NestedField,
-    PrimitiveType,
     StringType,
     TimestamptzType,
 )
 
 from bench.data import arguments, say
 from bench.results import Results
+from bench.tables import Columns, made_table
 from cdc_platform.config.model import Connection, LakeConfig, PlatformConfig
 from cdc_platform.events import CONTROL_COLUMNS, GENERATION, OP, POSITION
 from cdc_platform.lake.catalog import Lake, open_lake
-from cdc_platform.lake.data_files import DataFileWriter
 from cdc_platform.lake.live_rows import live_sql
 from cdc_platform.lake.read import open_workspace
-from cdc_platform.lake.row_delta import RowDelta, commit_row_delta
 from cdc_platform.local.postgres import EmbeddedPostgres
 from cdc_platform.naming import sql_text
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.full_result import FullComparison
 from cdc_platform.reconcile.full_run import FullOptions, FullRun
-from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.postgres import PostgresReader, PostgresSnapshot
-from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.sources import SourceReader
 from cdc_platform.reconcile.verdict import Verdict
+from cdc_platform_tests.reconcile.pairs import nothing_on_its_way
 
-#: How far capture is, and what else stands against MATCH.
-Observed = tuple[Capture, list[tuple[Verdict, str]]]
-
-_COLUMNS: dict[str, tuple[PrimitiveType, str]] = {
+COLUMNS: Columns = {
     "id": (LongType(), "i"),
     "store": (IntegerType(), "(i % 100)::INTEGER"),
     "quantity": (IntegerType(), "(hash(i) % 50)::INTEGER"),
@@ -73,7 +64,7 @@ _COLUMNS: dict[str, tuple[PrimitiveType, str]] = {
     "paid_at": (TimestamptzType(), "CASE WHEN i % 5 > 0 THEN TIMESTAMPTZ '2024-01-02' + to_seconds(i) END"),
     "flag": (BooleanType(), "CASE WHEN i % 7 > 0 THEN i % 3 = 0 END"),
 }
-_POSTGRES = """CREATE TABLE item AS SELECT i AS id, (i % 100)::int AS store, (i % 50)::int AS quantity,
+_ITEM = """CREATE TABLE item AS SELECT i AS id, (i % 100)::int AS store, (i % 50)::int AS quantity,
     ((i * 7919 % 1000000) / 100.0)::numeric(12,2) AS amount, i / 3.0::float8 AS ratio,
     (ARRAY['new','paid','sent','done'])[1 + i % 4] AS status, 'note ' || (i * 31 % 1000000) AS note,
     TIMESTAMPTZ '2024-01-01' + i * interval '1 s' AS ordered_at,
@@ -110,12 +101,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _measure_lake(lake: Lake, folder: Path, rows: int, repeat: int, results: Results) -> None:
-    table, export = _make_base(lake, rows), folder / "export.parquet"
+    table, _ = made_table(lake, "item", {**COLUMNS, OP: (StringType(), "'I'")}, rows)
+    export = folder / "export.parquet"
     connection = open_workspace(lake, iceberg=True)
-    names = ", ".join(_COLUMNS)
+    names = ", ".join(COLUMNS)
     relation, there = live_sql(table), f"read_parquet({sql_text(str(export))})"
     connection.execute(f"COPY (SELECT {names} FROM {relation}) TO {sql_text(str(export))} (COMPRESSION zstd)")
-    counts = ", ".join(f"count({name})" for name in _COLUMNS)
+    counts = ", ".join(f"count({name})" for name in COLUMNS)
     say(f"{rows:,} rows on either side")
 
     def scan() -> None:
@@ -133,43 +125,17 @@ def _measure_lake(lake: Lake, folder: Path, rows: int, repeat: int, results: Res
     say(f"a scan of both {scans:.3f} s, compared in {compared:.3f} s: {ratio} times")
 
 
-def _make_base(lake: Lake, rows: int) -> Table:
-    lake.ensure_namespace("bench")
-    fields = [NestedField(n, name, kind) for n, (name, (kind, _)) in enumerate(_COLUMNS.items(), 1)]
-    control = NestedField(len(fields) + 1, "_cdc_op", StringType())
-    table = lake.catalog.create_table(lake.identifier("bench", "item"), Schema(*fields, control))
-    selected = ", ".join(f"{sql} AS {name}" for name, (_, sql) in _COLUMNS.items())
-    transaction = table.transaction()
-    writer = DataFileWriter(transaction.table_metadata, table.io, table.location_provider())
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        query = f"SELECT {selected}, 'I' AS _cdc_op FROM range({rows}) r(i)"
-        files = tuple(writer.write(connection.execute(query).to_arrow_reader(65_536)))
-    commit_row_delta(transaction, table, RowDelta(files))
-    return lake.catalog.load_table(table.name())
-
-
 def _compare(
     connection: duckdb.DuckDBPyConnection, view: BaseView, reader: SourceReader, rows: int
 ) -> FullComparison:
     """Compare in full; every row must be equal."""
     plan = reader.plan("public", "item", ("id",), view.columns)
-    observe = no_capture_lag(connection)
+    observe = nothing_on_its_way(connection)
     run = FullRun(view, ("id",), connection, reader, plan, observe, None, FullOptions(), "bench")
     found = run.compare()
     fault = f"{found.verdict.value}: {found.comparison.reason}"
     assert (found.verdict, found.comparison.tally.matched) == (Verdict.MATCH, rows), fault
     return found
-
-
-def no_capture_lag(connection: duckdb.DuckDBPyConnection) -> Callable[[Sides], Observed]:
-    """Return what a full comparison observes where everything was captured and applied."""
-
-    def observe(sides: Sides) -> Observed:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE changed_keys (segment INT, {sides.key_fields})")
-        return Capture("FFFFFFFF/0"), []
-
-    return observe
 
 
 class _MeasuredReader(PostgresReader):
@@ -189,13 +155,7 @@ class _MeasuredReader(PostgresReader):
 def _measure_postgres(lake: Lake, folder: Path, rows: int, repeat: int, results: Results) -> None:
     with EmbeddedPostgres(folder / "server", durable=False) as server:
         dsn = server.create_database("bench")
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            for statement in (
-                _POSTGRES.format(rows=rows),
-                "ALTER TABLE item ADD PRIMARY KEY (id)",
-                "VACUUM ANALYZE item",
-            ):
-                connection.execute(statement)
+        make_source(dsn, rows)
         reader = _MeasuredReader(Connection(dsn=SecretStr(dsn)))
         base = write_base(reader, folder / "base.parquet", _BASE)
         workspace = open_workspace(lake)
@@ -216,6 +176,15 @@ def _measure_postgres(lake: Lake, folder: Path, rows: int, repeat: int, results:
     }
     results.add({"sides": "PostgreSQL and Parquet", "rows": rows}, measured)
     say(f"{rows:,} rows of PostgreSQL: {measured}")
+
+
+def make_source(dsn: str, rows: int, statement: str = _ITEM) -> None:
+    """Make the table ``item`` of so many rows in PostgreSQL, anew where it is there."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS item")
+        connection.execute(statement.format(rows=rows))
+        connection.execute("ALTER TABLE item ADD PRIMARY KEY (id)")
+        connection.execute("VACUUM ANALYZE item")
 
 
 def write_base(reader: PostgresReader, path: Path, schema: pa.Schema) -> Path:

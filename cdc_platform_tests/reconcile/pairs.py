@@ -110,8 +110,7 @@ def nothing_on_its_way(
     """Return what observes a source whose capture is up to date."""
 
     def observe(sides: Sides) -> tuple[Capture, list[tuple[Verdict, str]]]:
-        fields = ", ".join(f"k{place} {sides.digest.types[at]}" for place, at in enumerate(sides.key_places))
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE changed_keys (segment INT, {fields})")
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE changed_keys (segment INT, {sides.key_fields})")
         return Capture("FFFFFFFF/0"), []
 
     return observe
