@@ -43,5 +43,9 @@ INCREMENT_MUTANTS: tuple[Mutant, ...] = (
         ("new delete files ignored", "if _deletes(a) != _deletes(b)]", "if False]", (_TESTS,)),
         ("rewritten rows cancel by key", "GROUP BY {names}, lane1, lane2 HAVING", "GROUP BY {names} HAVING",
          (_TESTS,)),
+        ("the first changed keys not sought", "BETWEEN {first} AND {last}", "BETWEEN {last} AND {last}",
+         ("reconcile/test_base_delta.py",)),
+        ("keys of every type bounded by their text", 'kind.partition("(")[0] not in _ORDERED', "False",
+         ("reconcile/test_base_delta.py",)),
     ),
 )  # fmt: skip
