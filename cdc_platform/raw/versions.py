@@ -118,8 +118,9 @@ class Digests:
         self._with_kept(read)
 
     def is_known(self, path: Path) -> bool:
-        """Whether a digest of the file, as it is or was, has been computed or recalled."""
-        return os.path.abspath(path) in self._known
+        """Whether the digest of the file as it is has been computed or recalled. Raises OSError."""
+        known = self._known.get(os.path.abspath(path))
+        return known is not None and known[0] == _stat(path)
 
     def of(self, path: Path) -> str:
         """Return the digest of a file's bytes. Raises OSError."""

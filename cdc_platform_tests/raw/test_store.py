@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from cdc_platform.config.model import PlatformConfig, RawOptions
 from cdc_platform.errors import RawFileVanished, StorageUnavailable, UnreadableRawFile
+from cdc_platform.raw import store as store_module
 from cdc_platform.raw import versions
 from cdc_platform.raw.store import FolderRawStore, RawStore, open_raw_store
 from cdc_platform.testing import write_change_file
@@ -160,6 +161,19 @@ def test_files_are_read_once_for_their_versions_across_processes(
     assert before == list(later.list())
     assert later.is_there(before[0])
     assert 1 == len(read)
+
+
+def test_files_that_are_read_side_by_side_are_listed_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [3, 9, 0, 10, 12, 1, 11, 14, 13, 2, 15, 10]
+    for number, size in enumerate(sizes):
+        (tmp_path / f"{number:02}.csv").write_bytes(b"x" * size)
+    expected = list(FolderRawStore(tmp_path).list())
+    monkeypatch.setattr(store_module, "_LARGE", 10)
+
+    assert sizes == [file.size for file in expected]
+    assert expected == list(FolderRawStore(tmp_path).list())
 
 
 def test_a_cache_of_versions_that_is_damaged_is_done_without(tmp_path: Path) -> None:
