@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from threading import Event
 
 import duckdb
 from pyiceberg.manifest import DataFile
@@ -35,14 +36,12 @@ from cdc_platform.lake.inputs import MergeInput
 from cdc_platform.lake.merge_plan import MergePlan
 from cdc_platform.lake.quarantine import mark_replayed
 from cdc_platform.lake.quarantine import record as record_items
-from cdc_platform.lake.read_ahead import read_ahead
+from cdc_platform.lake.read_ahead import after, read_ahead, telling_end
 from cdc_platform.lake.result import MergeResult
 from cdc_platform.lake.row_delta import RowDelta, commit_row_delta
 from cdc_platform.lake.rows_to_write import rows_to_write
 from cdc_platform.lake.schema import new_table
 from cdc_platform.lake.tombstones import Horizon, TombstoneFiles, tombstone_objects
-
-_BATCH_ROWS = 65_536
 
 
 def commit_merge(plan: MergePlan) -> MergeResult:
@@ -118,11 +117,15 @@ class _Commit:
             tombstones, (deletes, removed) = self._tombstones(plan.con), self._deletes(plan.con, table)
             appended = (*loaded, *self._data_files(table, metadata))
         else:
-            # what does not depend on each other is written side by side
+            # what does not depend on each other is written side by side, first the rows, which take longest
+            gathered = Event()
             with ThreadPoolExecutor(2) as threads, self._cursor() as one, self._cursor() as other:
-                buried = threads.submit(self._tombstones, one)
-                hidden = threads.submit(self._deletes, other, table)
-                appended = (*loaded, *self._data_files(table, metadata))
+                buried = threads.submit(after, gathered, lambda: self._tombstones(one))
+                hidden = threads.submit(after, gathered, lambda: self._deletes(other, table))
+                try:
+                    appended = (*loaded, *self._data_files(table, metadata, gathered))
+                finally:
+                    gathered.set()
                 (deletes, removed), tombstones = hidden.result(), buried.result()
         manifest = self._manifest(tombstones)
         write_manifest_object(plan.objects, manifest, plan.record)
@@ -148,11 +151,14 @@ class _Commit:
         direct = self._plan.direct
         return direct.data_files(table, self._written.files) if direct is not None else ([], [])
 
-    def _data_files(self, table: Table, metadata: TableMetadata) -> Iterator[DataFile]:
+    def _data_files(
+        self, table: Table, metadata: TableMetadata, gathered: Event | None = None
+    ) -> Iterator[DataFile]:
+        """Write the rows; set ``gathered`` when the last of them is to be written."""
         writer = DataFileWriter(metadata, table.io, table.location_provider())
         writer.paths = self._written.files
         rows = rows_to_write(self._plan, metadata)
-        yield from writer.write(rows if self._plan.is_small else read_ahead(rows))
+        yield from writer.write(rows if gathered is None else read_ahead(telling_end(rows, gathered)))
 
     def _cursor(self) -> closing[duckdb.DuckDBPyConnection]:
         """Return a connection of its own to the workspace, for what runs beside the data files."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -48,3 +48,15 @@ def read_ahead(items: Iterable[Item], depth: int = 4) -> Iterator[Item]:
         thread.join()
     if failure:
         raise failure[0]
+
+
+def telling_end(items: Iterable[Item], end: threading.Event) -> Iterator[Item]:
+    """Yield ``items``, and set ``end`` after the last."""
+    yield from items
+    end.set()
+
+
+def after(event: threading.Event, work: Callable[[], Item]) -> Item:
+    """Wait for ``event``, then return what ``work`` does."""
+    event.wait()
+    return work()
