@@ -87,6 +87,10 @@ class Fold:
         """Return the key of events by the names its columns have in the workspace."""
         return events.select(list(self.key)).rename_columns([alias(column) for column in self.key])
 
+    def numbers(self, place: int) -> Numbers:
+        """Return what the keys have in a column of whole numbers, by the column's place in the key."""
+        return self.words[self.shape.word_of(place)]
+
     def first_value(self, number: int) -> Any:
         """Return what a key has in the first of its columns."""
         return self.events.column(self.key[0])[self.rows[number]].as_py()

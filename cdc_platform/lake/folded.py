@@ -106,9 +106,10 @@ class FoldedRule:
         self._has_row[numbers] = True
         if self._has_positions:
             self._outdate(known)
-        keys = ", ".join(quoted(alias(column)) for column in self._fold.key)
-        buried = f"SELECT {_TOLD} FROM tombs JOIN touched USING ({keys})"
-        self._outdate(self._con.execute(buried).to_arrow_table())
+        if self._con.execute("FROM tombs LIMIT 1").fetchone() is not None:
+            keys = ", ".join(quoted(alias(column)) for column in self._fold.key)
+            buried = f"SELECT {_TOLD} FROM tombs JOIN touched USING ({keys})"
+            self._outdate(self._con.execute(buried).to_arrow_table())
         is_live = ~self._is_stale
         going = known.select(["file", "pos"])
         if self._is_stale.any():

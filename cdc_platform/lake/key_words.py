@@ -44,6 +44,10 @@ class KeyShape:
             found += _text_words(column, width) if width else [_numbers(column)]
         return tuple(found)
 
+    def word_of(self, place: int) -> int:
+        """Return which word is the first of a column."""
+        return sum(len(_places(width)) for width in self.widths[:place])
+
     def fits(self, types: Sequence[pa.DataType]) -> bool:
         """Whether columns of these types may have keys of this shape."""
         return all(
@@ -55,17 +59,29 @@ class KeyShape:
         """Return which rows may have a key of this shape: without NULL, and as long. None for all."""
         kept: Any = None
         for column, width in zip(columns, self.widths, strict=True):
+            if not column.null_count and (not width or _are_all(column, width)):
+                continue
             is_long = pc.equal(pc.binary_length(cast(Any, column)), pa.scalar(width)) if width else None
-            same: Any = is_long if is_long is not None else pc.is_valid(column)
-            if column.null_count or (width and not pc.all(same).as_py()):
-                same = pc.fill_null(same, False)
-                kept = same if kept is None else pc.and_(kept, same)
+            same: Any = pc.fill_null(is_long, False) if is_long is not None else pc.is_valid(column)
+            kept = same if kept is None else pc.and_(kept, same)
         return np.flatnonzero(kept.to_numpy()) if kept is not None else None
 
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether values of this type are text."""
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _are_all(column: pa.ChunkedArray[Any], width: int) -> bool:
+    """Whether all texts have so many bytes."""
+    return all(bool((np.diff(_offsets(chunk)) == width).all()) for chunk in column.chunks if len(chunk))
+
+
+def _offsets(texts: pa.Array[Any]) -> Numbers:
+    """Return where each text begins, and the last ends."""
+    ends: Any = texts.buffers()[1]
+    kind = np.int64 if pa.types.is_large_string(texts.type) else np.int32
+    return np.frombuffer(ends, kind)[texts.offset : texts.offset + len(texts) + 1]
 
 
 def _width(column: pa.ChunkedArray[Any]) -> int | None:
@@ -88,15 +104,20 @@ def _numbers(column: pa.ChunkedArray[Any]) -> Numbers:
 def _text_words(column: pa.ChunkedArray[Any], width: int) -> list[Numbers]:
     """Return the words of texts of ``width`` bytes; the last word overlaps the one before."""
     texts: Any = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    _, ends, values = cast("list[Any]", texts.buffers())
-    offsets = np.frombuffer(ends, np.int64 if pa.types.is_large_string(texts.type) else np.int32)
-    start, rows = int(offsets[texts.offset]), len(texts)
+    values, start, rows = texts.buffers()[2], int(_offsets(texts)[0]), len(texts)
     if width < _WORD:
         padded = np.zeros((rows, _WORD), dtype=np.uint8)
         padded[:, :width] = np.frombuffer(values, np.uint8, rows * width, start).reshape(rows, width)
         return [padded.view(">u8")[:, 0].astype(np.uint64)]
-    places = sorted({*range(0, width - _WORD + 1, _WORD), width - _WORD})
-    return [np.ndarray((rows,), ">u8", values, start + place, (width,)).astype(np.uint64) for place in places]
+    return [
+        np.ndarray((rows,), ">u8", values, start + place, (width,)).astype(np.uint64)
+        for place in _places(width)
+    ]
+
+
+def _places(width: int) -> list[int]:
+    """Return where the words of a text begin; the last overlaps the one before."""
+    return sorted({*range(0, width - _WORD + 1, _WORD), max(width - _WORD, 0)})
 
 
 def order_of(words: Words) -> Numbers:

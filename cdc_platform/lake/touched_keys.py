@@ -23,6 +23,7 @@ _WHOLE = ("INTEGER", "BIGINT")
 
 #: Keys that are read at once, instead of being asked about column by column.
 HELD_KEYS = 10_000
+_SAMPLE = 10_000
 
 
 class TouchedKeys:
@@ -46,11 +47,14 @@ class TouchedKeys:
         self.types = {name: str(kind) for name, kind, *_ in result.description} if result else {}
         #: All keys, where they are few.
         self._held: Any = result.to_arrow_table() if result and limit else None
+        self._spans: dict[str, tuple[int, int]] = {}
         #: The columns that are whole numbers.
         self.whole = tuple(name for name, kind in self.types.items() if kind in _WHOLE)
 
     @cached_property
     def _numbers(self) -> Mapping[str, Numbers]:
+        if self.fold is not None:
+            return {name: self.fold.numbers(self.key.index(name)) for name in self.whole}
         return self.arrays({name: quoted(name) for name in self.whole})
 
     @cached_property
@@ -78,6 +82,11 @@ class TouchedKeys:
             return set()
         if self._held is not None:
             values = set(self._held.column(column).unique().to_pylist())
+        elif self.fold is not None and column in self.whole:
+            numbers = self._numbers[column]
+            # a few of them mostly tell that there are too many
+            some = np.unique(numbers[:: len(numbers) // _SAMPLE + 1])
+            values = set((np.unique(numbers) if len(some) <= most else some).tolist())
         else:
             name = quoted(column)
             about = self._con.execute(f"SELECT approx_count_distinct({name}) FROM touched").fetchone() or (0,)
@@ -88,11 +97,20 @@ class TouchedKeys:
 
     def extremes(self, column: str) -> tuple[Any, Any]:
         """Return the lowest and highest value the keys have in a column."""
+        if self.fold is not None and column in self.whole:
+            return self._span(column)
         if self.fold is not None and column == self.key[0]:
             return self.fold.first_value(0), self.fold.first_value(self.count - 1)
         query = f"SELECT min({quoted(column)}), max({quoted(column)}) FROM touched"
         low, high = self._con.execute(query).fetchone() or (None, None)
         return low, high
+
+    def _span(self, column: str) -> tuple[int, int]:
+        """Return the lowest and highest of whole numbers."""
+        if column not in self._spans:
+            numbers = self._numbers[column]
+            self._spans[column] = (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, 0)
+        return self._spans[column]
 
     def in_range(self, file: BaseFile) -> int:
         """Return how many keys can be in a file by its bounds of their whole-number columns, at most."""
@@ -121,7 +139,10 @@ class TouchedKeys:
         kept = np.ones(self.count, dtype=bool)
         for column, values in numbers.items():
             low, high = self._limits(file, column)
-            if low is not None and high is not None:
+            if low is None or high is None:
+                continue
+            least, most = self._span(column)
+            if low > least or high < most:
                 kept &= (values >= low) & (values <= high)
         return kept
 

@@ -70,6 +70,16 @@ def test_words_sort_and_are_equal_as_their_keys(case: Any) -> None:
     assert [at == 0 or expected[at] != expected[at - 1] for at in range(len(keys))] == new
 
 
+def test_the_words_of_a_column_begin_after_those_of_the_columns_before() -> None:
+    columns = arrow([(7, "a" * 36, 9, "b" * 3, 11)])
+    shape = KeyShape.of(columns)
+    assert shape is not None
+    words = shape.words(columns)
+
+    assert [0, 1, 6, 7, 8] == [shape.word_of(place) for place in range(5)]
+    assert [7, 9, 11] == [int(words[shape.word_of(place)][0]) for place in (0, 2, 4)]
+
+
 @pytest.mark.parametrize(
     "values", [["a", "ab"], ["", ""], ["a" * 65], [None, "a"], [1.5], [True], []], ids=str
 )
