@@ -109,17 +109,21 @@ def quantile_segments(
     typed = [f"({key})::{kind} AS {name}" for key, kind, name in zip(keys, types, names, strict=True)]
     known = " AND ".join(f"{name} IS NOT NULL" for name in names)
     order, texts = ", ".join(names), ", ".join(f"{name}::VARCHAR" for name in names)
+    # a statement of its own: as part of the next one the scan would be one thread's
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE sampled_keys AS
+            SELECT * FROM (SELECT {", ".join(typed)} FROM {relation})
+            WHERE hash({order}) % {max(1, rows // _SAMPLE_ROWS)} = 0 AND {known}"""
+    )
     found = connection.execute(
-        f"""WITH sampled AS (
-                SELECT * FROM (SELECT {", ".join(typed)} FROM {relation})
-                WHERE hash({order}) % {max(1, rows // _SAMPLE_ROWS)} = 0),
-            placed AS (
+        f"""WITH placed AS (
                 SELECT *, row_number() OVER (ORDER BY {order}) AS place, count(*) OVER () AS n
-                FROM sampled WHERE {known})
+                FROM sampled_keys)
             SELECT {texts} FROM (
                 SELECT DISTINCT {order} FROM placed WHERE place > 1
                 AND floor((place - 1) * {wanted} / n) > floor((place - 2) * {wanted} / n))
             ORDER BY {order}"""
     ).fetchall()
+    connection.execute("DROP TABLE sampled_keys")
     # a zero byte ends an SQL text; no source here has one in a key
     return Segments(tuple(types), tuple(row for row in found if not any("\0" in part for part in row)))

@@ -134,6 +134,7 @@ def test_what_an_earlier_comparison_kept_is_forgotten(connection: duckdb.DuckDBP
     found, _ = compared(connection, [(0, "other", 0), *ROWS[1:]], ranged=True)
 
     assert [0] == [one.key["id"] for one in found.comparison.discrepancies]
+    assert "1 of 1 suspicious keys differ" == found.segments[0].reason
 
 
 def _counts(found: FullComparison) -> tuple[int, int, int]:
