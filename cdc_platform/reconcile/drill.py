@@ -55,6 +55,20 @@ class Drilled:
     #: Whether others differ, too.
     is_sample: bool = False
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a run says of keys that were not looked up."""
+        beyond = sum(self.beyond.values())
+        what = f"{beyond:,} more keys differ by digest; at most {MOST_SUSPECTS:,} of a segment are looked up"
+        return (what,) if beyond else ()
+
+
+def no_suspects(connection: duckdb.DuckDBPyConnection, sides: Sides) -> None:
+    """Make ``suspects`` (segment, k0…, in_source), without a row."""
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE suspects (segment INT, {sides.key_fields}, in_source BOOLEAN)"
+    )
+
 
 def drill(
     connection: duckdb.DuckDBPyConnection,
@@ -68,11 +82,11 @@ def drill(
 
     Segments that cannot be read again are unread from then on, so that what is proven of others stays.
     """
+    no_suspects(connection, sides)
     differing = [number for number in scan.differing if number != sides.segments.keyless]
     if not differing:
         return Drilled()
     tell(f"drilling into {len(differing)} segments that differ")
-    _make_suspects(connection, sides)
     kept = [number for number in differing if number in scan.kept]
     if kept:
         if not scan.base_kept:
@@ -91,14 +105,9 @@ def drill(
     except CdcError as error:
         reason = f"the digests differ, and the rows could not be read again: {error}"
         scan.unread |= dict.fromkeys(numbers, (Verdict.ERROR, reason))
+        no_suspects(connection, sides)
         return Drilled(is_sample=True)
     return Drilled(tuple(numbers), beyond, is_sample=len(numbers) < len(differing))
-
-
-def _make_suspects(connection: duckdb.DuckDBPyConnection, sides: Sides) -> None:
-    kinds = [sides.digest.types[place] for place in sides.key_places]
-    fields = ", ".join(f"k{place} {kind}" for place, kind in enumerate(kinds))
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE suspects (segment INT, {fields}, in_source BOOLEAN)")
 
 
 def _read_again(

@@ -16,7 +16,8 @@ from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
 from cdc_platform.reconcile.bracket import Bracket
 from cdc_platform.reconcile.budget import Budget, Spending
 from cdc_platform.reconcile.digest import Salt, new_salt
-from cdc_platform.reconcile.drill import MOST_SUSPECTS, Drilled, drill, guilty_columns
+from cdc_platform.reconcile.doubled_keys import add_doubled_keys
+from cdc_platform.reconcile.drill import drill, guilty_columns
 from cdc_platform.reconcile.full_result import FullComparison, confirmed_keys, full_comparison
 from cdc_platform.reconcile.full_slices import SliceScope, attributed
 from cdc_platform.reconcile.full_state import Carried, Progress, conditions_of, resume
@@ -183,7 +184,8 @@ class FullRun:
         capture, points = self.observe(sides)
         judgement = self._judge(bracket.high, capture)
         points += bracket.points(judgement)
-        has_suspects = self._more_suspects(sides, bool(numbers)) or bool(numbers)
+        add_doubled_keys(self.workspace, sides, scan.source)
+        has_suspects = self._more_suspects(sides)
         rows = self._look_up(snapshot, sides, capture) if has_suspects else None
         found = Findings(
             segments=sides.segments,
@@ -200,7 +202,7 @@ class FullRun:
             self._result(found, number, carried.get(number)) for number in range(sides.segments.ranges + 1)
         )
         self._keep_proofs(sides, found, segments)
-        notes = (*self.notes, *bracket.notes, *_not_looked_up(drilled))
+        notes = (*self.notes, *bracket.notes, *drilled.notes)
         comparison = full_comparison(
             sides, segments, points, rows, position=bracket.high, method=self.options.method, notes=notes
         )
@@ -210,9 +212,9 @@ class FullRun:
         full = FullComparison(comparison, segments, self.options.salt, drilled.is_sample, guilty)
         return self._explained(full, sides, numbers)
 
-    def _more_suspects(self, sides: Sides, is_drilled: bool) -> bool:
-        """Add keys to ``suspects``, which drilling makes, or make it; return whether there are any."""
-        return False
+    def _more_suspects(self, sides: Sides) -> bool:
+        """Add keys to ``suspects``; return whether there are any."""
+        return bool(count(self.workspace, "SELECT count(*) FROM suspects"))
 
     def _result(self, found: Findings, number: int, carried: Carried | None) -> SegmentResult:
         """Return the result of one segment, with the time its rows were read."""
@@ -271,12 +273,6 @@ class FullRun:
 
     def _judge(self, position: str, capture: Capture) -> Judgement:
         return (self.when.judge if self.when is not None else judge_difference)(position, capture)
-
-
-def _not_looked_up(drilled: Drilled) -> tuple[str, ...]:
-    beyond = sum(drilled.beyond.values())
-    what = f"{beyond:,} more keys differ by digest; at most {MOST_SUSPECTS:,} of a segment are looked up"
-    return (what,) if beyond else ()
 
 
 def _carry(result: SegmentResult, carried: Carried | None) -> SegmentResult:

@@ -119,18 +119,14 @@ class IncrementalRun(FullRun):
             kept = replace(proofs, segments={**proofs.segments, **anew}, rows={**proofs.rows, **rows})
             write_proofs(ledger.objects, kept)
 
-    def _more_suspects(self, sides: Sides, is_drilled: bool) -> bool:
+    def _more_suspects(self, sides: Sides) -> bool:
         if self.since is None:
-            return False
-        if not is_drilled:
-            self.workspace.execute(
-                f"CREATE OR REPLACE TEMP TABLE suspects (segment INT, {sides.key_fields}, in_source BOOLEAN)"
-            )
+            return FullRun._more_suspects(self, sides)
         others = f"segment NOT IN ({', '.join(map(str, self.since.due)) or '-1'})"
         keys = count(self.workspace, f"SELECT count(*) FROM touched_keys WHERE {others}")
         self.left_over = self._over_budget(keys)
         if not keys or self.left_over:
-            return False
+            return FullRun._more_suspects(self, sides)
         names = ", ".join(sides.key_names)
         # in order, the source finds neighbours on one page
         self.workspace.execute(

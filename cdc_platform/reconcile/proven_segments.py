@@ -28,6 +28,7 @@ class KeyCounts:
     equal: int = 0
     in_flight: int = 0
     differing: int = 0
+    #: The rows either side has of them.
     in_base: int = 0
     in_source: int = 0
 
@@ -50,7 +51,7 @@ def count_keys(connection: duckdb.DuckDBPyConnection) -> dict[int, KeyCounts]:
                   count(*) FILTER (o.outcome = 0 AND NOT o.awaited AND there),
                   count(*) FILTER (o.awaited OR o.moved),
                   count(*) FILTER (o.outcome > 0 AND NOT o.awaited AND NOT o.moved),
-                  count(o.base_row), count(o.source_row)
+                  sum(o.base_copies)::BIGINT, sum(o.source_copies)::BIGINT
            FROM suspects s JOIN (
                SELECT *, base_row IS NOT NULL OR source_row IS NOT NULL AS there FROM source_outcomes) o
            ON o.key_id = s.rowid + 1 GROUP BY 1"""

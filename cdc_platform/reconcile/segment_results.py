@@ -70,6 +70,7 @@ class LookedUp:
     equal: int = 0
     in_flight: int = 0
     differing: int = 0
+    #: The rows the source has of them.
     in_source: int = 0
     #: That may have changed since an export was made, so that it says nothing of them.
     later: int = 0
@@ -97,7 +98,7 @@ def looked_up(connection: duckdb.DuckDBPyConnection) -> dict[int, LookedUp]:
         """SELECT s.segment, count(*) FILTER (o.outcome = 0 AND NOT o.awaited),
                   count(*) FILTER (o.awaited OR o.moved),
                   count(*) FILTER (o.outcome > 0 AND NOT o.awaited AND NOT o.moved AND NOT o.later),
-                  count(*) FILTER (s.in_source),
+                  sum(CASE WHEN s.in_source THEN greatest(1, o.source_copies) ELSE 0 END)::BIGINT,
                   count(*) FILTER (o.outcome > 0 AND NOT o.awaited AND NOT o.moved AND o.later)
            FROM suspects s JOIN source_outcomes o ON o.key_id = s.rowid + 1 GROUP BY 1"""
     ).fetchall()
@@ -113,12 +114,12 @@ def judge_segment(found: Findings, number: int) -> SegmentResult:
         return SegmentResult(number, keys, verdict, reason, NOT_COMPARED, unread, base_rows=base_rows)
     source_rows, base_rows = found.scan.source[number][0], found.scan.base.get(number, EMPTY)[0]
     changed = found.changed.get(number, 0)
-    if found.scan.equal(number):
+    if found.scan.equal(number) and number not in found.looked_up:
         method, tally = BY_DIGEST, _tally(Verdict.MATCH, source_rows, in_flight=changed)
         reason = "equal by digest"
     elif number == found.segments.keyless:
         method, (tally, reason) = BY_DIGEST, _keyless(found, source_rows, base_rows)
-    elif number not in found.numbers_drilled:
+    elif number not in found.numbers_drilled and number not in found.looked_up:
         rows, method = max(source_rows, base_rows), BY_DIGEST
         tally = _tally(Verdict.UNVERIFIED, 0, in_flight=changed, undecided=max(1, rows - changed))
         reason = "the digests differ, as those of many segments do: only a sample of them was drilled into"

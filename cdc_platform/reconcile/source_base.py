@@ -57,7 +57,8 @@ _FOUND = {
     Outcome.DUPLICATE: (Kind.DUPLICATE, "base holds more than one row of this key"),
     Outcome.AMBIGUOUS: (
         Kind.DUPLICATE,
-        "the source holds more than one row of this key: it does not identify a row",
+        "the source holds more than one row of this key: it does not identify a row, so `merge_key` needs "
+        "further columns",
     ),
 }
 
@@ -164,7 +165,8 @@ def _outcomes_sql(plan: ReadPlan, view: BaseView, *, has_later: bool) -> str:
         of_base AS (
             SELECT key_id, min(rowid) AS base_row, count(*) AS n FROM base_rows b
             WHERE {view.live_condition} GROUP BY key_id)
-        SELECT k.key_id, os.source_row, ob.base_row, a.key_id IS NOT NULL AS awaited, false AS moved,
+        SELECT k.key_id, os.source_row, ob.base_row, coalesce(os.n, 0) AS source_copies,
+               coalesce(ob.n, 0) AS base_copies, a.key_id IS NOT NULL AS awaited, false AS moved,
                l.key_id IS NOT NULL AS later, coalesce(l.reason, '') AS reason, CASE
                 WHEN os.n > 1 THEN {Outcome.AMBIGUOUS:d}
                 WHEN ob.n > 1 THEN {Outcome.DUPLICATE:d}
