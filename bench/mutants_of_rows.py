@@ -121,6 +121,10 @@ _READERS = of(
     ("a permission that is not needed is demanded", "items() if name in wanted},", "items()},",
      (f"{KEYS}::test_only_the_columns_that_are_compared_need_a_permission",)),
 ) + of(
+    "reconcile/doubled_keys.py",
+    ("keys double on both sides pass over", "HAVING count(*) > 1)", "HAVING false)",
+     ("reconcile/test_doubled_keys.py",)),
+) + of(
     "reconcile/compared_columns.py",
     ("columns that cannot be compared count as equal", "    if not gaps:\n", "    if True:\n", (BAD_INPUT,)),
     ("a column the source lacks counts as empty", "if not number}", "if True}", (BAD_INPUT,)),

@@ -42,39 +42,43 @@ def column_differences(
 def _classes(
     connection: duckdb.DuckDBPyConnection, sampling: Sampling, i: int, pairs: str
 ) -> tuple[ClassShare, ...]:
+    witnesses = sampling.witnesses
     left, right, differs = sampling.left[i], sampling.right[i], sampling.differs[i]
     values = f"SELECT {left} AS l, {right} AS r {pairs} AND {differs}"
     types = connection.sql(f"SELECT l, r FROM ({values}) LIMIT 0").types
     kinds_of = (str(types[0]), str(types[1]))
     class_ = class_sql("l", "r", kinds_of)
     rows = connection.execute(
-        f"""SELECT c.kind, count(*), min(c.n), max(c.n), min(c.size), max(c.size)
-            FROM (SELECT {class_} AS c FROM ({values})) GROUP BY c.kind"""
+        f"""SELECT c.kind, count(*), min(c.n), max(c.n), min(c.size), max(c.size), c.side
+            FROM (SELECT {class_} AS c FROM ({values})) GROUP BY c.kind, c.side"""
     ).fetchall()
     shares = [
-        ClassShare(label(DifferenceKind[kind], (low, high), (small, large)), int(keys))
-        for kind, keys, low, high, small, large in rows
+        ClassShare(label(DifferenceKind[kind], (low, high), (small, large), side, witnesses), int(keys))
+        for kind, keys, low, high, small, large, side in rows
         if kind is not None
     ]
     left_over = sum(int(keys) for kind, keys, *_ in rows if kind is None)
     if left_over and is_decided(kinds_of):
         shares.append(ClassShare(OTHER, left_over))
     elif left_over:
-        shares += _sampled(connection, f"SELECT l, r FROM ({values}) WHERE ({class_}) IS NULL", left_over)
+        unknown = f"SELECT l, r FROM ({values}) WHERE ({class_}) IS NULL"
+        shares += _sampled(connection, unknown, left_over, witnesses)
     return tuple(sorted(shares, key=lambda one: (-one.keys, one.label)))
 
 
-def _sampled(connection: duckdb.DuckDBPyConnection, values: str, total: int) -> list[ClassShare]:
+def _sampled(
+    connection: duckdb.DuckDBPyConnection, values: str, total: int, witnesses: tuple[str, str]
+) -> list[ClassShare]:
     """Return the kinds of what SQL has no class for, from a sample; the numbers are its, scaled up."""
     found = connection.execute(f"{values} LIMIT {LOOKED_AT}").fetchall()
-    counted = Counter(_kind(left, right) for left, right in found)
+    counted = Counter(_kind(left, right, witnesses) for left, right in found)
     if len(found) == total:
         return [ClassShare(name, number) for name, number in counted.items()]
     return [ClassShare(name, round(total * number / len(found)), True) for name, number in counted.items()]
 
 
-def _kind(left: Any, right: Any) -> str:
-    class_ = classify(left, right)
+def _kind(left: Any, right: Any, witnesses: tuple[str, str]) -> str:
+    class_ = classify(left, right, witnesses)
     return class_.label if class_ is not None else OTHER
 
 

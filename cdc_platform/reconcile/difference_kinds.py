@@ -64,32 +64,70 @@ class DifferenceKind(StrEnum):
 DISTORTIONS = frozenset(DifferenceKind) - {DifferenceKind.NULLED, DifferenceKind.FILLED}
 
 
+#: Kinds that take something of a value away: only the side that has less can be the distorted one.
+LOSSES = frozenset(
+    {DifferenceKind.MOJIBAKE, DifferenceKind.TRUNCATED, DifferenceKind.SINGLE_PRECISION}
+    | {DifferenceKind.ROUNDED, DifferenceKind.CUT_DECIMALS, DifferenceKind.REDUCED_PRECISION}
+)
+
+#: The two witnesses of most comparisons.
+SOURCE_AND_BASE = ("source", "base")
+
+
 @dataclass(frozen=True, slots=True)
 class ValueClass:
-    """The class of one difference; ``n`` is its parameter, ``size`` the bytes left of a cut text."""
+    """The class of one difference; ``n`` is its parameter, ``size`` the bytes left of a cut text.
+
+    ``side`` is the place among ``witnesses`` of the one that has what the kind tells of: the NULL, the
+    padding, the cut, rounded or misread value, the time that is n minutes later. None: no side has.
+    """
 
     kind: DifferenceKind
     n: int | None = None
     size: int | None = None
+    side: int | None = None
+    witnesses: tuple[str, str] = SOURCE_AND_BASE
 
     @property
     def label(self) -> str:
         """The class in words."""
-        return label(self.kind, (self.n, self.n), (self.size, self.size))
+        return label(self.kind, (self.n, self.n), (self.size, self.size), self.side, self.witnesses)
 
 
 def label(
     kind: DifferenceKind,
     n: tuple[int | None, int | None] = (None, None),
     size: tuple[int | None, int | None] = (None, None),
+    side: int | None = None,
+    witnesses: tuple[str, str] = SOURCE_AND_BASE,
 ) -> str:
-    """Return a class in words, over the range of parameters it was found with.
+    """Return a class in words, over the range of parameters it was found with, and which side has it.
 
-    >>> label(DifferenceKind.TRUNCATED, (4000, 4000), (4000, 4123))
-    'truncated at 4,000 characters'
+    >>> label(DifferenceKind.TRUNCATED, (4000, 4000), (4000, 4123), 1)
+    'truncated at 4,000 characters in base'
     >>> label(DifferenceKind.SHIFTED, (60, 120))
     'shifted by +60 to +120 minutes'
+    >>> label(DifferenceKind.NULL_FOR_EMPTY, side=0, witnesses=("raw", "base"))
+    'NULL in raw, empty in base'
     """
+    what = _in_words(kind, n, size)
+    if side is None:
+        return what
+    holder, other = witnesses[side], witnesses[1 - side]
+    match kind:
+        case DifferenceKind.NULL_FOR_EMPTY:
+            return f"NULL in {holder}, empty in {other}"
+        case DifferenceKind.NULLED:
+            return f"NULL in {holder}, a value in {other}"
+        case DifferenceKind.FILLED:
+            return f"a value in {holder}, NULL in {other}"
+        case _:
+            return f"{what} in {holder}"
+
+
+def _in_words(
+    kind: DifferenceKind, n: tuple[int | None, int | None], size: tuple[int | None, int | None]
+) -> str:
     low, high = n
     if low is None or high is None:
         return kind.value
@@ -101,15 +139,15 @@ def label(
                 return f"truncated at {size[1]:,} bytes"
             return f"truncated at {low:,} to {high:,} characters"
         case DifferenceKind.TRUNCATED:
-            return f"truncated at {high:,} {'characters' if size[1] is not None else 'bytes'}"
+            return f"truncated at {_number(high, 'character' if size[1] is not None else 'byte')}"
         case DifferenceKind.SHIFTED:
             return f"shifted by {low:+,} minutes" if one else f"shifted by {low:+,} to {high:+,} minutes"
         case DifferenceKind.ULP:
             return f"float, {high:,} ULP{'s' if high != 1 else ''} apart{'' if one else ' at most'}"
         case DifferenceKind.ROUNDED:
-            return f"rounded to {high} decimals"
+            return f"rounded to {_number(high, 'decimal')}"
         case DifferenceKind.CUT_DECIMALS:
-            return f"cut to {high} decimals"
+            return f"cut to {_number(high, 'decimal')}"
         case DifferenceKind.REDUCED_PRECISION:
             return f"precision reduced to {_unit(high)}"
     return kind.value
@@ -148,6 +186,10 @@ class ColumnDifference:
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
         return asdict(self)
+
+
+def _number(number: int, of: str) -> str:
+    return f"{number:,} {of}{'s' if number != 1 else ''}"
 
 
 def _unit(microseconds: int) -> str:

@@ -110,16 +110,18 @@ def _discrepancy(
         witnesses=sampling.witnesses,
         verdict=verdict,
         reason=row["reason"] or reason,
-        classes=_classes(differing, times),
+        classes=_classes(differing, times, sampling.witnesses),
     )
 
 
-def _classes(differing: Mapping[str, tuple[Any, Any]], times: frozenset[str]) -> dict[str, ValueClass]:
+def _classes(
+    differing: Mapping[str, tuple[Any, Any]], times: frozenset[str], witnesses: tuple[str, str]
+) -> dict[str, ValueClass]:
     """Return what kind of difference each column has, where it has a name."""
     found = {}
     for column, (left, right) in differing.items():
         values = (_time(left), _time(right)) if column in times else (left, right)
-        class_ = classify(*values)
+        class_ = classify(*values, witnesses)
         if class_ is not None:
             found[column] = class_
     return found

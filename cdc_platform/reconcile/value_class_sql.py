@@ -21,7 +21,7 @@ _EXACT_DIGITS = 15
 
 
 def class_sql(left: str, right: str, types: tuple[str, str]) -> str:
-    """Return SQL for the class of two unequal values: a struct of kind, n and size, or NULL.
+    """Return SQL for the class of two unequal values: a struct of kind, n, size and side, or NULL.
 
     ``types`` are their DuckDB types.
     """
@@ -35,16 +35,17 @@ def class_sql(left: str, right: str, types: tuple[str, str]) -> str:
         own = _time_sql(left, right)
     elif kinds == {"date"}:
         days = f"datediff('day', {left}, {right})"
-        own = f"WHEN abs({days}) = 1 THEN {_struct(DifferenceKind.SHIFTED, f'{days} * 1440')}"
+        own = f"WHEN abs({days}) = 1 THEN {_struct(DifferenceKind.SHIFTED, f'{days} * 1440', side='1')}"
     empty = ""
     if kinds & {"text"}:
         texts = [one for one, type_ in zip((left, right), types, strict=True) if _family(type_) == "text"]
         is_empty = " OR ".join(f"{one} = ''" for one in texts)
         some_null = f"({left} IS NULL OR {right} IS NULL)"
-        empty = f"WHEN {some_null} AND ({is_empty}) THEN {_struct(DifferenceKind.NULL_FOR_EMPTY)}"
+        null = f"({right} IS NULL)::INT"
+        empty = f"WHEN {some_null} AND ({is_empty}) THEN {_struct(DifferenceKind.NULL_FOR_EMPTY, side=null)}"
     return (
-        f"CASE {empty} WHEN {right} IS NULL THEN {_struct(DifferenceKind.NULLED)} "
-        f"WHEN {left} IS NULL THEN {_struct(DifferenceKind.FILLED)} {own} END"
+        f"CASE {empty} WHEN {right} IS NULL THEN {_struct(DifferenceKind.NULLED, side='1')} "
+        f"WHEN {left} IS NULL THEN {_struct(DifferenceKind.FILLED, side='1')} {own} END"
     )
 
 
@@ -63,8 +64,9 @@ def _family(type_: str) -> str:
     return "date" if type_ == "DATE" else "other"
 
 
-def _struct(kind: DifferenceKind, n: str = "NULL", size: str = "NULL") -> str:
-    return f"{{'kind': '{kind.name}', 'n': ({n})::BIGINT, 'size': ({size})::BIGINT}}"
+def _struct(kind: DifferenceKind, n: str = "NULL", size: str = "NULL", side: str = "NULL") -> str:
+    numbers = f"'n': ({n})::BIGINT, 'size': ({size})::BIGINT, 'side': ({side})::INT"
+    return f"{{'kind': '{kind.name}', {numbers}}}"
 
 
 def _text_sql(left: str, right: str) -> str:
@@ -79,12 +81,13 @@ def _text_sql(left: str, right: str) -> str:
     plain = f"left(ltrim({left}), 1) NOT IN ('{{', '[') AND NOT ({is_number})"
     cuts = " ".join(
         f"WHEN {plain} AND {_cut_sql(cut, whole)} "
-        f"THEN {_struct(DifferenceKind.TRUNCATED, f'length({_whole(cut)})', f'strlen({_whole(cut)})')}"
-        for cut, whole in ((left, right), (right, left))
+        f"THEN {_struct(DifferenceKind.TRUNCATED, f'length({_whole(cut)})', f'strlen({_whole(cut)})', side)}"
+        for cut, whole, side in ((left, right, "0"), (right, left, "1"))
     )
+    padded = f"(length({right}) > length({left}))::INT"
     return f"""WHEN lower({left}) = lower({right}) THEN {_struct(DifferenceKind.CASE)}
         WHEN nfc_normalize({left}) = nfc_normalize({right}) THEN {_struct(DifferenceKind.NORMALISATION)}
-        WHEN rtrim({left}, ' ') = rtrim({right}, ' ') THEN {_struct(DifferenceKind.PADDING)}
+        WHEN rtrim({left}, ' ') = rtrim({right}, ' ') THEN {_struct(DifferenceKind.PADDING, side=padded)}
         WHEN {same} THEN {_struct(DifferenceKind.BOOLEAN_SPELLING)}
         WHEN {is_number} AND {equal_numbers} THEN {_struct(DifferenceKind.NUMBER_SPELLING)}
         {cuts}"""
@@ -115,9 +118,11 @@ def _decimal_sql(left: str, right: str) -> str:
     # a unit that is no power of two is not exact as a double
     rounded = f"{apart} * 2 <= {unit} * (1 + 1e-9)"
     toward_zero = f"({shorter} = 0 OR sign({shorter}) = sign({longer})) AND abs({shorter}) < abs({longer})"
-    return f"""WHEN {places[0]} <> {places[1]} AND {rounded} THEN {_struct(DifferenceKind.ROUNDED, n)}
+    side = f"(NOT {fewer})::INT"
+    of = {kind: _struct(kind, n, side=side) for kind in (DifferenceKind.ROUNDED, DifferenceKind.CUT_DECIMALS)}
+    return f"""WHEN {places[0]} <> {places[1]} AND {rounded} THEN {of[DifferenceKind.ROUNDED]}
         WHEN {places[0]} <> {places[1]} AND {toward_zero} AND {apart} < {unit}
-            THEN {_struct(DifferenceKind.CUT_DECIMALS, n)}"""
+            THEN {of[DifferenceKind.CUT_DECIMALS]}"""
 
 
 def _places(value: str) -> str:
@@ -132,10 +137,10 @@ def _time_sql(left: str, right: str) -> str:
     shift = f"{apart} <> 0 AND {apart} % {step} = 0 AND abs({apart}) <= {FARTHEST_SHIFT_MINUTES * 60 * 10**6}"
     reduced = [
         f"WHEN ({one} % {unit} = 0) <> ({other} % {unit} = 0) AND abs({apart}) < {unit} "
-        f"THEN {_struct(DifferenceKind.REDUCED_PRECISION, str(unit))}"
+        f"THEN {_struct(DifferenceKind.REDUCED_PRECISION, str(unit), side=f'({other} % {unit} = 0)::INT')}"
         for unit in PRECISIONS.values()
     ]
-    shifted = _struct(DifferenceKind.SHIFTED, f"{apart} // {60 * 10**6}")
+    shifted = _struct(DifferenceKind.SHIFTED, f"{apart} // {60 * 10**6}", side="1")
     # infinite times have no distance
     finite = f"isfinite({left}) AND isfinite({right})"
     return " ".join([f"WHEN NOT ({finite}) THEN NULL WHEN {shift} THEN {shifted}", *reduced])

@@ -12,6 +12,7 @@ import math
 import struct
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -22,6 +23,7 @@ from cdc_platform.reconcile.difference_kinds import (
     MOST_ULPS,
     PRECISIONS,
     SHIFT_STEP_MINUTES,
+    SOURCE_AND_BASE,
     TRUE_WORDS,
     DifferenceKind,
     ValueClass,
@@ -31,16 +33,19 @@ from cdc_platform.reconcile.difference_kinds import (
 __all__ = ["DifferenceKind", "ValueClass", "classify", "label"]
 
 
-def classify(first: Any, second: Any) -> ValueClass | None:
-    """Return the class of the difference of two unequal values; None when it has none.
+def classify(first: Any, second: Any, witnesses: tuple[str, str] = SOURCE_AND_BASE) -> ValueClass | None:
+    """Return the class of the difference of two unequal values of two witnesses; None when it has none.
 
     Values are Python's own for their types: text, bytes, bool, int, float, Decimal, datetime, date.
 
-    >>> classify("naïve", "na").label, classify(Decimal("2.345"), Decimal("2.35")).label
-    ('truncated at 2 characters', 'rounded to 2 decimals')
+    >>> classify("naïve", "na").label, classify(Decimal("2.35"), Decimal("2.345")).label
+    ('truncated at 2 characters in base', 'rounded to 2 decimals in source')
     """
-    if first is None or second is None:
-        return _of_null(first, second)
+    found = _of_null(first, second) if first is None or second is None else _of_values(first, second)
+    return found and replace(found, witnesses=witnesses)
+
+
+def _of_values(first: Any, second: Any) -> ValueClass | None:
     for rule in _RULES:
         found = rule(first, second)
         if found is not None:
@@ -52,8 +57,8 @@ def _of_null(first: Any, second: Any) -> ValueClass | None:
     if first is None and second is None:
         return None
     if (first if second is None else second) in ("", b""):
-        return ValueClass(DifferenceKind.NULL_FOR_EMPTY)
-    return ValueClass(DifferenceKind.NULLED if second is None else DifferenceKind.FILLED)
+        return ValueClass(DifferenceKind.NULL_FOR_EMPTY, side=int(second is None))
+    return ValueClass(DifferenceKind.NULLED if second is None else DifferenceKind.FILLED, side=1)
 
 
 def _spelling(first: Any, second: Any) -> ValueClass | None:
@@ -78,7 +83,7 @@ def _text(first: Any, second: Any) -> ValueClass | None:
     if unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", second):
         return ValueClass(DifferenceKind.NORMALISATION)
     if first.rstrip(" ") == second.rstrip(" "):
-        return ValueClass(DifferenceKind.PADDING)
+        return ValueClass(DifferenceKind.PADDING, side=int(len(second) > len(first)))
     return None
 
 
@@ -87,26 +92,30 @@ def _encoded_text(first: Any, second: Any) -> ValueClass | None:
         return None
     if _json(first) is not None and _json(first) == _json(second):
         return ValueClass(DifferenceKind.JSON_ORDER)
-    if _misread(first, second) or _misread(second, first):
-        return ValueClass(DifferenceKind.MOJIBAKE)
-    return _cut(first, second) or _cut(second, first)
+    if _misread(first, second):
+        return ValueClass(DifferenceKind.MOJIBAKE, side=1)
+    if _misread(second, first):
+        return ValueClass(DifferenceKind.MOJIBAKE, side=0)
+    return _cut(first, second, 0) or _cut(second, first, 1)
 
 
-def _cut(cut: str, whole: str) -> ValueClass | None:
+def _cut(cut: str, whole: str, side: int) -> ValueClass | None:
     left = cut.rstrip("\ufffd")
     if not left or len(cut) - len(left) > 3 or len(left) >= len(whole) or not whole.startswith(left):
         return None
-    return ValueClass(DifferenceKind.TRUNCATED, len(left), len(left.encode("utf-8", "surrogatepass")))
+    size = len(left.encode("utf-8", "surrogatepass"))
+    return ValueClass(DifferenceKind.TRUNCATED, len(left), size, side)
 
 
 def _bytes(first: Any, second: Any) -> ValueClass | None:
     if not (isinstance(first, bytes) and isinstance(second, bytes)):
         return None
+    side = int(len(second) < len(first))
     if first.rstrip(b"\0") == second.rstrip(b"\0"):
-        return ValueClass(DifferenceKind.PADDING)
+        return ValueClass(DifferenceKind.PADDING, side=1 - side)
     shorter, longer = sorted((first, second), key=len)
     if shorter and len(shorter) < len(longer) and longer.startswith(shorter):
-        return ValueClass(DifferenceKind.TRUNCATED, len(shorter))
+        return ValueClass(DifferenceKind.TRUNCATED, len(shorter), side=side)
     return None
 
 
@@ -119,7 +128,7 @@ def _floats(first: Any, second: Any) -> ValueClass | None:
     if 1 <= apart <= MOST_ULPS:
         return ValueClass(DifferenceKind.ULP, apart)
     if _single(first) == second or _single(second) == first:
-        return ValueClass(DifferenceKind.SINGLE_PRECISION)
+        return ValueClass(DifferenceKind.SINGLE_PRECISION, side=int(_single(first) == second))
     return None
 
 
@@ -133,12 +142,12 @@ def _numbers(first: Any, second: Any) -> ValueClass | None:
     places = decimals(shorter)
     if places == decimals(longer):
         return None
-    unit, apart = Decimal(1).scaleb(-places), abs(one - other)
+    unit, apart, side = Decimal(1).scaleb(-places), abs(one - other), int(shorter is other)
     if apart * 2 <= unit:
-        return ValueClass(DifferenceKind.ROUNDED, places)
+        return ValueClass(DifferenceKind.ROUNDED, places, side=side)
     toward_zero = shorter == 0 or (shorter > 0) == (longer > 0)
     if toward_zero and apart < unit and abs(shorter) < abs(longer):
-        return ValueClass(DifferenceKind.CUT_DECIMALS, places)
+        return ValueClass(DifferenceKind.CUT_DECIMALS, places, side=side)
     return None
 
 
@@ -147,15 +156,15 @@ def _times(first: Any, second: Any) -> ValueClass | None:
         return None
     if not isinstance(first, datetime) and not isinstance(second, datetime):
         days = (second - first).days
-        return ValueClass(DifferenceKind.SHIFTED, days * 1440) if abs(days) == 1 else None
+        return ValueClass(DifferenceKind.SHIFTED, days * 1440, side=1) if abs(days) == 1 else None
     one, other = _microseconds(first), _microseconds(second)
     minutes, rest = divmod(other - one, 60 * 10**6)
     if minutes and not rest and not minutes % SHIFT_STEP_MINUTES and abs(minutes) <= FARTHEST_SHIFT_MINUTES:
-        return ValueClass(DifferenceKind.SHIFTED, minutes)
+        return ValueClass(DifferenceKind.SHIFTED, minutes, side=1)
     for unit in PRECISIONS.values():
         is_multiple = (one % unit == 0) != (other % unit == 0)
         if is_multiple and 0 < abs(one - other) < unit:
-            return ValueClass(DifferenceKind.REDUCED_PRECISION, unit)
+            return ValueClass(DifferenceKind.REDUCED_PRECISION, unit, side=int(other % unit == 0))
     return None
 
 

@@ -20,7 +20,7 @@ from cdc_platform.lake.quarantine import WAITING, QuarantineItem, items_in
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.naming import safe_name
 from cdc_platform.raw.manifests import read_accepted
-from cdc_platform.reconcile.difference_kinds import DISTORTIONS, DifferenceKind, ValueClass
+from cdc_platform.reconcile.difference_kinds import DISTORTIONS, LOSSES, DifferenceKind, ValueClass
 from cdc_platform.reconcile.fault_rules import Facts, SourceSays, Vanished, decide
 from cdc_platform.reconcile.faults import BaseImage, Fault, Located, RawImage
 from cdc_platform.reconcile.subject import Subject
@@ -217,7 +217,12 @@ def _systematic(discrepancies: Sequence[Discrepancy]) -> frozenset[tuple[str, Di
 
 
 def _is_distortion(column: str, value: ValueClass, systematic: frozenset[tuple[str, DifferenceKind]]) -> bool:
-    """Whether a difference is surely the way's doing: an update that was lost can look like one."""
+    """Whether a difference is surely the way's doing: an update that was lost can look like one.
+
+    What the source has less of than base, nothing on the way took away.
+    """
+    if value.kind in LOSSES and value.side == 0:
+        return False
     if value.kind in _TELLING:
         return True
     return value.kind in DISTORTIONS and (column, value.kind) in systematic

@@ -76,9 +76,11 @@ class Pair:
     base: tuple[Row, ...]
 
     def differing_keys(self) -> set[Row]:
-        """Return the keys whose rows are not the same bag: the oracle."""
+        """Return the keys whose rows are not the same bag, or that stand for several rows: the oracle."""
         left, right = (Counter(map(_comparable, rows)) for rows in (self.source, self.base))
-        return {row[: self.key] for row in [*(left - right), *(right - left)]}
+        several = Counter(row[: self.key] for row in left.elements())
+        doubled = {key for key, rows in several.items() if rows > 1 and None not in key}
+        return doubled | {row[: self.key] for row in [*(left - right), *(right - left)]}
 
 
 def typed_table(names: Sequence[str], types: Sequence[pa.DataType], rows: Sequence[Row]) -> pa.Table:

@@ -220,7 +220,26 @@ def test_values_cut_on_their_way_are_altered_by_capture(tmp_path: Path, postgres
     found = located(shop)
 
     assert {Fault.CAPTURE_ALTERED} == {one.located.fault for one in found if one.located}
-    assert {"truncated at 64 characters"} == {one.classes["name"].label for one in found}
+    assert {"truncated at 64 characters in base"} == {one.classes["name"].label for one in found}
+    shop.platform.lake.close()
+
+
+def test_what_the_source_has_less_of_than_base_was_not_altered_on_its_way(
+    tmp_path: Path, postgres_database: str
+) -> None:
+    shop = Shop(tmp_path, postgres_database)
+    shop.sql("CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric(10,2))")
+    rows = [{"id": n, "name": f"{n} " + "ä" * 90, "price": Decimal(1)} for n in range(4)]
+    shop.load(*rows)
+    shop.apply()
+    for row in rows:
+        shop.sql(f"INSERT INTO item VALUES ({row['id']}, '{row['name'][:20]}', 1)")
+    shop.catch_up()
+
+    found = [one for one in located(shop) if one.witnesses[0] == "source"]
+
+    assert {Fault.CAPTURE_LOST} == {one.located.fault for one in found if one.located}
+    assert {"truncated at 20 characters in source"} == {one.classes["name"].label for one in found}
     shop.platform.lake.close()
 
 
@@ -259,7 +278,9 @@ def test_what_the_differing_keys_have_in_common_is_said_with_the_column_and_the_
     assert "all of the 20 keys that differ have " in source.attribution
     assert "file = public/item/20260301-134100000.parquet" in source.attribution
     assert "column name = tin" in source.attribution
-    assert source.attribution.endswith("all of the 20 changed rows differ in price (rounded to 0 decimals)")
+    assert source.attribution.endswith(
+        "all of the 20 changed rows differ in price (rounded to 0 decimals in base)"
+    )
     assert [Fault.CAPTURE_ALTERED] == list(source.faults)
     (price,) = source.column_differences
     assert ("price", 20, 20) == (price.column, price.keys, price.changed)

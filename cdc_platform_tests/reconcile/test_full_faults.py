@@ -99,10 +99,10 @@ def test_differences_are_classed_by_value_over_all_of_them_with_what_their_keys_
 
     (price,) = comparison.column_differences
     assert ("price", 60, 60) == (price.column, price.keys, price.changed)
-    assert ["rounded to 0 decimals"] == [one.label for one in price.classes]
+    assert ["rounded to 0 decimals in base"] == [one.label for one in price.classes]
     assert "all of the 60 keys that differ have column name = tin" in comparison.attribution
     assert comparison.attribution.endswith(
-        "all of the 60 changed rows differ in price (rounded to 0 decimals)"
+        "all of the 60 changed rows differ in price (rounded to 0 decimals in base)"
     )
 
 

@@ -73,13 +73,28 @@ def compared(
     return FullRun(view, ("id",), connection, made, plan, observe, None, options, "run").compare()
 
 
-@pytest.mark.parametrize("rows", [[], EQUAL, [(1, "x"), (1, "x")], [(None, "x"), (1, None), (None, None)]])
+@pytest.mark.parametrize("rows", [[], EQUAL, [(None, "x"), (1, None), (None, None)]])
 def test_c8_equal_tables_match_also_empty_ones_and_rows_without_a_key(
     connection: duckdb.DuckDBPyConnection, rows: list[Row]
 ) -> None:
     found = compared(connection, rows, list(reversed(rows)))
 
     assert (Verdict.MATCH, len(rows)) == (found.verdict, found.comparison.tally.matched)
+
+
+def test_a_key_of_several_rows_on_both_sides_is_different_though_the_rows_are_equal(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    rows: list[Row] = [*EQUAL, (7, "text 7"), (7, "other")]
+
+    found = compared(connection, rows, rows)
+
+    assert (Verdict.DIFFERENT, 1, 39) == (
+        found.verdict,
+        found.comparison.tally.different,
+        found.comparison.tally.matched,
+    )
+    assert [7] == [one.key["id"] for one in found.comparison.discrepancies]
 
 
 @pytest.mark.parametrize(

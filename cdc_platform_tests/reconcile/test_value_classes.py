@@ -44,7 +44,7 @@ def kind_of(first: Any, second: Any) -> Kind | None:
 def test_a_text_cut_at_n_characters_is_truncated_at_n(text: str, place: int) -> None:
     n = 1 + place % (len(text) - 1)
 
-    assert ValueClass(Kind.TRUNCATED, n, len(text[:n].encode())) == classify(text, text[:n])
+    assert ValueClass(Kind.TRUNCATED, n, len(text[:n].encode()), side=1) == classify(text, text[:n])
 
 
 @few
@@ -68,7 +68,7 @@ def test_bytes_cut_at_n_are_truncated_at_n(data: bytes, place: int) -> None:
     n = 1 + place % (len(data) - 1)
     assume(data.rstrip(b"\0") != data[:n].rstrip(b"\0"))
 
-    assert ValueClass(Kind.TRUNCATED, n) == classify(data, data[:n])
+    assert ValueClass(Kind.TRUNCATED, n, side=1) == classify(data, data[:n])
 
 
 @few
@@ -78,7 +78,7 @@ def test_a_time_moved_by_quarters_of_an_hour_is_shifted_by_so_many_minutes(
 ) -> None:
     minutes = sign * 15 * quarters
 
-    assert ValueClass(Kind.SHIFTED, minutes) == classify(moment, moment + timedelta(minutes=minutes))
+    assert ValueClass(Kind.SHIFTED, minutes, side=1) == classify(moment, moment + timedelta(minutes=minutes))
 
 
 @pytest.mark.parametrize("minutes", [1, 20, -7, 27 * 60])
@@ -89,7 +89,7 @@ def test_a_time_moved_by_what_no_zone_is_apart_is_not_shifted(minutes: int) -> N
 
 
 def test_a_date_of_the_day_before_is_shifted_and_one_of_another_week_is_not() -> None:
-    assert ValueClass(Kind.SHIFTED, -1440) == classify(date(2026, 3, 1), date(2026, 2, 28))
+    assert ValueClass(Kind.SHIFTED, -1440, side=1) == classify(date(2026, 3, 1), date(2026, 2, 28))
     assert classify(date(2026, 3, 1), date(2026, 3, 9)) is None
 
 
@@ -147,8 +147,8 @@ def test_trailing_spaces_are_padding(text: str, spaces: int) -> None:
 @pytest.mark.parametrize("empty", ["", b""])
 def test_null_and_empty_are_told_from_null_and_a_value(empty: Any) -> None:
     assert Kind.NULL_FOR_EMPTY is kind_of(None, empty)
-    assert ValueClass(Kind.NULLED) == classify(0, None)
-    assert ValueClass(Kind.FILLED) == classify(None, "x")
+    assert ValueClass(Kind.NULLED, side=1) == classify(0, None)
+    assert ValueClass(Kind.FILLED, side=1) == classify(None, "x")
 
 
 @few
@@ -260,6 +260,48 @@ def test_a_class_is_worded_over_the_range_it_was_found_with(
     assert words == label(kind, n, size)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "words", "turned"),
+    [
+        (None, "", "NULL in source, empty in base", "NULL in base, empty in source"),
+        (None, "a", "a value in base, NULL in source", "NULL in base, a value in source"),
+        ("a", "a ", "trailing padding only in base", "trailing padding only in source"),
+        ("ab", "a", "truncated at 1 character in base", "truncated at 1 character in source"),
+        (b"ab", b"a", "truncated at 1 byte in base", "truncated at 1 byte in source"),
+        ("é", "Ã©", "mojibake (UTF-8 read as Latin-1) in base", "mojibake (UTF-8 read as Latin-1) in source"),
+        (0.1, 0.10000000149011612, "single precision in base", "single precision in source"),
+        (Decimal("1.26"), Decimal("1.3"), "rounded to 1 decimal in base", "rounded to 1 decimal in source"),
+        (Decimal("1.26"), Decimal("1.2"), "cut to 1 decimal in base", "cut to 1 decimal in source"),
+        (
+            datetime(2026, 3, 1, 0, 0, 1, 5),
+            datetime(2026, 3, 1, 0, 0, 1),
+            "precision reduced to milliseconds in base",
+            "precision reduced to milliseconds in source",
+        ),
+        (
+            datetime(2026, 3, 1),
+            datetime(2026, 3, 1, 1),
+            "shifted by +60 minutes in base",
+            "shifted by -60 minutes in base",
+        ),
+        ("a", "A", "case only", "case only"),
+    ],
+)
+def test_the_words_name_the_side_that_has_what_they_tell_of(
+    first: Any, second: Any, words: str, turned: str
+) -> None:
+    found, back = classify(first, second), classify(second, first)
+
+    assert (words, turned) == (found and found.label, back and back.label)
+
+
+def test_the_words_name_the_witnesses_that_were_compared() -> None:
+    found = classify("abc", "ab", ("raw", "base"))
+
+    assert "truncated at 2 characters in base" == (found and found.label)
+    assert "NULL in raw, empty in base" == label(Kind.NULL_FOR_EMPTY, side=0, witnesses=("raw", "base"))
+
+
 texts = st.one_of(
     st.text("aAbB é{[.10 ", max_size=6),
     sentences,
@@ -303,7 +345,10 @@ def test_sql_says_of_a_million_values_what_is_said_of_one(name: str) -> None:
                     Kind.TRUNCATED,
                 ), (first, second)
                 continue
-            expected = class_ and (class_.kind.name, class_.n, class_.size)
-            assert expected == (told and (told["kind"], told["n"], told["size"])), (first, second)
+            expected = class_ and (class_.kind.name, class_.n, class_.size, class_.side)
+            assert expected == (told and (told["kind"], told["n"], told["size"], told["side"])), (
+                first,
+                second,
+            )
 
     compare()
