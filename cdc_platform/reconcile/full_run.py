@@ -184,8 +184,7 @@ class FullRun:
         capture, points = self.observe(sides)
         judgement = self._judge(bracket.high, capture)
         points += bracket.points(judgement)
-        add_doubled_keys(self.workspace, sides, scan.source)
-        has_suspects = self._more_suspects(sides)
+        has_suspects = self._more_suspects(sides, scan)
         rows = self._look_up(snapshot, sides, capture) if has_suspects else None
         found = Findings(
             segments=sides.segments,
@@ -212,8 +211,9 @@ class FullRun:
         full = FullComparison(comparison, segments, self.options.salt, drilled.is_sample, guilty)
         return self._explained(full, sides, numbers)
 
-    def _more_suspects(self, sides: Sides) -> bool:
+    def _more_suspects(self, sides: Sides, scan: Scan) -> bool:
         """Add keys to ``suspects``; return whether there are any."""
+        add_doubled_keys(self.workspace, sides, scan.source)
         return bool(count(self.workspace, "SELECT count(*) FROM suspects"))
 
     def _result(self, found: Findings, number: int, carried: Carried | None) -> SegmentResult:

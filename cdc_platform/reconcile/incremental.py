@@ -119,14 +119,15 @@ class IncrementalRun(FullRun):
             kept = replace(proofs, segments={**proofs.segments, **anew}, rows={**proofs.rows, **rows})
             write_proofs(ledger.objects, kept)
 
-    def _more_suspects(self, sides: Sides) -> bool:
+    def _more_suspects(self, sides: Sides, scan: Scan) -> bool:
+        has_others = FullRun._more_suspects(self, sides, scan)
         if self.since is None:
-            return FullRun._more_suspects(self, sides)
+            return has_others
         others = f"segment NOT IN ({', '.join(map(str, self.since.due)) or '-1'})"
         keys = count(self.workspace, f"SELECT count(*) FROM touched_keys WHERE {others}")
         self.left_over = self._over_budget(keys)
         if not keys or self.left_over:
-            return FullRun._more_suspects(self, sides)
+            return has_others
         names = ", ".join(sides.key_names)
         # in order, the source finds neighbours on one page
         self.workspace.execute(
