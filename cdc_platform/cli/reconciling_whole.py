@@ -12,6 +12,7 @@ import typer
 
 from cdc_platform.cli.output import print_json, print_table, stderr
 from cdc_platform.errors import ConfigError
+from cdc_platform.lsn import find_lsn
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.scopes import FULL, INCREMENTAL, KEYS
 
@@ -109,6 +110,9 @@ class WholeTable:
             self._refuse("--version-column is compared by itself", "add --keys-and-versions")
         if self.position is not None and self.against is None:
             self._refuse("--position is of an export", "name the export by --against")
+        if self.position is not None and find_lsn(self.position) is None:
+            mend = "give --position as the source prints it, such as 0/16B3748"
+            self._refuse(f"{self.position!r} is not a log position", mend)
         if self.against is not None and tables != 1:
             self._refuse("--against is an export of one table", "name the table by --table")
 

@@ -41,20 +41,21 @@ KEPT_EVENTS = 2
 
 #: What a person does next.
 MENDS = {
-    Fault.CAPTURE_LOST: "look at the task's log for that time, then reload the table",
+    Fault.CAPTURE_LOST: "look at the task's log for that time, then bring the row back (cdc repair), or "
+    "reload the table where much was lost",
     Fault.CAPTURE_ALTERED: "mend the task's settings or the column's type, then reload the table",
     Fault.DELETE_NOT_CAPTURED: "look at the task's log and whether the source truncates the table, then "
-    "reload it",
+    "take the row away (cdc repair), or reload the table where many stayed",
     Fault.MERGE_LOST: "roll the table back to before it (cdc rollback) and merge again",
     Fault.MISORDERED: "roll the table back to before it (cdc rollback) and merge again",
     Fault.STALE: "roll the table back to before it (cdc rollback) and merge again",
     Fault.DELETE_NOT_APPLIED: "roll the table back to before it (cdc rollback) and merge again",
     Fault.DUPLICATE: "find the writer of the second row, then roll the table back (cdc rollback) and merge "
     "again",
-    Fault.WRITTEN_OUT_OF_BAND: "find who writes into the table, take the right away, then roll it back "
-    "(cdc rollback) and merge again",
+    Fault.WRITTEN_OUT_OF_BAND: "find who writes into the table, take the right away, then write the source's "
+    "row over it (cdc repair), or roll the table back (cdc rollback) and merge again",
     Fault.QUARANTINED: "mend the file or row and release it: cdc quarantine release",
-    Fault.DISCARDED: "write the row at the source again, or reload the table",
+    Fault.DISCARDED: "bring the row back as the source has it: cdc repair",
     Fault.UNKNOWN: "look at the row's events: cdc inspect --history",
 }
 

@@ -63,6 +63,8 @@ class ParquetReader:
 
     def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
         """Match the export's columns with base's by safe name; what cannot be compared is listed."""
+        if not self.files():
+            raise self._unavailable("there is no Parquet file")
         there, partly = self._schema(), self._missing_in_some()
         names = {safe_name(field.name): field for field in there}
         held = canonical_schema(base_columns)

@@ -25,14 +25,14 @@ def test_a_whole_table_is_compared_with_an_export_and_every_segment_is_told(cdc:
     assert "shop/orders: 2 of 2 segments, 2 rows" in done.err
 
 
-def test_columns_a_match_says_nothing_of_are_named_beside_it(cdc: Cdc, tmp_path: Path) -> None:
+def test_columns_an_export_lacks_are_named_and_stand_against_a_match(cdc: Cdc, tmp_path: Path) -> None:
     cdc("apply")
     rows = cdc("show", "orders", "--limit", "0", "--json").json
     pq.write_table(pa.table({"id": pa.array([row["id"] for row in rows])}), tmp_path / "keys.parquet")
 
     done = cdc("reconcile", "--table", "orders", "--against", str(tmp_path / "keys.parquet"))
 
-    assert (0, True) == (done.code, "MATCH" in done.out)
+    assert (1, True) == (done.code, "UNVERIFIED" in done.out)
     told = " ".join(done.out.split())
     assert "shop/orders full source_matches_base: not compared: " in told
     assert "(in base and not in the export)" in told
@@ -58,6 +58,7 @@ def test_a_full_run_without_a_connection_is_not_verified_and_leaves_the_status_a
         (("--ages", "--settle"), "--ages compares nothing"),
         (("--full", "--all"), "a full run compares no windows"),
         (("--full", "--position", "0/1"), "name the export by --against"),
+        (("--against", "x", "--table", "orders", "--position", "zz"), "'zz' is not a log position"),
         (("--full", "--keys-and-versions"), "another comparison than --full"),
         (("--full", "--incremental"), "an incremental run goes on from full ones"),
         (("--incremental", "--window", "2024-05-31"), "a full run compares no windows"),
@@ -70,6 +71,16 @@ def test_options_that_do_not_go_together_are_refused(cdc: Cdc, options: tuple[st
 
     assert 2 == done.code
     assert says in done.err
+
+
+def test_an_export_that_is_not_there_is_told_in_our_words(cdc: Cdc) -> None:
+    cdc("apply")
+
+    done = cdc("reconcile", "--table", "orders", "--against", "nowhere/at/all")
+
+    assert 3 == done.code
+    assert "there is no Parquet file" in " ".join(done.out.split())
+    assert "IO Error" not in done.out
 
 
 def test_ages_tell_of_each_table_that_it_was_never_compared(cdc: Cdc) -> None:
