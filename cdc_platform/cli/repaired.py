@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cdc_platform.repair.record import Repair
 
 _VALUES_SHOWN = 6
+_COUNTED = ("insert", "update", "delete")
 
 
 def repair_json(repair: Repair) -> dict[str, Any]:
@@ -29,9 +30,9 @@ def print_plan(repair: Repair) -> None:
     if not repair.keys:
         _say("  nothing to repair: no key differs for certain")
     else:
-        ops = ", ".join(f"{count:,} {op}" for op, count in repair.ops.items() if count)
+        ops = ", ".join(_of(count, op) for op, count in repair.ops.items() if count)
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in repair.kinds.items())
-        _say(f"  {repair.keys:,} rows: {ops} ({kinds} in base)")
+        _say(f"  {repair.keys:,} row{'s' if repair.keys != 1 else ''}: {ops} ({kinds} in base)")
     _counts("columns that change", repair.columns_changed)
     _counts("rows of base by partition", repair.partitions)
     if repair.files:
@@ -58,7 +59,7 @@ def print_outcome(repair: Repair) -> None:
         _say(f"{repair.approval.dropped:,} keys of the plan were equal by now, or in flight, and left alone")
     if repair.applied is not None:
         told = repair.applied.counts.items()
-        counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in told)
+        counts = ", ".join(_of(count, _singular(name)) for name, count in told)
         _say(f"applied in snapshot {repair.applied.snapshot_id}: {counts or 'by another merge'}")
     if repair.verified is not None:
         _say(f"verified: {repair.verified.verdict} ({repair.verified.reason})")
@@ -87,6 +88,15 @@ def print_list(repairs: Sequence[Repair]) -> None:
     print_table("", ["repair", "table", "window", "state", "verdict", "keys", "by", "remark"], rows)
 
 
+def _of(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count != 1 and what in _COUNTED else ''}"
+
+
+def _singular(name: str) -> str:
+    one = name.removesuffix("s")
+    return one if one in _COUNTED else name.replace("_", " ")
+
+
 def _counts(what: str, counts: Mapping[str, int]) -> None:
     if counts:
         _say(f"  {what}: {', '.join(f'{name} {count:,}' for name, count in counts.items())}")
@@ -95,7 +105,9 @@ def _counts(what: str, counts: Mapping[str, int]) -> None:
 def _row(values: Mapping[str, Any] | None) -> str:
     if values is None:
         return "no row"
-    shown = [f"{name}={value}" for name, value in list(values.items())[:_VALUES_SHOWN]]
+    shown = [
+        f"{name}={'NULL' if value is None else value}" for name, value in list(values.items())[:_VALUES_SHOWN]
+    ]
     more = len(values) - len(shown)
     return " ".join([*shown, *([f"(+{more})"] if more > 0 else [])])
 

@@ -7,7 +7,7 @@ from cdc_platform.errors import ConfigError, ReconciliationError
 from cdc_platform.pipeline import Platform
 from cdc_platform.reconcile.full_result import latest_full
 from cdc_platform.reconcile.results import run_of
-from cdc_platform.reconcile.scopes import FULL
+from cdc_platform.reconcile.scopes import FULL, SETTLING
 from cdc_platform.repair.approve import approve_repair, plan_and_approve
 from cdc_platform.repair.carry_out import carry_out
 from cdc_platform.repair.draft import Ask
@@ -93,4 +93,8 @@ def _window_of(platform: Platform, source: str, table_id: str, run_id: str) -> s
     if (run["source"], run["table_id"]) != (source, table_id):
         of = f"{run['source']}.{run['table_id']}"
         raise ReconciliationError(f"run {run_id} is of {of}", where=where, mend=f"cdc repair {of} --run …")
+    if run["window"] == SETTLING:
+        what = f"run {run_id} looked again at keys of several windows, and kept no list of them to repair"
+        mend = "repair the row's window (--window), or compare the table whole and repair that (--full)"
+        raise ReconciliationError(what, where=where, mend=mend)
     return str(run["window"])
