@@ -126,8 +126,8 @@ def _read_again(
     groups = [[number] for number in numbers] if sides.plan.ranged else [list(numbers)] if numbers else []
     for group in groups:
         low, high = sides.segments.range(group[0]) if sides.plan.ranged else (None, None)
-        with Arriving(connection, snapshot, sides, low, high, spending) as relation:
-            rows = sides.pairs_sql(sides.source_values, f"{relation} s")
+        with Arriving(connection, snapshot, sides, low, high, spending) as arriving:
+            rows = sides.pairs_sql(sides.source_values, f"{arriving.first} s")
             connection.execute(
                 f"CREATE OR REPLACE TEMP TABLE source_part AS SELECT * FROM ({rows}) WHERE {_among(group)}"
             )

@@ -14,7 +14,15 @@ import duckdb
 
 from cdc_platform.errors import CdcError, SourceUnavailable
 from cdc_platform.reconcile.budget import Spending
-from cdc_platform.reconcile.sides import EMPTY, BudgetSpent, Digest, Sides, base_digests, source_digests
+from cdc_platform.reconcile.sides import (
+    EMPTY,
+    BudgetSpent,
+    Digest,
+    Kept,
+    Sides,
+    base_digests,
+    source_digests,
+)
 from cdc_platform.reconcile.sources import SourceSnapshot
 from cdc_platform.reconcile.verdict import Verdict
 
@@ -106,7 +114,7 @@ def _read(
     """Read one segment or all; return why it could not be done."""
     kept = _kept_table(scan, number)
     try:
-        found = source_digests(connection, snapshot, sides, number, spending, kept)
+        found, is_kept = source_digests(connection, snapshot, sides, number, spending, kept)
     except BudgetSpent as spent:
         return Verdict.UNVERIFIED, str(spent)
     except CdcError as error:
@@ -114,16 +122,17 @@ def _read(
     if number is not None and set(found) - {number}:
         return Verdict.ERROR, str(_misplaced(sides, number))
     scan.source |= {one: found.get(one, EMPTY) for one in wanted}
-    if kept is not None:
-        _keep(connection, scan, kept, wanted)
+    if kept is not None and is_kept:
+        _keep(connection, scan, kept.table, wanted)
     return None
 
 
-def _kept_table(scan: Scan, number: int | None) -> str | None:
+def _kept_table(scan: Scan, number: int | None) -> Kept | None:
     """Return where the pairs of a segment, or of all, are left as they come; None: they are not kept."""
     if number is None:
-        return SOURCE_KEPT if scan.base_kept else None
-    return _ARRIVED if scan.keeps and scan.kept_rows < MOST_KEPT else None
+        return Kept(SOURCE_KEPT, MOST_KEPT) if scan.base_kept else None
+    room = MOST_KEPT - scan.kept_rows
+    return Kept(_ARRIVED, room) if scan.keeps and room > 0 else None
 
 
 def _keep(connection: duckdb.DuckDBPyConnection, scan: Scan, kept: str, wanted: list[int]) -> None:

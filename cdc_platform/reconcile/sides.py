@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import duckdb
 import pyarrow as pa
@@ -145,18 +146,31 @@ def source_digests(
     sides: Sides,
     number: int | None,
     spending: Spending,
-    kept: str | None = None,
-) -> dict[int, Digest]:
+    kept: Kept | None = None,
+) -> tuple[dict[int, Digest], bool]:
     """Return the digests of the source's rows of one segment, or of all of them (None), as they stream by.
 
-    ``kept`` names the temporary table their pairs are left in. Raises SourceUnavailable, and BudgetSpent when
-    a bound is reached on the way.
+    The second is whether their pairs were left in ``kept``: not when there are more than it has room for.
+    Raises SourceUnavailable, and BudgetSpent when a bound is reached on the way.
     """
     low, high = (None, None) if number is None else sides.segments.range(number)
-    with Arriving(connection, snapshot, sides, low, high, spending) as relation:
+    room = None if kept is None else kept.rows
+    with Arriving(connection, snapshot, sides, low, high, spending, room) as arriving:
+        first = f"{arriving.first} s"
         if kept is None:
-            return _digests(connection, sides, sides.source_values, f"{relation} s")
-        return _kept(connection, sides.pairs_sql(sides.source_values, f"{relation} s"), kept)
+            return _digests(connection, sides, sides.source_values, first), False
+        found = _kept(connection, sides.pairs_sql(sides.source_values, first), kept.table)
+        rest = arriving.rest()
+        if rest is None:
+            return found, True
+        connection.execute(f"DROP TABLE {kept.table}")
+        return _sum(found, _digests(connection, sides, sides.source_values, f"{rest} s")), False
+
+
+def _sum(found: dict[int, Digest], more: dict[int, Digest]) -> dict[int, Digest]:
+    """Return the digests of two disjoint sets of rows together."""
+    pairs = {number: (found.get(number, EMPTY), more.get(number, EMPTY)) for number in {*found, *more}}
+    return {number: (a[0] + b[0], a[1] + b[1], a[2] + b[2]) for number, (a, b) in pairs.items()}
 
 
 def _digests(
@@ -176,15 +190,26 @@ def _kept(connection: duckdb.DuckDBPyConnection, pairs: str, table: str) -> dict
     return {segment: (n, first, second) for segment, n, first, second in found}
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A temporary table for pairs, and how many it has room for, give or take a batch."""
+
+    table: str
+    rows: int
+
+
 class BudgetSpent(Exception):
     """A bound of the budget was reached while rows were streaming."""
 
 
 class Arriving:
-    """The source's rows of a range of keys as a FROM item, to be read once.
+    """The source's rows of a range of keys as FROM items, each to be read once.
 
-    What reading them raised comes out unchanged: DuckDB would make one kind of error of all.
+    ``first`` has all rows, or about ``most`` of them; then :meth:`rest` has the others. What reading them
+    raised comes out unchanged: DuckDB would make one kind of error of all.
     """
+
+    first: str
 
     def __init__(
         self,
@@ -194,22 +219,27 @@ class Arriving:
         low: Bound | None,
         high: Bound | None,
         spending: Spending,
+        most: int | None = None,
     ) -> None:
         self._connection, self._spending, self._schema = connection, spending, sides.source_schema
-        self._rows = snapshot.rows_between(low, high, sides.plan)
+        self._rows = iter(snapshot.rows_between(low, high, sides.plan))
+        self._most = most
         relation = getattr(snapshot, "relation", None)
         self._direct: str | None = relation(sides.plan) if relation is not None else None
         # a range is read to its end, so that the snapshot lives on
         self._interruptible = low is None and high is None
         self._error: Exception | None = None
 
-    def __enter__(self) -> str:
+    def __enter__(self) -> Arriving:
         self._spending.before_query()
-        if self._direct is not None and self._spending.budget == Budget():
-            return self._direct
-        reader = pa.RecordBatchReader.from_batches(self._schema, self._batches())
-        self._connection.register("arriving_rows", reader)
-        return "arriving_rows"
+        if self._direct is not None and self._spending.budget == Budget() and self._is_within(self._direct):
+            self.first = self._direct
+        else:
+            self.first = self._registered(self._batches(self._most))
+        return self
+
+    def _is_within(self, relation: str) -> bool:
+        return self._most is None or count(self._connection, f"SELECT count(*) FROM {relation}") <= self._most
 
     def __exit__(self, *_: object) -> None:
         # what was read directly was not registered, which is no error
@@ -220,9 +250,26 @@ class Arriving:
         if self._error is not None:
             raise self._error from None
 
-    def _batches(self) -> Iterator[pa.RecordBatch]:
+    def rest(self) -> str | None:
+        """Return the rows after those of ``first``, once these were read; None where there are none."""
+        if self.first == self._direct:
+            return None
+        batches = self._batches(None)
+        following = next(batches, None)
+        return None if following is None else self._registered(chain((following,), batches))
+
+    def _registered(self, batches: Iterator[pa.RecordBatch]) -> str:
+        self._connection.register("arriving_rows", pa.RecordBatchReader.from_batches(self._schema, batches))
+        return "arriving_rows"
+
+    def _batches(self, most: int | None) -> Iterator[pa.RecordBatch]:
+        passed = 0
         try:
-            for batch in self._rows:
+            while most is None or passed < most:
+                batch = next(self._rows, None)
+                if batch is None:
+                    return
+                passed += batch.num_rows
                 self._spending.rows += batch.num_rows
                 if self._interruptible and (reason := self._spending.exhausted()) is not None:
                     raise BudgetSpent(reason)

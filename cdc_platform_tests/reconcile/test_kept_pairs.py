@@ -114,8 +114,22 @@ def test_of_a_table_read_by_ranges_no_more_pairs_are_kept_than_allowed(
 
     found, asked = compared(connection, base, ranged=True)
 
-    # three segments are kept, two of those that differ are read again
-    assert ((50, 150, 0), 22) == (_counts(found), asked)
+    # two segments are kept, three of those that differ are read again
+    assert ((50, 150, 0), 23) == (_counts(found), asked)
+
+
+@pytest.mark.parametrize("base", [[], ROWS[:20], [(key, "other", rest) for key, _, rest in ROWS[40:60]]])
+def test_of_a_source_far_larger_than_base_no_more_pairs_are_kept_than_allowed(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, base: list[Row]
+) -> None:
+    monkeypatch.setattr(scan, "MOST_KEPT", 25)
+    alike = len(set(base) & set(ROWS))
+
+    found, asked = compared(connection, base, ranged=False)
+
+    assert (Verdict.DIFFERENT, (200 - alike, alike, 0), 2) == (found.verdict, _counts(found), asked)
+    assert [(200 - alike,)] == connection.execute("SELECT count(*) FROM differing_keys").fetchall()
+    assert 0 == len(connection.execute("FROM duckdb_tables() WHERE table_name = 'source_kept'").fetchall())
 
 
 @pytest.mark.parametrize("ranged", [False, True])
