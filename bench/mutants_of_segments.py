@@ -73,6 +73,7 @@ _SIDES = of(
     ("pairs not counted", "segment, count(*), sum(lane1)", "segment, 1, sum(lane1)", (JUDGED, KEPT)),
     ("values compared in base's type", "common_type(column.arrow, held[column.column]) or column.arrow",
      "held[column.column]", (JUDGED,)),
+    ("rows beyond the pairs that are kept are not read", "rest = arriving.rest()", "rest = None", (KEPT,)),
 )  # fmt: skip
 
 _SCAN = of(
@@ -92,8 +93,8 @@ _SCAN = of(
      (f"{BAD_INPUT}::test_g2_a_connection_cut_on_the_way_leaves_the_rest_an_error_and_what_was_proven",)),
     ("pairs of an earlier comparison stay", '"CREATE OR REPLACE TEMP TABLE"',
      '"CREATE TEMP TABLE IF NOT EXISTS"', (KEPT,)),
-    ("pairs of segments read again are thought kept", "return _ARRIVED if scan.keeps and",
-     "return SOURCE_KEPT if scan.keeps and", (KEPT,)),
+    ("pairs of segments read again are thought kept", "return Kept(_ARRIVED, room) if scan.keeps",
+     "return Kept(SOURCE_KEPT, room) if scan.keeps", (KEPT,)),
     ("a segment the source lacks is taken from base", "found.get(one, EMPTY) for one in wanted",
      "found.get(one, scan.base.get(one, EMPTY)) for one in wanted",
      (JUDGED,)),

@@ -33,6 +33,8 @@ from cdc_platform_tests.local.task_bench import TaskBench
 from cdc_platform_tests.reconcile.shop import ToldPlatform, log_position
 
 WAIT_SECONDS = 60.0
+#: So soon capture follows what the server writes to its log by itself.
+FOLLOW_SECONDS = 3.0
 SOURCE, TABLE = "retail", "item"
 
 
@@ -61,6 +63,8 @@ class Line:
         )
         self.platform = ToldPlatform(config)
         self.platform.captured = self.captured
+        #: Whether everything committed was captured and merged, and nothing was written since.
+        self._rests = False
         self.sql("CREATE TABLE item (id bigint PRIMARY KEY, v text)")
         self.sql(f"INSERT INTO item SELECT i, 'first' FROM generate_series(1, {rows}) i")
         self.task.start()
@@ -75,6 +79,7 @@ class Line:
 
     def sql(self, *statements: str) -> None:
         """Run statements at the source, each a transaction."""
+        self._rests = False
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement)  # type: ignore[arg-type]
@@ -83,7 +88,17 @@ class Line:
         self.sql(f"UPDATE item SET v = '{value}' WHERE id = {number}")
 
     def captured(self) -> str | None:
-        """Return how far capture says it has come."""
+        """Return how far capture says it has come.
+
+        While nothing is written the server's log goes on by itself at times (running transactions, vacuum),
+        and capture follows within moments: then it is asked when it has, or cannot (a transaction is open).
+        """
+        deadline = time.monotonic() + FOLLOW_SECONDS
+        while self._rests and self._is_behind() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return self._captured()
+
+    def _captured(self) -> str | None:
         checkpoint = self.task.report().recovery_checkpoint
         return position_of(checkpoint) if checkpoint is not None else None
 
@@ -103,6 +118,7 @@ class Line:
         """Bring everything committed so far to base, as far as capture lets it."""
         self.task.catch_up()
         self.merge()
+        self._rests = True
 
     def windows(self) -> list[Reconciliation]:
         return [reconcile(self.platform, SOURCE, TABLE, one) for one in self.platform.windows(SOURCE, TABLE)]
@@ -127,14 +143,14 @@ class Line:
         """Let the source's log go on, so that capture is behind it again."""
         self.sql("CREATE TABLE IF NOT EXISTS elsewhere (n int)", "INSERT INTO elsewhere VALUES (1)")
 
-    def is_behind(self) -> bool:
-        captured = self.captured()
+    def _is_behind(self) -> bool:
+        captured = self._captured()
         return captured is None or lsn_value(captured) < lsn_value(log_position(self.dsn))
 
     @contextmanager
     def under_load(self, *statements: str) -> Iterator[None]:
         """Run ``statements`` over and over in a session of their own; ``{n}`` in them counts up."""
-        ended, failures = threading.Event(), []
+        self._rests, ended, failures = False, threading.Event(), []
 
         def run() -> None:
             try:

@@ -58,8 +58,7 @@ def test_e6_a_difference_called_while_capture_was_ahead_of_truth_is_told_as_that
     line.arm("report-ahead", files=1)
     line.write(3, "on its way, and claimed to be there")
     line.met("report-ahead")
-    line.task.catch_up()
-    line.merge()
+    line.arrive()
     assert {3} == set(different(line.full()))
 
     line.write(4, "the next file, after which the first comes")
