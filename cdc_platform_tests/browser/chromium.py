@@ -42,6 +42,19 @@ def find_chromium() -> str | None:
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
+#: What the browser answers when the page that was asked went away meanwhile.
+_LEFT = (
+    "navigated or closed",
+    "context was destroyed",
+    "Cannot find context",
+    "Cannot find default execution",
+)
+
+
+class PageLeft(RuntimeError):
+    """The page went away before it answered: another is on its way."""
+
+
 class Browser:
     """A headless browser with one page, open from construction to ``close``."""
 
@@ -121,15 +134,18 @@ class Browser:
         self._call("Page.navigate", url=url)
 
     def evaluate(self, expression: str) -> Any:
-        """Return the value of a JavaScript expression in the page."""
+        """Return the value of a JavaScript expression in the page. Raises PageLeft when it goes away."""
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(f"{expression}: {answer['exceptionDetails']['text']}")
         return answer["result"].get("value")
 
     def text(self) -> str:
-        """Return the text the page shows."""
-        return str(self.evaluate("document.body ? document.body.innerText : ''"))
+        """Return the text the page shows: none while another page is on its way."""
+        try:
+            return str(self.evaluate("document.body ? document.body.innerText : ''"))
+        except PageLeft:
+            return ""
 
     def wait_for(self, *texts: str, seconds: float = 60) -> str:
         """Wait until the page shows all ``texts``, and return what it shows. Raises TimeoutError."""
@@ -151,7 +167,7 @@ class Browser:
     def click(self, text: str) -> None:
         """Click the innermost element whose text is ``text``."""
         wanted = json.dumps(text)
-        found = self.evaluate(
+        found = self._leaving(
             "(() => { const all = [...document.querySelectorAll('a,button,div,span,li')]"
             f".filter(one => one.innerText && one.innerText.trim() === {wanted});"
             " const last = all[all.length - 1]; if (last) last.click(); return !!last; })()"
@@ -160,6 +176,13 @@ class Browser:
             raise RuntimeError(
                 f"there is nothing to click that says {text!r}; the page shows:\n{self.text()}"
             )
+
+    def _leaving(self, expression: str) -> Any:
+        """Evaluate what may lead to another page, which can take the answer with it: True then."""
+        try:
+            return self.evaluate(expression)
+        except PageLeft:
+            return True
 
     def settle(self, *, seconds: float = 1.5) -> None:
         """Give animations and layout the time to end: wait until the text has not changed for a while."""
@@ -194,7 +217,8 @@ class Browser:
             message = json.loads(self._socket.recv(timeout=60))
             if message.get("id") == self._last_id:
                 if "error" in message:
-                    raise RuntimeError(f"{method}: {message['error']['message']}")
+                    said = f"{method}: {message['error']['message']}"
+                    raise (PageLeft if any(words in said for words in _LEFT) else RuntimeError)(said)
                 return dict(message["result"])
             if self._events is not None and "method" in message:
                 self._events.append(message)
