@@ -122,6 +122,16 @@ def _added_columns(names: Sequence[str], op: int | None, options: RawOptions) ->
     return {role: None if name is None else places.get(name) for role, name in roles.items()}
 
 
+def added_by_dms(names: Sequence[str], options: RawOptions) -> frozenset[str]:
+    """Return which columns of a Parquet file DMS wrote beside the source's: Op, the task's, before images."""
+    op = 0 if names[:1] == [OP_COLUMN] else None
+    places = {place for place in (op, *_added_columns(names, op, options).values()) if place is not None}
+    rest = [name for place, name in enumerate(names) if place not in places]
+    return frozenset(
+        {names[place] for place in places} | set(_before_images(rest, options.before_image_prefix))
+    )
+
+
 def _own_columns(
     names: Sequence[str],
     types: Sequence[pa.DataType],

@@ -11,12 +11,16 @@ from dataclasses import replace
 
 import duckdb
 
+from cdc_platform.config.model import RawOptions
+from cdc_platform.formats.layout import added_by_dms
 from cdc_platform.naming import quoted, safe_name
+from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.verdict import Excluded, Gap, Verdict
 
 LEFT_OUT = "left out by `not_compared` in cdc.yaml"
+OF_DMS = "written by DMS beside the row"
 EMPTY = "and without a value in base's rows, as it must be"
 _MOST_NAMED = 5
 
@@ -31,10 +35,24 @@ def read_plan(
     """
     table = subject.table
     found = reader.plan(table.schema_name, table.table_name, subject.key, subject.view.columns)
+    if isinstance(reader, ParquetReader):
+        found = _without_dms(found, subject.source.raw)
     plan = narrowed(without(found, table.not_compared))
     for refusal in plan.refused.values():
         raise refusal
     return plan
+
+
+def _without_dms(plan: ReadPlan, options: RawOptions) -> ReadPlan:
+    """Return the plan of an export in which what DMS writes beside a row is no gap: no row has it."""
+    added = {safe_name(name) for name in added_by_dms([c.name for c in plan.table.columns], options)}
+    return replace(
+        plan,
+        excluded=tuple(
+            Excluded(one.column, OF_DMS) if one.gap is Gap.NOT_IN_BASE and one.column in added else one
+            for one in plan.excluded
+        ),
+    )
 
 
 def without(plan: ReadPlan, columns: Iterable[str]) -> ReadPlan:

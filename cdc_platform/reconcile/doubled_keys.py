@@ -15,6 +15,10 @@ from cdc_platform.naming import quoted
 from cdc_platform.reconcile.drill import MOST_SUSPECTS
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.sources import ReadPlan
+from cdc_platform.reconcile.window_events import count
+
+#: Keys of base that are grouped at a time: some hundred megabytes.
+ROWS_AT_ONCE = 8_000_000
 
 
 def add_doubled_keys(connection: duckdb.DuckDBPyConnection, sides: Sides, numbers: Collection[int]) -> None:
@@ -24,6 +28,20 @@ def add_doubled_keys(connection: duckdb.DuckDBPyConnection, sides: Sides, number
     """
     if not numbers or _is_unique(sides.plan):
         return
+    rows = (
+        sides.rows if sides.rows is not None else count(connection, f"SELECT count(*) FROM {sides.base_rows}")
+    )
+    # all rows of a key have one hash, so each part is judged by itself, and memory is bounded
+    parts = max(1, -(-rows // ROWS_AT_ONCE))
+    whole = f"hash({', '.join(sides.keys(sides.base_values))})"
+    for part in range(parts):
+        _add_part(connection, sides, numbers, f"{whole} % {parts} = {part}" if parts > 1 else "true")
+
+
+def _add_part(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, numbers: Collection[int], condition: str
+) -> None:
+    """Add the doubled keys of base's rows under a condition."""
     places = range(len(sides.plan.key))
     typed = sides.keys(sides.base_values)
     number = sides.segments.number_sql([f"c{place}" for place in places])
@@ -40,7 +58,7 @@ def add_doubled_keys(connection: duckdb.DuckDBPyConnection, sides: Sides, number
         f"""INSERT INTO suspects
             SELECT segment, {names}, true FROM (
                 SELECT {number} AS segment, {names} FROM (
-                    SELECT {canonical}, {held} FROM {sides.base_rows}
+                    SELECT {canonical}, {held} FROM {sides.base_rows} AND {condition}
                     GROUP BY {", ".join(f"c{place}" for place in places)} HAVING count(*) > 1)
                 WHERE {known}) d
             WHERE segment IN ({listed}) AND NOT EXISTS (

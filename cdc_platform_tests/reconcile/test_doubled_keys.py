@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from cdc_platform.pipeline import take_in
+from cdc_platform.reconcile import doubled_keys
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.verdict import Kind, Reconciliation, Verdict
 from cdc_platform.reconcile.window import compare_window
@@ -62,6 +63,15 @@ def test_a_key_of_several_source_rows_is_different_whether_base_folded_them_or_n
     assert "it does not identify a row, so `merge_key` needs further columns" in (
         found.comparisons[0].discrepancies[0].reason
     )
+
+
+def test_a_key_of_several_rows_is_found_where_keys_are_grouped_in_parts(
+    shop: WholeShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubled_keys, "ROWS_AT_ONCE", 7)
+    double(shop)
+
+    assert (Verdict.DIFFERENT, [(7, Kind.DUPLICATE)]) == doubled(shop.compare())
 
 
 @pytest.mark.parametrize("in_base", [False, True])

@@ -222,6 +222,23 @@ def test_an_export_that_equals_base_matches_and_the_source_is_not_read(
     assert (Verdict.MATCH, ROWS) == (found.verdict, found.comparisons[0].tally.matched)
 
 
+def test_what_dms_writes_beside_the_rows_of_a_full_load_does_not_stand_against_a_match(
+    shop: WholeShop, tmp_path: Path
+) -> None:
+    folder = export(tmp_path / "export", [{"id": n, "v": f"v{n}"} for n in range(1, ROWS + 1)])
+    for file in folder.iterdir():
+        table = pq.read_table(file)
+        table = table.add_column(0, "dms_timestamp", pa.array(["2026-03-01"] * len(table)))
+        table = table.add_column(0, "Op", pa.array(["I"] * len(table)))
+        pq.write_table(table.append_column("BI_id", table.column("id")), file)
+
+    (comparison,) = (found := against(shop, folder)).comparisons
+
+    assert (Verdict.MATCH, ROWS) == (found.verdict, comparison.tally.matched)
+    told = {(one.column, one.reason) for one in comparison.excluded}
+    assert {(name, "written by DMS beside the row") for name in ("op", "dms_timestamp", "bi_id")} == told
+
+
 def test_a_column_that_a_file_of_an_export_lacks_is_not_compared(shop: WholeShop, tmp_path: Path) -> None:
     folder = export(tmp_path / "export", [{"id": n, "v": f"v{n}"} for n in range(1, ROWS + 1)])
     second = pq.read_table(folder / "2.parquet").drop_columns(["v"])
