@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdc_platform.cli.output import plain, print_table, stdout
 from cdc_platform.reconcile.scopes import WHOLE
+from cdc_platform.words import counted
 
 if TYPE_CHECKING:
     from cdc_platform.repair.record import Repair
@@ -32,7 +33,7 @@ def print_plan(repair: Repair) -> None:
     else:
         ops = ", ".join(_of(count, op) for op, count in repair.ops.items() if count)
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in repair.kinds.items())
-        _say(f"  {repair.keys:,} row{'s' if repair.keys != 1 else ''}: {ops} ({kinds} in base)")
+        _say(f"  {counted(repair.keys, 'row')}: {ops} ({kinds} in base)")
     _counts("columns that change", repair.columns_changed)
     _counts("rows of base by partition", repair.partitions)
     if repair.files:
@@ -89,7 +90,7 @@ def print_list(repairs: Sequence[Repair]) -> None:
 
 
 def _of(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' if count != 1 and what in _COUNTED else ''}"
+    return counted(count, what) if what in _COUNTED else f"{count:,} {what}"
 
 
 def _singular(name: str) -> str:

@@ -7,7 +7,7 @@ needs no index. A file of any other order is left to be read by the engine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, cast
 
@@ -43,10 +43,7 @@ class OrderedFiles:
 
         ``number`` is the key's place among the keys.
         """
-        with ThreadPoolExecutor(self._threads) as pool:
-            answers = list(pool.map(self._hits, files))
-        left = [file for file, hits in zip(files, answers, strict=True) if hits is None]
-        return [hits for hits in answers if hits is not None], left
+        return searched(files, self._hits, self._threads)
 
     def _hits(self, file: BaseFile) -> pa.Table | None:
         positions: list[Numbers] = []
@@ -116,6 +113,16 @@ def names_by_field(schema: pa.Schema, field_ids: Sequence[int]) -> list[str] | N
     there = {(field.metadata or {}).get(_FIELD_ID): field.name for field in schema}
     names = [there.get(str(field_id).encode()) for field_id in field_ids]
     return [name for name in names if name is not None] if None not in names else None
+
+
+def searched(
+    files: Sequence[BaseFile], hits_of: Callable[[BaseFile], pa.Table | None], threads: int
+) -> tuple[list[pa.Table], list[BaseFile]]:
+    """Search files side by side; return what was found, and the files ``hits_of`` cannot search (None)."""
+    with ThreadPoolExecutor(threads) as pool:
+        answers = list(pool.map(hits_of, files))
+    left = [file for file, hits in zip(files, answers, strict=True) if hits is None]
+    return [hits for hits in answers if hits is not None], left
 
 
 def hits_table(file: BaseFile, positions: list[Numbers], numbers: list[Numbers]) -> pa.Table:

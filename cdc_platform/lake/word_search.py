@@ -8,7 +8,6 @@ What is left is compared with the keys of its slot, hash first and then the key 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, cast
 
 import numpy as np
@@ -18,7 +17,7 @@ from pyiceberg.io import FileIO
 
 from cdc_platform.lake.base_files import BaseFile
 from cdc_platform.lake.key_words import KeyShape, Words
-from cdc_platform.lake.ordered_files import hits_table, names_by_field
+from cdc_platform.lake.ordered_files import hits_table, names_by_field, searched
 from cdc_platform.lake.packing import Numbers
 
 #: Odd numbers that make every bit of a word count in the upper bits of its hash.
@@ -96,10 +95,7 @@ class WordSearch:
         """Return tables (file, pos, number) of the rows with a key, and the files that cannot be searched."""
         if not self._table.is_even:
             return [], list(files)
-        with ThreadPoolExecutor(self._threads) as pool:
-            answers = list(pool.map(self._hits, files))
-        left = [file for file, hits in zip(files, answers, strict=True) if hits is None]
-        return [hits for hits in answers if hits is not None], left
+        return searched(files, self._hits, self._threads)
 
     def _hits(self, file: BaseFile) -> pa.Table | None:
         positions: list[Numbers] = []

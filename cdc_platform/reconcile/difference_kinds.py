@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from cdc_platform.words import counted
+
 #: Zones lie at most this far apart (−12:00 and +14:00), and at quarters of an hour.
 FARTHEST_SHIFT_MINUTES = 26 * 60
 SHIFT_STEP_MINUTES = 15
@@ -139,15 +141,15 @@ def _in_words(
                 return f"truncated at {size[1]:,} bytes"
             return f"truncated at {low:,} to {high:,} characters"
         case DifferenceKind.TRUNCATED:
-            return f"truncated at {_number(high, 'character' if size[1] is not None else 'byte')}"
+            return f"truncated at {counted(high, 'character' if size[1] is not None else 'byte')}"
         case DifferenceKind.SHIFTED:
             return f"shifted by {low:+,} minutes" if one else f"shifted by {low:+,} to {high:+,} minutes"
         case DifferenceKind.ULP:
-            return f"float, {high:,} ULP{'s' if high != 1 else ''} apart{'' if one else ' at most'}"
+            return f"float, {counted(high, 'ULP')} apart{'' if one else ' at most'}"
         case DifferenceKind.ROUNDED:
-            return f"rounded to {_number(high, 'decimal')}"
+            return f"rounded to {counted(high, 'decimal')}"
         case DifferenceKind.CUT_DECIMALS:
-            return f"cut to {_number(high, 'decimal')}"
+            return f"cut to {counted(high, 'decimal')}"
         case DifferenceKind.REDUCED_PRECISION:
             return f"precision reduced to {_unit(high)}"
     return kind.value
@@ -186,10 +188,6 @@ class ColumnDifference:
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
         return asdict(self)
-
-
-def _number(number: int, of: str) -> str:
-    return f"{number:,} {of}{'s' if number != 1 else ''}"
 
 
 def _unit(microseconds: int) -> str:

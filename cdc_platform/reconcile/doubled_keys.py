@@ -52,7 +52,8 @@ def _add_part(
         for place, (column, key) in enumerate(zip(sides.plan.key, typed, strict=True))
     )
     known = " AND ".join(f"c{place} IS NOT NULL" for place in places)
-    names = ", ".join(f"k{place}" for place in places)
+    names = ", ".join(sides.key_names)
+    there = " AND ".join(f"s.{name} = d.{name}" for name in sides.key_names)
     listed = ", ".join(map(str, numbers))
     connection.execute(
         f"""INSERT INTO suspects
@@ -62,7 +63,7 @@ def _add_part(
                     GROUP BY {", ".join(f"c{place}" for place in places)} HAVING count(*) > 1)
                 WHERE {known}) d
             WHERE segment IN ({listed}) AND NOT EXISTS (
-                FROM suspects s WHERE {" AND ".join(f"s.k{place} = d.k{place}" for place in places)})
+                FROM suspects s WHERE {there})
             QUALIFY row_number() OVER (PARTITION BY segment ORDER BY {names}) <= {MOST_SUSPECTS}"""
     )
 

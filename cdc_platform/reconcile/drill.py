@@ -156,8 +156,8 @@ def _find_differing(
     connection: duckdb.DuckDBPyConnection, sides: Sides, pairs: tuple[str, str], numbers: Collection[int]
 ) -> None:
     """Make ``differing_keys`` (segment, k0…, place): keys whose pairs are not the same bag on both sides."""
-    names = ", ".join(f"k{place}" for place in range(len(sides.plan.key)))
-    known = " AND ".join(f"k{place} IS NOT NULL" for place in range(len(sides.plan.key)))
+    names = ", ".join(sides.key_names)
+    known = " AND ".join(f"{name} IS NOT NULL" for name in sides.key_names)
     pair = f"segment, {names}, lane1, lane2"
     source, base = (
         f"SELECT {pair}, {weight} AS weight FROM {table} WHERE {_among(numbers)} AND {known}"
@@ -176,9 +176,8 @@ def _add_suspects(
 ) -> dict[int, int]:
     """Add the differing keys of ``numbers``; return how many of a segment went beyond the bound."""
     source, base = pairs
-    places = range(len(sides.plan.key))
-    names = ", ".join(f"k{place}" for place in places)
-    there = " AND ".join(f"s.k{place} = d.k{place}" for place in places)
+    names = ", ".join(sides.key_names)
+    there = " AND ".join(f"s.{name} = d.{name}" for name in sides.key_names)
     connection.execute(
         f"""INSERT INTO suspects
             SELECT segment, {names}, EXISTS (FROM {source} s WHERE {there})
