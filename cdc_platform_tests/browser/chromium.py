@@ -167,7 +167,7 @@ class Browser:
     def click(self, text: str) -> None:
         """Click the innermost element whose text is ``text``."""
         wanted = json.dumps(text)
-        found = self._leaving(
+        found = self.leave(
             "(() => { const all = [...document.querySelectorAll('a,button,div,span,li')]"
             f".filter(one => one.innerText && one.innerText.trim() === {wanted});"
             " const last = all[all.length - 1]; if (last) last.click(); return !!last; })()"
@@ -177,7 +177,7 @@ class Browser:
                 f"there is nothing to click that says {text!r}; the page shows:\n{self.text()}"
             )
 
-    def _leaving(self, expression: str) -> Any:
+    def leave(self, expression: str) -> Any:
         """Evaluate what may lead to another page, which can take the answer with it: True then."""
         try:
             return self.evaluate(expression)

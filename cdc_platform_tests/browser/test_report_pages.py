@@ -71,8 +71,7 @@ def test_a_table_leads_to_its_page_a_window_to_its_report_and_back(browser: Brow
 
     browser.evaluate("document.querySelector('a.cell.DIFFERENT').click()")
     browser.wait_for("Reconciliation of retail / public.productorder", "Certificate")
-    # not at once: going away takes the answer with it
-    browser.evaluate("void setTimeout(() => history.back(), 50)")
+    browser.leave("void history.back()")
     browser.wait_until(lambda shown: "What was not checked" in shown and "Reconciliation of" not in shown)
     browser.click("All tables")
     browser.wait_for("4 tables")
