@@ -53,9 +53,6 @@ def _roll_back(lake: Lake, step: Round, points: Points) -> bool:
 def _before(lake: Lake, step: Round, table: Table) -> SnapshotInfo | None:
     """Return the newest snapshot that shows the table as it was before the round; None if it still is so."""
     wanted = step.before.rows, step.before.files
-    if wanted == (step.after.rows, step.after.files):
-        # it set files aside and no more: there is no snapshot of its own to take back
-        return None
     for age, one in enumerate(snapshot_history(table)):
         if wanted == (rows_of(table, one.snapshot_id), applied_at(lake, step.config, table, one.snapshot_id)):
             # an older one may show the same, where a replayed row was stale: that would be another round's
