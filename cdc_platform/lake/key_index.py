@@ -3,11 +3,14 @@
 Data files never change, so neither does an index: it is built once, after a merge had to read the whole key
 column, lies in a local folder, and is rebuilt whenever it is missing. Merges may do without any of it.
 
-The file holds an entry (64-bit key hash, row number) per row, sorted by hash, in blocks of :data:`BLOCK`
-entries; a *fence* (lowest hash) and a checksum per block; and the keys themselves in entry order.
-A look-up finds a key's block by the fences, verifies the block, and takes the entries of equal hash; whoever
-asked confirms the real key. A block, a fence or a key that is not as written makes the index unusable, never
-wrong: :class:`DamagedIndex` is raised, the index removed, and the data file read instead.
+The file holds a filter of the keys (``key_filter``); an entry (64-bit key hash, row number) per row, sorted
+by hash, in blocks of :data:`BLOCK` entries; a *fence* (lowest hash) and a checksum per block, which covers
+the next block's fence too; and the keys themselves in entry order.
+A look-up takes the keys that pass the filter, finds the block of each by the fences, verifies that block
+and that it is the right one, and takes the entries of equal hash; whoever asked confirms the real key. Only
+what is looked at is verified, so a look-up costs what it asks, not what the index holds. What is not as
+written makes the index unusable, never wrong: :class:`DamagedIndex` is raised, the index removed, the data
+file read instead.
 """
 
 from __future__ import annotations
@@ -24,9 +27,11 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
+from cdc_platform.lake.key_filter import DamagedIndex, Words, make_filter, passing
+
 BLOCK = 16
 
-_MAGIC = b"cdc-key-index-1\n"
+_MAGIC = b"cdc-key-index-2\n"
 _HEADER = 4096
 _ALIGN = 64
 #: Odd multipliers that make a block's checksum depend on every bit and place of its entries.
@@ -34,12 +39,11 @@ _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _PLACES = (np.arange(BLOCK, dtype=np.uint64) * np.uint64(2) + np.uint64(1)) * np.uint64(0xD6E8FEB86659FD93)
 _PADDING = np.uint32(0xFFFFFFFF)
 
-Words = np.ndarray[Any, np.dtype[np.uint64]]
+#: What stands for the fence after the last block.
+_NO_FENCE = np.array([np.iinfo(np.uint64).max], dtype=np.uint64)
+
 Rows = np.ndarray[Any, np.dtype[np.uint32]]
-
-
-class DamagedIndex(Exception):
-    """The index is not what was written."""
+Places = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,18 @@ def write_index(path: Path, identity: str, hashes: Words, rows: Rows, keys: pa.T
     np.take(rows, order, out=sorted_rows[: len(rows)])
     by_block, rows_by_block = sorted_hashes.reshape(-1, BLOCK), sorted_rows.reshape(-1, BLOCK)
     fences = np.ascontiguousarray(by_block[:, 0])
-    sums = _checksums(by_block, rows_by_block)
-    parts: dict[str, Any] = {"fences": fences, "sums": sums, "hashes": sorted_hashes, "rows": sorted_rows}
-    header: dict[str, Any] = {"identity": identity, "entries": len(hashes), "directory": _crc(fences, sums)}
+    sums = _checksums(by_block, rows_by_block, np.append(fences[1:], _NO_FENCE)[:blocks])
+    parts: dict[str, Any] = {
+        "filter": make_filter(sorted_hashes[: len(hashes)]),
+        "fences": fences,
+        "sums": sums,
+        "hashes": sorted_hashes,
+        "rows": sorted_rows,
+    }
+    header: dict[str, Any] = {"identity": identity, "entries": len(hashes)}
     places, at = {}, _HEADER
     for name, values in parts.items():
-        places[name] = at
+        places[name] = at, len(values)
         at += -(-values.nbytes // _ALIGN) * _ALIGN
     header |= {"places": places, "keys": at}
     text = json.dumps(header).encode()
@@ -80,7 +90,7 @@ def write_index(path: Path, identity: str, hashes: Words, rows: Rows, keys: pa.T
         with unfinished.open("wb") as file:
             file.write((_MAGIC + zlib.crc32(text).to_bytes(4, "little") + text).ljust(_HEADER, b"\0"))
             for name, values in parts.items():
-                file.seek(places[name])
+                file.seek(places[name][0])
                 file.write(memoryview(values))
             file.seek(at)
             sorted_keys = keys.combine_chunks().take(cast(Any, pa.array(order)))
@@ -102,49 +112,64 @@ class KeyIndex:
         if header["identity"] != identity:
             raise DamagedIndex(f"{path}: the index of another file")
         self._entries = int(header["entries"])
-        blocks = -(-self._entries // BLOCK)
-        places: Mapping[str, int] = header["places"]
+        places: Mapping[str, tuple[int, int]] = header["places"]
         try:
-            self._fences: Words = np.frombuffer(data, np.uint64, blocks, places["fences"])
-            self._sums: Words = np.frombuffer(data, np.uint64, blocks, places["sums"])
-            self._hashes: Words = np.frombuffer(data, np.uint64, blocks * BLOCK, places["hashes"])
-            self._rows: Rows = np.frombuffer(data, np.uint32, blocks * BLOCK, places["rows"])
+            self._filter = _part(data, np.uint64, places["filter"])
+            self._fences = _part(data, np.uint64, places["fences"])
+            self._sums = _part(data, np.uint64, places["sums"])
+            self._hashes = _part(data, np.uint64, places["hashes"]).reshape(-1, BLOCK)
+            self._rows = _part(data, np.uint32, places["rows"]).reshape(-1, BLOCK)
             self._keys: pa.Table = pa.ipc.open_stream(pa.BufferReader(data.slice(header["keys"]))).read_all()
         except (ValueError, pa.ArrowException, OSError) as e:
             raise DamagedIndex(f"{path}: {e}") from e
         single = all(column.num_chunks <= 1 for column in self._keys.columns)
-        if (
-            not single
-            or self._keys.num_rows != self._entries
-            or _crc(self._fences, self._sums) != header["directory"]
-        ):
-            raise DamagedIndex(f"{path}: its directory is damaged")
+        if not single or self._keys.num_rows != self._entries:
+            raise DamagedIndex(f"{path}: its keys are damaged")
 
     def find(self, hashes: Words) -> Hits:
         """Return the entries whose hash is among ``hashes``, which ascend without repeats.
 
-        Raises DamagedIndex when a block that could hold one is not as written.
+        Raises DamagedIndex when a part that could tell of one is not as written.
         """
-        # Entries of one hash may begin in the block before the first fence that is equal to it.
-        first = np.maximum(np.searchsorted(self._fences, hashes, "left"), 1) - 1
-        last = np.maximum(np.searchsorted(self._fences, hashes, "right"), 1) - 1
-        counts = last - first + 1
-        wanted = np.repeat(hashes, counts)
-        skipped = np.repeat(np.cumsum(counts) - counts, counts)
-        block = np.repeat(first, counts) + (np.arange(len(wanted)) - skipped)
-        if not self._entries or not len(wanted):
-            block = block[:0]
-        entries, rows = self._hashes.reshape(-1, BLOCK)[block], self._rows.reshape(-1, BLOCK)[block]
-        if (_checksums(entries, rows) != self._sums[block]).any():
-            raise DamagedIndex("a block is damaged")
-        number, place = np.nonzero((entries == wanted[: len(block), None]) & (rows != _PADDING))
+        hashes = passing(self._filter, hashes)
+        block, wanted = self._blocks_of(hashes) if self._entries else (np.zeros(0, np.int64), hashes[:0])
+        entries, rows = self._hashes[block], self._rows[block]
+        number, place = np.nonzero((entries == wanted[:, None]) & (rows != _PADDING))
         at = block[number] * BLOCK + place
         for column in self._keys.columns if len(at) else ():
             _check_ends(column.chunk(0), at)
         return Hits(rows[number, place], entries[number, place], self._keys.take(pa.array(at)))
 
+    def _blocks_of(self, hashes: Words) -> tuple[Places, Words]:
+        """Return the verified blocks that can hold ``hashes``, each with that hash. Raises DamagedIndex."""
+        # Entries of one hash may begin in the block before the first fence that is equal to it.
+        first = np.maximum(np.searchsorted(self._fences, hashes, "left"), 1) - 1
+        last = np.maximum(np.searchsorted(self._fences, hashes, "right"), 1) - 1
+        if (last < first).any():
+            raise DamagedIndex("its fences do not ascend")
+        counts = last - first + 1
+        skipped = np.repeat(np.cumsum(counts) - counts, counts)
+        block = np.repeat(first, counts) + (np.arange(len(skipped)) - skipped)
+        after = np.where(
+            block + 1 < len(self._fences), self._fences[(block + 1) % len(self._fences)], _NO_FENCE
+        )
+        if (_checksums(self._hashes[block], self._rows[block], after) != self._sums[block]).any():
+            raise DamagedIndex("a block is damaged")
+        # the fences themselves are trusted as far as verified blocks confirm them
+        from_the_first = (first == 0) | (self._hashes[first, 0] < hashes)
+        to_the_last = (last == len(self._fences) - 1) | (
+            self._fences[(last + 1) % len(self._fences)] > hashes
+        )
+        if not (from_the_first & to_the_last).all():
+            raise DamagedIndex("a fence is damaged")
+        return block, np.repeat(hashes, counts)
 
-def _check_ends(column: Any, at: Words) -> None:
+
+def _part(data: Any, kind: type[Any], place: tuple[int, int]) -> Any:
+    return np.frombuffer(data, kind, place[1], place[0])
+
+
+def _check_ends(column: Any, at: Places) -> None:
     """Raise DamagedIndex when a value of varying length would begin or end outside of the column's bytes."""
     if not (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
         return
@@ -165,18 +190,12 @@ def _header(data: Any) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", json.loads(text))
 
 
-def _crc(*arrays: Words) -> int:
-    value = 0
-    for array in arrays:
-        value = zlib.crc32(memoryview(cast(Any, array)), value)
-    return value
-
-
-def _checksums(hashes: Words, rows: Rows) -> Words:
+def _checksums(hashes: Words, rows: Rows, after: Words) -> Words:
+    """Return the checksum of each block with the fence ``after`` it."""
     mixed = (hashes * _MIX[0]) ^ (rows.astype(np.uint64) * _MIX[1])
     mixed ^= mixed >> np.uint64(29)
     sums: Words = (mixed * _PLACES).sum(axis=1, dtype=np.uint64)
-    return sums
+    return sums ^ (after * _MIX[0])
 
 
 def remove_index(path: Path) -> None:

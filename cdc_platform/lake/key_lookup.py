@@ -22,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 
 from cdc_platform.lake.base_files import BaseFile
-from cdc_platform.lake.key_index import DamagedIndex, KeyIndex, Words, remove_index, touch, write_index
+from cdc_platform.lake.key_filter import DamagedIndex, Words
+from cdc_platform.lake.key_index import KeyIndex, remove_index, touch, write_index
 from cdc_platform.lake.touched_keys import TouchedKeys
 from cdc_platform.naming import quoted
 

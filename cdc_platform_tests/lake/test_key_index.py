@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc_platform.lake.key_index import BLOCK, DamagedIndex, KeyIndex, write_index
+from cdc_platform.lake.key_filter import DamagedIndex
+from cdc_platform.lake.key_index import BLOCK, KeyIndex, write_index
 from cdc_platform.lake.key_lookup import IndexFolder, evict
 
 LARGEST = 2**64 - 1
+#: Where the numbers begin, behind the header.
+_NUMBERS = 4096
 #: Few values, so that runs of equal hashes cross blocks; the extremes are the fences' and the padding's.
 HASHES = st.lists(st.sampled_from([0, 1, 2, 3, 2**63, LARGEST - 1, LARGEST]), max_size=5 * BLOCK)
 
@@ -31,6 +34,10 @@ def found(path: Path, asked: list[int], identity: str = "file") -> list[tuple[in
     # by place, as look-ups take them: nothing depends on what the file calls them
     keys = hits.keys.column(0).to_pylist()
     return sorted(zip(map(int, hits.rows), map(int, hits.hashes), keys, strict=True))
+
+
+def places(path: Path, asked: list[int]) -> list[tuple[int, int]]:
+    return [(row, value) for row, value, _ in found(path, asked)]
 
 
 @given(hashes=HASHES, asked=st.sets(st.sampled_from([0, 1, 3, 5, 2**63, 2**63 + 1, LARGEST])))
@@ -57,10 +64,25 @@ def test_a_flipped_bit_is_found_out_or_changes_no_place(
     path.write_bytes(data)
     expected = [(row, value) for row, value in enumerate(hashes) if value in (11, 17)]
     try:
-        places = [(row, value) for row, value, _ in found(path, [11, 12, 17])]
+        actual = places(path, [11, 12, 17])
     except (DamagedIndex, UnicodeDecodeError):
         return
-    assert expected == places
+    assert expected == actual
+
+
+def test_the_highest_bit_of_no_number_can_flip_unnoticed_and_change_a_place(tmp_path: Path) -> None:
+    path = tmp_path / "one.keys"
+    hashes = [number * 0x9E3779B97F4A7C15 % 2**64 for number in range(300)]
+    write(path, hashes + hashes[:1] * 2 * BLOCK)
+    data = path.read_bytes()
+    asked = sorted(hashes[::3])
+    expected = places(path, asked)
+    for at in range(_NUMBERS + 7, len(data), 24):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 128]) + data[at + 1 :])
+        try:
+            assert (at, expected) == (at, places(path, asked))
+        except (DamagedIndex, UnicodeDecodeError):
+            continue
 
 
 @pytest.mark.parametrize("left", [0, 1, 100, 4096, 5000, -1])
