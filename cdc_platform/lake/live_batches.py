@@ -14,9 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.io import FileIO
 
@@ -25,6 +23,7 @@ from cdc_platform.lake.base_files import BaseFile, local_path
 from cdc_platform.lake.column_types import arrow_type
 from cdc_platform.lake.deleted_positions import DeletedPositions, Mask
 from cdc_platform.lake.live_rows import LiveFiles
+from cdc_platform.lake.live_selection import LiveSelection
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -147,8 +146,7 @@ class _Piece:
             found = file.read_row_group(self.number, columns=names, use_threads=False)
         finally:
             file.close()
-        wanted = None if self.live is None else pa.array(np.flatnonzero(self.live))
-        return [self._batch(found.columns, found.column_names, wanted, schema)]
+        return [self._batch(found.columns, found.column_names, LiveSelection.of(self.live), schema)]
 
     def _stream(self, names: list[Any], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         file = _reader(self.file.location, self.file.io, self.file.footer, ())
@@ -158,8 +156,7 @@ class _Piece:
                 live = None if self.live is None else self.live[start : start + len(batch)]
                 start += len(batch)
                 if live is None or live.any():
-                    wanted = None if live is None or live.all() else pa.array(np.flatnonzero(live))
-                    yield self._batch(batch.columns, batch.schema.names, wanted, schema)
+                    yield self._batch(batch.columns, batch.schema.names, LiveSelection.of(live), schema)
         finally:
             file.close()
 
@@ -167,11 +164,11 @@ class _Piece:
         self,
         found: Sequence[Any],
         names: Sequence[str],
-        wanted: pa.Array[Any] | None,
+        wanted: LiveSelection | None,
         schema: pa.Schema,
     ) -> pa.RecordBatch:
         by_name = dict(zip(names, found, strict=True))
-        rows = len(found[0]) if wanted is None else len(wanted)
+        rows = len(found[0]) if wanted is None else wanted.count
         arrays = [
             pa.nulls(rows, column.field.type)
             if column.path is None
@@ -226,11 +223,10 @@ def _is_dictionary(chunk: pq.ColumnChunkMetaData) -> bool:
     return chunk.has_dictionary_page and chunk.total_uncompressed_size < _DICTIONARY_BYTES * chunk.num_values
 
 
-def _taken(column: Any, wanted: pa.Array[Any] | None) -> Any:
+def _taken(column: Any, wanted: LiveSelection | None) -> Any:
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    # the numbers come from a mask as long as the column, so they need no check
-    return column if wanted is None else pc.take(column, wanted, boundscheck=False)
+    return column if wanted is None else wanted.taken(column)
 
 
 def _typed(array: Any, kind: pa.DataType) -> Any:
