@@ -3,22 +3,32 @@
 A segment whose digests are equal holds the same rows on both sides, so a key is double in the source there
 just where it is double in base, and base alone tells which are. They become suspects: looked up on both
 sides, such a key is a difference, since what is one row a key for the merge is several for the source.
+
+All rows of a key have one hash, so keys are grouped only of the rows whose hash is not alone. Hashes are
+sorted as numbers, 8 bytes a row whatever the key is, which costs a few times less than grouping the keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.drill import MOST_SUSPECTS
+from cdc_platform.reconcile.repeated_numbers import RepeatedNumbers
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform.reconcile.window_events import count
 
-#: Keys of base that are grouped at a time: some hundred megabytes.
-ROWS_AT_ONCE = 8_000_000
+#: Hashes of keys that are held at a time: some hundred megabytes.
+HASHES_AT_ONCE = 12_000_000
+#: Keys that are grouped at a time.
+KEYS_AT_ONCE = 1_000_000
+
+_BATCH_ROWS = 65_536
 
 
 def add_doubled_keys(connection: duckdb.DuckDBPyConnection, sides: Sides, numbers: Collection[int]) -> None:
@@ -28,14 +38,38 @@ def add_doubled_keys(connection: duckdb.DuckDBPyConnection, sides: Sides, number
     """
     if not numbers or _is_unique(sides.plan):
         return
+    hashed = hash_sql(sides)
+    repeated = _load_repeated_hashes(connection, sides, hashed)
+    parts = -(-repeated // KEYS_AT_ONCE)
+    for part in range(parts):
+        several = f"SELECT hash FROM repeated_hashes WHERE hash % {parts} = {part}"
+        _add_part(connection, sides, numbers, f"{hashed} IN ({several})")
+    connection.execute("DROP TABLE repeated_hashes")
+
+
+def hash_sql(sides: Sides) -> str:
+    """Return the SQL of the hash of the key of a base row ``b``: one for equal keys, seldom for others."""
+    return f"hash({', '.join(sides.keys(sides.base_values))})"
+
+
+def _load_repeated_hashes(connection: duckdb.DuckDBPyConnection, sides: Sides, hashed: str) -> int:
+    """Make ``repeated_hashes`` of the key hashes several rows of base have; return how many there are."""
+    known = " AND ".join(f"({key}) IS NOT NULL" for key in sides.keys(sides.base_values))
     rows = (
         sides.rows if sides.rows is not None else count(connection, f"SELECT count(*) FROM {sides.base_rows}")
     )
-    # all rows of a key have one hash, so each part is judged by itself, and memory is bounded
-    parts = max(1, -(-rows // ROWS_AT_ONCE))
-    whole = f"hash({', '.join(sides.keys(sides.base_values))})"
-    for part in range(parts):
-        _add_part(connection, sides, numbers, f"{whole} % {parts} = {part}" if parts > 1 else "true")
+    ((spill,),) = connection.execute("SELECT current_setting('temp_directory')").fetchall()
+    connection.execute("CREATE OR REPLACE TEMP TABLE repeated_hashes (hash UBIGINT)")
+    with RepeatedNumbers(Path(spill).parent, at_once=HASHES_AT_ONCE, expected=rows) as hashes:
+        found = connection.execute(f"SELECT {hashed} AS hash FROM {sides.base_rows} AND {known}")
+        for batch in found.to_arrow_reader(_BATCH_ROWS):
+            hashes.add(batch.column(0).to_numpy())
+        for several in hashes.found():
+            if len(several):
+                connection.register("more_hashes", pa.table({"hash": several}))
+                connection.execute("INSERT INTO repeated_hashes SELECT hash FROM more_hashes")
+                connection.unregister("more_hashes")
+    return count(connection, "SELECT count(*) FROM repeated_hashes")
 
 
 def _add_part(

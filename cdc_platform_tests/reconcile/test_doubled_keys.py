@@ -65,10 +65,25 @@ def test_a_key_of_several_source_rows_is_different_whether_base_folded_them_or_n
     )
 
 
-def test_a_key_of_several_rows_is_found_where_keys_are_grouped_in_parts(
+def test_keys_of_several_rows_are_found_where_their_hashes_go_to_disk_and_keys_are_grouped_in_parts(
     shop: WholeShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doubled_keys, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(doubled_keys, "HASHES_AT_ONCE", 7)
+    monkeypatch.setattr(doubled_keys, "KEYS_AT_ONCE", 1)
+    shop.sql("INSERT INTO item SELECT * FROM item WHERE id IN (3, 50)")
+    shop.tamper("INSERT INTO base FROM base WHERE id IN (3, 7, 50)")
+
+    verdict, keys = doubled(shop.compare())
+
+    assert (Verdict.DIFFERENT, [(key, Kind.DUPLICATE) for key in (3, 7, 50)]) == (verdict, sorted(keys))
+
+
+def test_keys_that_share_a_hash_are_not_taken_for_one_key(
+    shop: WholeShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        doubled_keys, "hash_sql", lambda sides: f"hash({sides.keys(sides.base_values)[0]} % 5)"
+    )
     double(shop)
 
     assert (Verdict.DIFFERENT, [(7, Kind.DUPLICATE)]) == doubled(shop.compare())
