@@ -4,8 +4,8 @@ Data files never change, so neither does an index: it is built once, after a mer
 column, lies in a local folder, and is rebuilt whenever it is missing. Merges may do without any of it.
 
 The file holds a filter of the keys (``key_filter``); an entry (64-bit key hash, row number) per row, sorted
-by hash, in blocks of :data:`BLOCK` entries; a *fence* (lowest hash) and a checksum per block, which covers
-the next block's fence too; and the keys themselves in entry order.
+by hash, in blocks of :data:`BLOCK` entries, each with the first hash of the next block and a checksum of it
+all; a *fence* (lowest hash) per block; and the keys themselves in entry order.
 A look-up takes the keys that pass the filter, finds the block of each by the fences, verifies that block
 and that it is the right one, and takes the entries of equal hash; whoever asked confirms the real key. Only
 what is looked at is verified, so a look-up costs what it asks, not what the index holds. What is not as
@@ -31,7 +31,7 @@ from cdc_platform.lake.key_filter import DamagedIndex, Words, make_filter, passi
 
 BLOCK = 16
 
-_MAGIC = b"cdc-key-index-2\n"
+_MAGIC = b"cdc-key-index-3\n"
 _HEADER = 4096
 _ALIGN = 64
 #: Odd multipliers that make a block's checksum depend on every bit and place of its entries.
@@ -39,11 +39,16 @@ _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _PLACES = (np.arange(BLOCK, dtype=np.uint64) * np.uint64(2) + np.uint64(1)) * np.uint64(0xD6E8FEB86659FD93)
 _PADDING = np.uint32(0xFFFFFFFF)
 
-#: What stands for the fence after the last block.
-_NO_FENCE = np.array([np.iinfo(np.uint64).max], dtype=np.uint64)
+#: The hash of what is no entry, and of what comes after the last block.
+_LARGEST = np.uint64(2**64 - 1)
+#: Side by side what a look-up needs of a block: each part elsewhere would be one more page to map.
+_BLOCK_TYPE = np.dtype(
+    [("hashes", np.uint64, BLOCK), ("rows", np.uint32, BLOCK), ("after", np.uint64), ("sum", np.uint64)]
+)
 
 Rows = np.ndarray[Any, np.dtype[np.uint32]]
 Places = np.ndarray[Any, np.dtype[np.int64]]
+Blocks = np.ndarray[Any, np.dtype[np.void]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +67,12 @@ def write_index(path: Path, identity: str, hashes: Words, rows: Rows, keys: pa.T
     order.
     """
     order = np.argsort(hashes)
-    blocks = -(-len(hashes) // BLOCK)
-    sorted_hashes = np.full(blocks * BLOCK, np.iinfo(np.uint64).max, dtype=np.uint64)
-    sorted_rows = np.full(blocks * BLOCK, _PADDING, dtype=np.uint32)
-    np.take(hashes, order, out=sorted_hashes[: len(hashes)])
-    np.take(rows, order, out=sorted_rows[: len(rows)])
-    by_block, rows_by_block = sorted_hashes.reshape(-1, BLOCK), sorted_rows.reshape(-1, BLOCK)
-    fences = np.ascontiguousarray(by_block[:, 0])
-    sums = _checksums(by_block, rows_by_block, np.append(fences[1:], _NO_FENCE)[:blocks])
-    parts: dict[str, Any] = {
-        "filter": make_filter(sorted_hashes[: len(hashes)]),
-        "fences": fences,
-        "sums": sums,
-        "hashes": sorted_hashes,
-        "rows": sorted_rows,
+    sorted_hashes = np.take(hashes, order)
+    blocks = _blocks(sorted_hashes, np.take(rows, order))
+    parts = {
+        "filter": make_filter(sorted_hashes),
+        "fences": np.ascontiguousarray(blocks["hashes"][:, 0]),
+        "blocks": blocks,
     }
     header: dict[str, Any] = {"identity": identity, "entries": len(hashes)}
     places, at = {}, _HEADER
@@ -91,7 +88,7 @@ def write_index(path: Path, identity: str, hashes: Words, rows: Rows, keys: pa.T
             file.write((_MAGIC + zlib.crc32(text).to_bytes(4, "little") + text).ljust(_HEADER, b"\0"))
             for name, values in parts.items():
                 file.seek(places[name][0])
-                file.write(memoryview(values))
+                file.write(cast(Any, values.view(np.uint8)))
             file.seek(at)
             sorted_keys = keys.combine_chunks().take(cast(Any, pa.array(order)))
             with pa.ipc.new_stream(file, keys.schema) as writer:
@@ -99,6 +96,19 @@ def write_index(path: Path, identity: str, hashes: Words, rows: Rows, keys: pa.T
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _blocks(hashes: Words, rows: Rows) -> Blocks:
+    """Return the entries, which ascend, in blocks with their checksums."""
+    count = -(-len(hashes) // BLOCK)
+    blocks = np.zeros(count, dtype=_BLOCK_TYPE)
+    padding = count * BLOCK - len(hashes)
+    blocks["hashes"] = np.pad(hashes, (0, padding), constant_values=_LARGEST).reshape(-1, BLOCK)
+    blocks["rows"] = np.pad(rows, (0, padding), constant_values=_PADDING).reshape(-1, BLOCK)
+    blocks["after"][:-1] = blocks["hashes"][1:, 0]
+    blocks["after"][-1:] = _LARGEST
+    blocks["sum"] = _checksums(blocks)
+    return blocks
 
 
 class KeyIndex:
@@ -116,9 +126,7 @@ class KeyIndex:
         try:
             self._filter = _part(data, np.uint64, places["filter"])
             self._fences = _part(data, np.uint64, places["fences"])
-            self._sums = _part(data, np.uint64, places["sums"])
-            self._hashes = _part(data, np.uint64, places["hashes"]).reshape(-1, BLOCK)
-            self._rows = _part(data, np.uint32, places["rows"]).reshape(-1, BLOCK)
+            self._blocks = _part(data, _BLOCK_TYPE, places["blocks"])
             self._keys: pa.Table = pa.ipc.open_stream(pa.BufferReader(data.slice(header["keys"]))).read_all()
         except (ValueError, pa.ArrowException, OSError) as e:
             raise DamagedIndex(f"{path}: {e}") from e
@@ -132,40 +140,39 @@ class KeyIndex:
         Raises DamagedIndex when a part that could tell of one is not as written.
         """
         hashes = passing(self._filter, hashes)
-        block, wanted = self._blocks_of(hashes) if self._entries else (np.zeros(0, np.int64), hashes[:0])
-        entries, rows = self._hashes[block], self._rows[block]
-        number, place = np.nonzero((entries == wanted[:, None]) & (rows != _PADDING))
+        block, found, wanted = self._blocks_of(hashes if self._entries else hashes[:0])
+        number, place = np.nonzero((found["hashes"] == wanted[:, None]) & (found["rows"] != _PADDING))
         at = block[number] * BLOCK + place
         for column in self._keys.columns if len(at) else ():
             _check_ends(column.chunk(0), at)
-        return Hits(rows[number, place], entries[number, place], self._keys.take(pa.array(at)))
+        return Hits(found["rows"][number, place], wanted[number], self._keys.take(pa.array(at)))
 
-    def _blocks_of(self, hashes: Words) -> tuple[Places, Words]:
-        """Return the verified blocks that can hold ``hashes``, each with that hash. Raises DamagedIndex."""
+    def _blocks_of(self, hashes: Words) -> tuple[Places, Blocks, Words]:
+        """Return the blocks that can hold ``hashes``: number, what it holds, verified, and the hash.
+
+        Raises DamagedIndex.
+        """
         # Entries of one hash may begin in the block before the first fence that is equal to it.
         first = np.maximum(np.searchsorted(self._fences, hashes, "left"), 1) - 1
         last = np.maximum(np.searchsorted(self._fences, hashes, "right"), 1) - 1
         if (last < first).any():
             raise DamagedIndex("its fences do not ascend")
         counts = last - first + 1
-        skipped = np.repeat(np.cumsum(counts) - counts, counts)
-        block = np.repeat(first, counts) + (np.arange(len(skipped)) - skipped)
-        after = np.where(
-            block + 1 < len(self._fences), self._fences[(block + 1) % len(self._fences)], _NO_FENCE
-        )
-        if (_checksums(self._hashes[block], self._rows[block], after) != self._sums[block]).any():
+        ends = np.cumsum(counts)
+        starts = ends - counts
+        block = np.repeat(first, counts) + (np.arange(counts.sum()) - np.repeat(starts, counts))
+        found: Blocks = self._blocks[block]
+        if (_checksums(found) != found["sum"]).any():
             raise DamagedIndex("a block is damaged")
         # the fences themselves are trusted as far as verified blocks confirm them
-        from_the_first = (first == 0) | (self._hashes[first, 0] < hashes)
-        to_the_last = (last == len(self._fences) - 1) | (
-            self._fences[(last + 1) % len(self._fences)] > hashes
-        )
+        from_the_first = (first == 0) | (found["hashes"][starts, 0] < hashes)
+        to_the_last = (last == len(self._blocks) - 1) | (found["after"][ends - 1] > hashes)
         if not (from_the_first & to_the_last).all():
             raise DamagedIndex("a fence is damaged")
-        return block, np.repeat(hashes, counts)
+        return block, found, np.repeat(hashes, counts)
 
 
-def _part(data: Any, kind: type[Any], place: tuple[int, int]) -> Any:
+def _part(data: Any, kind: Any, place: tuple[int, int]) -> Any:
     return np.frombuffer(data, kind, place[1], place[0])
 
 
@@ -190,12 +197,11 @@ def _header(data: Any) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", json.loads(text))
 
 
-def _checksums(hashes: Words, rows: Rows, after: Words) -> Words:
-    """Return the checksum of each block with the fence ``after`` it."""
-    mixed = (hashes * _MIX[0]) ^ (rows.astype(np.uint64) * _MIX[1])
+def _checksums(blocks: Blocks) -> Words:
+    mixed = (blocks["hashes"] * _MIX[0]) ^ (blocks["rows"].astype(np.uint64) * _MIX[1])
     mixed ^= mixed >> np.uint64(29)
     sums: Words = (mixed * _PLACES).sum(axis=1, dtype=np.uint64)
-    return sums ^ (after * _MIX[0])
+    return sums ^ (blocks["after"] * _MIX[0])
 
 
 def remove_index(path: Path) -> None:

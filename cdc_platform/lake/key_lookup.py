@@ -82,8 +82,8 @@ class KeyLookup:
         paying = [file for file in files if file.data.record_count >= least * asked[file.index]]
         if paying:
             self._read_hashes()
-        with ThreadPoolExecutor(self._folder.threads) as pool:
-            answers = list(pool.map(lambda file: self._hits(file, self._asked(file)), paying))
+        # one after the other: threads would wait for each other, so little is there to do for a file
+        answers = [self._hits(file, self._asked(file)) for file in paying]
         tables = [hits for hits in answers if hits is not None]
         found = {file.index for file, hits in zip(paying, answers, strict=True) if hits is not None}
         left = [file for file in files if file.index not in found]
