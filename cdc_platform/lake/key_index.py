@@ -16,6 +16,7 @@ file read instead.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import secrets
 import zlib
@@ -116,8 +117,7 @@ class KeyIndex:
 
     def __init__(self, path: Path, identity: str) -> None:
         """Open the index at ``path``. Raises FileNotFoundError, DamagedIndex."""
-        source = pa.memory_map(str(path))
-        data: Any = source.read_buffer()
+        data = _mapped(path)
         header = _header(data)
         if header["identity"] != identity:
             raise DamagedIndex(f"{path}: the index of another file")
@@ -170,6 +170,15 @@ class KeyIndex:
         if not (from_the_first & to_the_last).all():
             raise DamagedIndex("a fence is damaged")
         return block, found, np.repeat(hashes, counts)
+
+
+def _mapped(path: Path) -> Any:
+    """Return a file's bytes, mapped. Arrow's own mapping would have the kernel read all of it ahead."""
+    with path.open("rb") as file:
+        try:
+            return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except ValueError as e:
+            raise DamagedIndex(f"{path}: {e}") from e
 
 
 def _part(data: Any, kind: Any, place: tuple[int, int]) -> Any:
