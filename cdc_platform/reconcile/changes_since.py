@@ -14,6 +14,7 @@ from cdc_platform.reconcile.due import cheaper_whole, due_segments, is_uneven
 from cdc_platform.reconcile.ledger import Ledger, open_keys
 from cdc_platform.reconcile.proofs import Proofs, moved, read_proofs
 from cdc_platform.reconcile.sides import Sides
+from cdc_platform.reconcile.source_identity import gone_back, other_source
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.touched_keys import files_since, load_touched_keys
 
@@ -37,6 +38,10 @@ def usable_proofs(ledger: Ledger, subject: Subject) -> Proofs | str:
     reasons = " and ".join(moved(proofs, ledger.conditions))
     if reasons:
         return f"{reasons} since the table was proven"
+    read = (one.source_position for one in proofs.segments.values())
+    doubt = other_source(proofs.conditions, ledger.conditions) or gone_back(read, ledger.position)
+    if doubt:
+        return doubt
     if subject.base is None or subject.base.snapshot_by_id(proofs.snapshot_id) is None:
         return f"base's snapshot {proofs.snapshot_id}, which the proofs are of, is gone"
     return proofs

@@ -204,6 +204,7 @@ def _ledger(subject: Subject, plan: ReadPlan, options: FullOptions, run_id: str)
         run_id=run_id,
         at=begun_at(run_id) or datetime.now(UTC),
         covered=set_aside(subject),
+        position=plan.position,
     )
 
 

@@ -127,7 +127,7 @@ class FullRun:
         conditions = conditions_of(self.plan, self.view.snapshot_id, self.options.origin)
         found = None
         if self.options.resume and self.objects is not None:
-            found, text = resume(self.objects, conditions)
+            found, text = resume(self.objects, conditions, self.plan.position)
             self.notes.append(text)
             self.options.tell(text)
         return found or Progress(conditions)

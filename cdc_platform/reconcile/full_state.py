@@ -2,8 +2,8 @@
 
 One JSON object in the table's object store. Only segments whose digests were equal are in it: those that
 differ are read again. They hold as long as what they were compared with does: base's snapshot, the columns,
-the rules. Another source position does not matter: base is the same, so each segment is equal to it at the
-position that stands beside it.
+the rules, the source's database and table. Another, later source position does not matter: base is the same,
+so each segment is equal to it at the position that stands beside it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cdc_platform.errors import StateError
 from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.reconcile.digest import implementation
 from cdc_platform.reconcile.segments import Bound
+from cdc_platform.reconcile.source_identity import IDENTITY, gone_back, other_source
 from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform.reconcile.typed import TYPE_RULES_VERSION
 
@@ -68,6 +69,7 @@ def conditions_of(plan: ReadPlan, snapshot_id: int | None, origin: str) -> dict[
     shape = json.dumps([[c.column for c in plan.key], columns]).encode()
     return {
         "source": origin,
+        IDENTITY: plan.identity,
         "snapshot_id": str(snapshot_id),
         "type_rules_version": TYPE_RULES_VERSION,
         "digest": implementation(),
@@ -75,16 +77,19 @@ def conditions_of(plan: ReadPlan, snapshot_id: int | None, origin: str) -> dict[
     }
 
 
-def resume(objects: ObjectStore, conditions: Mapping[str, Any]) -> tuple[Progress | None, str]:
-    """Return the stored progress when it still holds, and a sentence on what was found."""
+def resume(objects: ObjectStore, conditions: Mapping[str, Any], position: str) -> tuple[Progress | None, str]:
+    """Return the stored progress when it still holds, and a sentence on what was found.
+
+    ``position`` is where the source's log is now: what was read beyond it was read of another history.
+    """
     try:
         with undamaged(objects, PROGRESS):
-            return _resumed(objects.get(PROGRESS), conditions)
+            return _resumed(objects.get(PROGRESS), conditions, position)
     except StateError as damage:
         return None, f"{damage.where}: {damage.what}: started from the beginning"
 
 
-def _resumed(data: bytes | None, conditions: Mapping[str, Any]) -> tuple[Progress | None, str]:
+def _resumed(data: bytes | None, conditions: Mapping[str, Any], position: str) -> tuple[Progress | None, str]:
     stored = json.loads(data) if data else None
     if stored is None or stored.get("form") != _FORM:
         return None, "there is no earlier run to go on with: started from the beginning"
@@ -101,5 +106,9 @@ def _resumed(data: bytes | None, conditions: Mapping[str, Any]) -> tuple[Progres
     if stored.get("is_done"):
         return None, "the earlier run left nothing over: started from the beginning"
     equal = {int(number): Carried(*one) for number, one in stored["equal"].items()}
+    doubt = other_source(stored["conditions"], conditions)
+    doubt = doubt or gone_back((one.source_position for one in equal.values()), position)
+    if doubt:
+        return None, f"{doubt}: started from the beginning"
     bounds = tuple(tuple(bound) for bound in stored["bounds"])
     return Progress(dict(conditions), bounds, equal), f"went on with {len(equal)} segments found equal before"

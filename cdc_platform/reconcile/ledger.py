@@ -34,6 +34,8 @@ class Ledger:
     run_id: str
     at: datetime
     covered: frozenset[FileVersion] = frozenset()
+    #: Where the source's log was when the run began.
+    position: str = ""
 
     def keep(
         self,

@@ -23,6 +23,7 @@ from cdc_platform.lsn import find_lsn, lsn_text
 from cdc_platform.reconcile.decode import decode_columns
 from cdc_platform.reconcile.postgres_catalog import describe_table, reads_ranges
 from cdc_platform.reconcile.postgres_copy import copy_rows
+from cdc_platform.reconcile.postgres_identity import identity_of, refuse_other
 from cdc_platform.reconcile.postgres_types import plan_column
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceColumn, SourceTable
 from cdc_platform.reconcile.verdict import Excluded, Gap
@@ -88,12 +89,20 @@ class PostgresSnapshot:
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], position: str) -> None:
         self._connection = connection
         self.position = position
+        self._is_known = False
+
+    def _check(self, plan: ReadPlan) -> None:
+        """Refuse to read another database or table than the one that was planned."""
+        if not self._is_known:
+            refuse_other(self._connection, plan.table, plan.identity)
+            self._is_known = True
 
     def rows_of(self, keys: pa.Table, plan: ReadPlan) -> pa.Table:
         """Return the rows of ``keys``, numbered by the key they answer to."""
         arrays = [keys.column(i).to_pylist() for i in range(len(plan.key))]
         wanted = plan.columns
         try:
+            self._check(plan)
             with self._connection.cursor(binary=True) as cursor:
                 # Dates and times arrive as the integers they are: PostgreSQL's range exceeds Python's.
                 cursor.adapters.register_loader("date", Int4BinaryLoader)
@@ -110,6 +119,7 @@ class PostgresSnapshot:
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a range of keys as they come over the wire."""
         try:
+            self._check(plan)
             self._connection.execute(f"SET LOCAL statement_timeout TO '{_STREAM_TIMEOUT}'")
             yield from copy_rows(self._connection, plan, low, high)
             self._connection.execute(f"SET LOCAL statement_timeout TO '{STATEMENT_TIMEOUT_MILLISECONDS}ms'")
@@ -151,7 +161,12 @@ class PostgresReader:
             plan = plan_table(describe(connection, schema, table), key, base_columns)
             try:
                 names = [column.source_column for column in plan.key]
-                return replace(plan, ranged=reads_ranges(connection, plan.table, names))
+                return replace(
+                    plan,
+                    ranged=reads_ranges(connection, plan.table, names),
+                    identity=identity_of(connection, schema, table),
+                    position=_position(connection),
+                )
             except psycopg.Error as error:
                 raise unavailable(error, f"cannot describe {plan.table.label}") from None
 

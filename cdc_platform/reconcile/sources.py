@@ -86,6 +86,8 @@ class ReadPlan:
 
     ``ranged``: a range of keys costs the source no more than its rows, and it orders keys as we do.
     ``refused``: columns the source does not let us read, with the error of a comparison that needs them.
+    ``identity`` tells the table from every other, of other databases too; empty where nothing does.
+    ``position`` is where the source's log was when the plan was made.
     """
 
     table: SourceTable
@@ -94,6 +96,8 @@ class ReadPlan:
     excluded: tuple[Excluded, ...]
     ranged: bool = False
     refused: Mapping[str, SourceUnavailable] = field(default_factory=dict)
+    identity: str = ""
+    position: str = ""
 
 
 class SourceSnapshot(Protocol):

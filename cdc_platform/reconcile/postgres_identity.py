@@ -1,0 +1,75 @@
+"""Which PostgreSQL database and table a reader reads: what two reads must share to tell of one history.
+
+A connection names a server, not a database: behind one name may stand a restored copy tomorrow, or a standby
+that was promoted before it had everything. What was proven of the one says nothing of the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any, LiteralString
+
+import psycopg
+
+from cdc_platform.errors import SourceUnavailable
+from cdc_platform.reconcile.sources import SourceTable
+
+_SYSTEM: LiteralString = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()"
+
+_IN_RECOVERY: LiteralString = "SELECT pg_catalog.pg_is_in_recovery()"
+# the name of a log file begins with its timeline; a standby names none
+_TIMELINE: LiteralString = """
+    SELECT ('x' || left(file, 8))::bit(32)::int
+    FROM pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) file"""
+_TIMELINE_OF_STANDBY: LiteralString = """
+    SELECT greatest(c.timeline_id, r.min_recovery_end_timeline)
+    FROM pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_control_recovery() r"""
+
+_TABLE: LiteralString = """
+    SELECT (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())::text, c.oid::text
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = %s"""
+
+# a hosted server may keep these functions from everybody
+_REFUSALS = (
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.FeatureNotSupported,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.ObjectNotInPrerequisiteState,
+)
+
+
+def identity_of(connection: psycopg.Connection[tuple[Any, ...]], schema: str, table: str) -> str:
+    """Return what tells this table of this database from every other, in words; empty when nothing does.
+
+    The timeline is a part where the server tells it: a promoted standby may lack what its primary had
+    committed. Raises psycopg.Error.
+    """
+    system = _told(connection, _SYSTEM)
+    found = connection.execute(_TABLE, [schema, table]).fetchone()
+    if system is None or found is None:
+        return ""
+    is_standby = connection.execute(_IN_RECOVERY).fetchone() == (True,)
+    timeline = _told(connection, _TIMELINE_OF_STANDBY if is_standby else _TIMELINE)
+    told = "unknown" if timeline is None else timeline
+    return f"system {system}, timeline {told}, database {found[0]}, table {found[1]}"
+
+
+def refuse_other(connection: psycopg.Connection[tuple[Any, ...]], table: SourceTable, identity: str) -> None:
+    """Raise SourceUnavailable unless what this connection reads is what the plan was made of."""
+    now = identity_of(connection, table.schema, table.name)
+    if now != identity:
+        raise SourceUnavailable(
+            f"the source changed while it was read: first {identity or 'unknown'}, now {now or 'unknown'}",
+            where=table.label,
+            mend="run again; if it happens again, connect to one server and not to whichever answers",
+        )
+
+
+def _told(connection: psycopg.Connection[tuple[Any, ...]], query: LiteralString) -> Any:
+    """Return the one value of a query, None when the server keeps it from us."""
+    try:
+        with connection.transaction():
+            row = connection.execute(query).fetchone()
+    except _REFUSALS:
+        return None
+    return row[0] if row else None

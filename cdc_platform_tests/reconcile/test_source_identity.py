@@ -1,0 +1,153 @@
+"""What was found equal earlier holds of the database and table it was read from, and of no other."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from cdc_platform.errors import SourceUnavailable
+from cdc_platform.reconcile.budget import Budget
+from cdc_platform.reconcile.full_state import PROGRESS
+from cdc_platform.reconcile.proofs import PROOFS
+from cdc_platform.reconcile.verdict import Reconciliation, Verdict
+from cdc_platform.reconcile.window import source_reader
+from cdc_platform_tests.reconcile.shop import WholeShop
+
+pytestmark = pytest.mark.postgres
+
+TYPES = {"id": pa.int64(), "name": pa.string()}
+ROWS, SEGMENTS = 300, 3
+MODES = pytest.mark.parametrize("mode", ["incremental", "resume"])
+
+
+class ProvenShop(WholeShop):
+    """A table of which an earlier run proved what the next one would not read again."""
+
+    def prove(self, mode: str) -> None:
+        if mode == "incremental":
+            assert Verdict.MATCH is self.compare().verdict
+        else:
+            cut = self.compare(budget=Budget(max_rows=ROWS - 150))
+            assert {"MATCH", "UNVERIFIED"} == set(cut.certificate["segment_verdicts"])
+
+    def go_on(self, mode: str) -> Reconciliation:
+        return self.compare(**{mode: True})
+
+    def edit(self, mode: str, change: Any) -> None:
+        """Change what the earlier run left behind."""
+        objects = self.platform.objects("retail", "item")
+        key = PROOFS if mode == "incremental" else PROGRESS
+        stored = json.loads(objects.get(key) or b"")
+        change(stored)
+        objects.put(key, json.dumps(stored).encode())
+
+    def replace_source(self, name: str) -> None:
+        """Put another table in the place of the source's, in which all rows are called ``name``."""
+        self.sql(
+            f"ALTER TABLE item RENAME TO item_{uuid.uuid4().hex[:8]}",
+            "CREATE TABLE item (id bigint PRIMARY KEY, name text)",
+            f"INSERT INTO item SELECT g, '{name}' FROM generate_series(1, {ROWS}) g",
+            "ANALYZE item",
+        )
+
+
+@pytest.fixture
+def shop(tmp_path: Path, postgres_database: str) -> Iterator[ProvenShop]:
+    found = ProvenShop(tmp_path, postgres_database, TYPES)
+    found.sql(
+        "CREATE TABLE item (id bigint PRIMARY KEY, name text)",
+        f"INSERT INTO item SELECT g, 'as it was' FROM generate_series(1, {ROWS}) g",
+        "ANALYZE item",
+    )
+    found.load_from_source()
+    found.catch_up()
+    yield found
+    found.platform.lake.close()
+
+
+def told(found: Reconciliation) -> tuple[Verdict, int, str]:
+    """The verdict, how many segments rest on an earlier run, and what the notes say."""
+    carried = sum(one["carried_from"] is not None for one in found.certificate["segments"])
+    return found.verdict, carried, "; ".join(found.comparisons[0].notes)
+
+
+@MODES
+def test_another_table_behind_the_same_name_is_read_anew(shop: ProvenShop, mode: str) -> None:
+    shop.prove(mode)
+    shop.replace_source("of another")
+
+    verdict, carried, notes = told(shop.go_on(mode))
+
+    assert (Verdict.DIFFERENT, 0) == (verdict, carried)
+    assert "the source is another one (system " in notes
+
+
+@MODES
+def test_results_of_a_source_nobody_recorded_are_read_anew(shop: ProvenShop, mode: str) -> None:
+    shop.prove(mode)
+    shop.edit(mode, lambda stored: stored["conditions"].pop("identity"))
+
+    verdict, carried, notes = told(shop.go_on(mode))
+
+    assert (Verdict.MATCH, 0) == (verdict, carried)
+    assert "which database and table was read then is not known" in notes
+
+
+@MODES
+def test_a_source_whose_log_went_back_is_read_anew(shop: ProvenShop, mode: str) -> None:
+    def set_on(stored: dict[str, Any]) -> None:
+        proofs = stored["segments" if mode == "incremental" else "equal"]
+        next(iter(proofs.values()))[1] = "FFFFFFF/0"
+
+    shop.prove(mode)
+    shop.edit(mode, set_on)
+
+    verdict, carried, notes = told(shop.go_on(mode))
+
+    assert (Verdict.MATCH, 0) == (verdict, carried)
+    assert "before FFFFFFF/0, where it was read: it went back" in notes
+
+
+def test_a_source_that_does_not_tell_which_it_is_is_read_anew(shop: ProvenShop, tmp_path: Path) -> None:
+    user = f"limited_{uuid.uuid4().hex[:12]}"
+    shop.sql(
+        f"CREATE ROLE {user} LOGIN PASSWORD 'pw-of-limited'",
+        f"GRANT SELECT ON item TO {user}",
+        "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC",
+    )
+    dsn = psycopg.conninfo.make_conninfo(shop.dsn or "", user=user, password="pw-of-limited")
+    limited = ProvenShop(tmp_path, dsn, TYPES)
+    limited.platform.captured = shop.platform.captured
+    try:
+        limited.prove("incremental")
+        verdict, carried, notes = told(limited.go_on("incremental"))
+    finally:
+        shop.sql(f"DROP OWNED BY {user}", f"DROP ROLE {user}")
+
+    assert (Verdict.MATCH, 0) == (verdict, carried)
+    assert "which database and table was read then is not known" in notes
+
+
+@pytest.mark.parametrize("moved", ["", "another timeline"])
+def test_rows_of_another_table_than_was_planned_are_refused(shop: ProvenShop, moved: str) -> None:
+    reader = source_reader(shop.platform.source("retail"))
+    assert not isinstance(reader, str)
+    plan = reader.plan("public", "item", ["id"], pa.schema(list(TYPES.items())))
+    if moved:
+        assert ", timeline 1, " in plan.identity
+        plan = replace(plan, identity=plan.identity.replace("timeline 1", "timeline 2"))
+    else:
+        shop.replace_source("of another")
+
+    with reader.snapshot() as snapshot, pytest.raises(SourceUnavailable, match="changed while it was read"):
+        list(snapshot.rows_between(None, None, plan))
+    with reader.snapshot() as snapshot, pytest.raises(SourceUnavailable, match="changed while it was read"):
+        snapshot.rows_of(pa.table({"id": [1]}), plan)
