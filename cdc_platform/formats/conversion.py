@@ -26,6 +26,9 @@ _CLOCK = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?"
 _ZONE = r" ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)"
 _HEX = r"(0[xX]|[\\]x)?([0-9A-Fa-f]{2})*"
 _NARROW_DIGITS = 18
+#: The first and the last moment of the years that tables and their readers hold.
+_YEARS = ("0001-01-01", "9999-12-31")
+_MOMENTS = ("0001-01-01 00:00:00", "9999-12-31 23:59:59.999999")
 _INTEGER_DIGITS = {pa.int32(): 10, pa.int64(): 19}
 
 
@@ -142,14 +145,22 @@ def _moment_from_text(text: str, target: Any) -> str:
     if at.is_date(target):
         midnight = rf"{_DAY}([ T]00:00(:00([.]0+)?)?)?"
         day = f"regexp_extract({text}, '^{_DAY}')"
-        return f"CASE WHEN {_matches(text, midnight)} THEN TRY_CAST({day} AS DATE) END"
+        return (
+            f"CASE WHEN {_matches(text, midnight)} THEN {_storable(f'TRY_CAST({day} AS DATE)', 'DATE')} END"
+        )
     if at.is_time(target):
         clock = f"TRY_CAST({text} AS TIME)"
         return f"CASE WHEN {_matches(text, _CLOCK)} AND {clock} < TIME '24:00:00' THEN {clock} END"
     moment = f"{_DAY}([ T]{_CLOCK})?"
-    if target.tz is None:
-        return f"CASE WHEN {_matches(text, moment)} THEN TRY_CAST({text} AS TIMESTAMP) END"
-    return f"CASE WHEN {_matches(text, f'{moment}({_ZONE})?')} THEN TRY_CAST({text} AS TIMESTAMPTZ) END"
+    to = "TIMESTAMP" if target.tz is None else "TIMESTAMPTZ"
+    shape = moment if target.tz is None else f"{moment}({_ZONE})?"
+    return f"CASE WHEN {_matches(text, shape)} THEN {_storable(f'TRY_CAST({text} AS {to})', to)} END"
+
+
+def _storable(moment: str, kind: str) -> str:
+    """Return SQL for ``moment``, NULL outside of the years that tables hold."""
+    low, high = _YEARS if kind == "DATE" else _MOMENTS
+    return f"(CASE WHEN {moment} BETWEEN {kind} '{low}' AND {kind} '{high}' THEN {moment} END)"
 
 
 def _from_value(value: str, source: Any, target: Any) -> str | None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from cdc_platform.config.model import CsvOptions
+from cdc_platform.formats.bad_values import is_text
 from cdc_platform.formats.csv_bytes import CsvBytes, checked_delimiter
 from cdc_platform.formats.event_file import RejectedRow, RowBatch, numbers_from, shown
 
@@ -134,8 +134,8 @@ class CsvRows:
         try:
             return RowBatch(_as_text(columns, names), numbers, odd)
         except pa.ArrowInvalid:
-            is_text = _is_text(columns)
-        bad = pa.record_batch(columns, names=list(names)).filter(pc.invert(is_text))
+            good_rows = is_text(columns)
+        bad = pa.record_batch(columns, names=list(names)).filter(pc.invert(good_rows))
         rejected = tuple(
             RejectedRow(
                 row=number,
@@ -146,10 +146,10 @@ class CsvRows:
                     name: shown(value and value.decode("utf-8", "replace")) for name, value in row.items()
                 },
             )
-            for number, row in zip(_ints(numbers.filter(pc.invert(is_text))), bad.to_pylist(), strict=True)
+            for number, row in zip(_ints(numbers.filter(pc.invert(good_rows))), bad.to_pylist(), strict=True)
         )
-        good = [column.filter(is_text) for column in columns]
-        return RowBatch(_as_text(good, names), numbers.filter(is_text), odd + rejected)
+        good = [column.filter(good_rows) for column in columns]
+        return RowBatch(_as_text(good, names), numbers.filter(good_rows), odd + rejected)
 
 
 def _place(row: csv.InvalidRow) -> int:
@@ -168,14 +168,3 @@ def _as_text(columns: Sequence[pa.Array[Any]], names: Sequence[str]) -> pa.Recor
 
 def _empty(names: Sequence[str]) -> pa.RecordBatch:
     return pa.record_batch([pa.array([], pa.string()) for _ in names], names=list(names))
-
-
-def _is_text(columns: Sequence[pa.Array[Any]]) -> pa.Array[Any]:
-    """Return which rows hold nothing but UTF-8; asked only when some row does not."""
-    own = [f"c{number}" for number in range(len(columns))]
-    with duckdb.connect(config={"threads": 1, "temp_directory": ""}) as connection:
-        connection.register("batch", pa.table(list(columns), names=own))
-        tests = " AND ".join(f"({name} IS NULL OR TRY(decode({name})) IS NOT NULL)" for name in own)
-        return (
-            connection.execute(f"SELECT {tests} AS is_text FROM batch").to_arrow_table()[0].combine_chunks()
-        )

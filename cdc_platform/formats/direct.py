@@ -27,6 +27,7 @@ from cdc_platform.events import (
     Op,
     PositionKind,
 )
+from cdc_platform.formats.bad_values import bad_values_of
 from cdc_platform.formats.conversion import cast_directly
 from cdc_platform.formats.event_sql import MOST_ROWS_BY_FILE_TIME
 from cdc_platform.formats.layout import Layout
@@ -89,7 +90,11 @@ class DirectControl:
         if not pc.all(pc.equal(lengths, pa.scalar(_TIMESTAMP_LENGTH))).as_py():
             return None
         try:
-            return given.cast(pa.timestamp("us")).cast(TIMESTAMP_TYPE)
+            moments = given.cast(pa.timestamp("us"))
+            # as after every conversion: of years that no table holds the engine tells
+            values = bad_values_of(moments.type)
+            is_storable = values is None or values.find(moments) is None
+            return moments.cast(TIMESTAMP_TYPE) if is_storable else None
         except pa.ArrowInvalid:
             return None
 

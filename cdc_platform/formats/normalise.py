@@ -20,9 +20,10 @@ from cdc_platform.errors import UnreadableRawFile
 from cdc_platform.events import EVENT_COLUMNS, GENERATION, ROW, Op, PositionKind
 from cdc_platform.formats.conversion import cast_directly
 from cdc_platform.formats.direct import DirectControl
-from cdc_platform.formats.event_file import EventBatch, RejectedRow, RowBatch, shown
+from cdc_platform.formats.event_file import EventBatch, RejectedRow, RowBatch
 from cdc_platform.formats.event_sql import MOST_ROWS_BY_FILE_TIME, event_sql
 from cdc_platform.formats.layout import Layout
+from cdc_platform.formats.storable import Storable, shown_rows
 from cdc_platform.formats.types import canonical_type
 from cdc_platform.raw.files import AcceptedFile, FileKind
 
@@ -45,6 +46,7 @@ class Normaliser:
         self._no_sup = options.csv.no_sup_value if is_text and accepted.kind is FileKind.CHANGES else None
         self._sql = event_sql(layout, types, accepted, options, table, where=where)
         self._direct = None if is_text or self._sql.parsed else DirectControl(layout, accepted, table)
+        self._storable = None if is_text else Storable(layout, types, table)
         self._connection = _database().cursor()
 
     def close(self) -> None:
@@ -54,6 +56,8 @@ class Normaliser:
     def events_of(self, rows: RowBatch) -> EventBatch:
         """Return the events of ``rows``, and those rejected, in the order of the file."""
         schema = self._layout.schema
+        if self._storable is not None:
+            rows = self._storable.sift(rows)
         if rows.columns.num_rows == 0:
             return EventBatch(pa.RecordBatch.from_pylist([], schema=schema), rows.rejected)
         self._check_height(rows.numbers)
@@ -135,16 +139,15 @@ class Normaliser:
         is_bad = pc.is_valid(fault)
         numbers: list[Any] = rows.numbers.filter(is_bad).to_pylist()
         faults: list[Any] = fault.filter(is_bad).to_pylist()
-        values = rows.columns.filter(is_bad).to_pylist()
         return tuple(
             RejectedRow(
                 row=number,
                 column=self._sql.faults[which].column,
                 reason=self._sql.faults[which].reason,
                 mend=self._sql.faults[which].mend,
-                values={name: shown(value) for name, value in row.items()},
+                values=row,
             )
-            for number, which, row in zip(numbers, faults, values, strict=True)
+            for number, which, row in zip(numbers, faults, shown_rows(rows.columns, is_bad), strict=True)
         )
 
     def _check_height(self, numbers: pa.Array[Any]) -> None:

@@ -49,8 +49,10 @@ class StagedFile:
     def hopeless(self) -> UnreadableRawFile:
         """Return the error that sets the whole file aside."""
         first = next(iter(self.rejected.values()))
+        column = f", column {first.column}" if first.column else ""
         return UnreadableRawFile(
-            f"{len(self.rejected)} rows cannot be applied, the first of them row {first.row}: {first.reason}",
+            f"{len(self.rejected)} rows cannot be applied, the first of them row {first.row}{column}: "
+            f"{first.reason}",
             where=self.input.accepted.file.key,
             mend=first.mend,
         )

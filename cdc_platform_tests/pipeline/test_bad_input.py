@@ -14,6 +14,7 @@ import pytest
 from cdc_platform.errors import ConfigError, StorageUnavailable
 from cdc_platform.lake import quarantine
 from cdc_platform.lake.quarantine import QuarantineItem, QuarantineState
+from cdc_platform.lake.read import scan
 from cdc_platform.pipeline import merge_table, take_in
 from cdc_platform.reconcile.verdict import Verdict
 from cdc_platform.reconcile.window import compare_window
@@ -205,3 +206,15 @@ def test_a_raw_location_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_table_that_is_not_configured_is_told_with_those_that_are(bench: Workbench) -> None:
     with pytest.raises(ConfigError, match="tables: thing"):
         merge_table(bench.platform, SOURCE, "things")
+
+
+def test_a_value_no_table_holds_waits_in_quarantine_and_stops_nothing(bench: Workbench) -> None:
+    far = {"Op": "I", "id": 3, "n": 30, "due": 10**18}
+    _change(bench, BAD, far, {"Op": "I", "id": 4, "n": 40, "due": 0}, due=pa.timestamp("us"))
+
+    take_in(bench.platform, SOURCE)
+    merge_table(bench.platform, SOURCE, "thing")
+
+    [item] = _waiting(bench)
+    rows = scan(bench.platform.lake, SOURCE, "thing").read_all()
+    assert ((0, "due"), {1, 2, 4}) == ((item.row, item.column), set(rows.column("id").to_pylist()))
