@@ -93,7 +93,8 @@ def _text(name: str) -> str:
 
 def _convert(column: Column, *, is_before: bool, where: str) -> str:
     raw = f"c{column.index}"
-    if is_before and not at.is_string(column.type) and at.is_string(column.file_type):
+    may_be_empty = at.is_string(column.type) or at.is_binary(column.type)
+    if is_before and not may_be_empty and at.is_string(column.file_type):
         raw = _text(raw)  # DMS leaves a before image blank that there is none of
     return conversion_sql(raw, column.file_type, column.type, where=f"{where}, column {column.source!r}")
 

@@ -78,7 +78,9 @@ def files_hit(
         kind = schema.as_arrow().field(column).type
         columns[f"low{number}"] = pa.array([low for low, _ in limits], kind)
         columns[f"high{number}"] = pa.array([high for _, high in limits], kind)
-        terms.append(f"t.{name} >= b.low{number} AND t.{name} <= b.high{number}")
+        term = f"t.{name} >= b.low{number} AND t.{name} <= b.high{number}"
+        # the bounds of a file say nothing of whether a NaN is in it
+        terms.append(f"({term} OR isnan(t.{name}))" if pa.types.is_floating(kind) else term)
     con.register("file_bounds", pa.table(columns))
     unbounded = " OR ".join(f"low{n} IS NULL OR high{n} IS NULL" for n in range(len(touched.key)))
     hits = con.execute(

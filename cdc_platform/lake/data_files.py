@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from pyiceberg.conversions import to_bytes
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import (
-    compute_statistics_plan,
     data_file_statistics_from_parquet_metadata,
     parquet_path_to_id_mapping,
     schema_to_pyarrow,
@@ -28,6 +27,8 @@ from pyiceberg.table.locations import LocationProvider
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.typedef import Record
 from pyiceberg.types import LongType, StringType
+
+from cdc_platform.lake.statistics import columns_with_statistics, statistics_plan
 
 #: Columns that carry a row's partition values through the sort are named by this and the field's number.
 PARTITION_PREFIX = "_cdc_partition_"
@@ -76,7 +77,7 @@ class DataFileWriter:
         self._spec = metadata.spec()
         self._schema = metadata.schema()
         self._arrow = schema_to_pyarrow(self._schema)
-        self._statistics = compute_statistics_plan(self._schema, metadata.properties)
+        self._statistics = statistics_plan(self._schema, metadata.properties)
         self._paths = parquet_path_to_id_mapping(self._schema)
         self._target = int(metadata.properties.get(_TARGET_FILE_SIZE, _DEFAULT_TARGET)) * _INFLATION
         self._uuid = uuid.uuid4()
@@ -204,6 +205,7 @@ class _OpenFile:
                 compression="zstd",
                 store_decimal_as_integer=True,
                 use_dictionary=cast(Any, _repetitive_columns(rows)),
+                write_statistics=columns_with_statistics(self._schema),
             )
         if len(rows):
             self._writer.write_table(rows, row_group_size=len(rows))

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from cdc_platform.events import Position
 from cdc_platform.lake.applied import AppliedRecord
 from cdc_platform.lake.staging import place
+from cdc_platform.lake.statistics import columns_with_statistics
 from cdc_platform.naming import quoted, sql_text
 from cdc_platform.raw.objects import ObjectStore
 
@@ -189,7 +190,12 @@ class Tombstones:
         sink = io.BytesIO()
         repetitive = cast(Any, ["generation", "image_generation"])
         with pq.ParquetWriter(
-            sink, reader.schema, compression="zstd", use_dictionary=repetitive, store_decimal_as_integer=True
+            sink,
+            reader.schema,
+            compression="zstd",
+            use_dictionary=repetitive,
+            store_decimal_as_integer=True,
+            write_statistics=columns_with_statistics(reader.schema),
         ) as writer:
             highest: Position | None = None
             for batch in reader:

@@ -114,6 +114,14 @@ def test_before_images_of_every_column_are_known_by_the_number_of_fields(tmp_pat
     assert [{"id": 2, "v": "b", "_cdc_before_id": 1, "_cdc_before_v": "a"}] == found.rows
 
 
+def test_an_empty_binary_before_image_is_one_and_a_blank_is_none(tmp_path: Path) -> None:
+    text = 'U,0a,b,"",a\nU,0a,b,,a\n'
+
+    found = _read_text(tmp_path, text, "id binary, v string", before_image_prefix="BI_")
+
+    assert [b"", None] == [row.get("_cdc_before_id") for row in found.rows]
+
+
 def test_an_added_column_may_be_named_at_its_own_place(tmp_path: Path) -> None:
     sequence = "20240531200945200000000000000000061"
     columns = "seq string, id int"

@@ -55,6 +55,10 @@ KEY_POOLS: dict[str, tuple[pa.DataType, tuple[Any, ...]]] = {
         ),
     ),
     "moment": (pa.timestamp("us", tz="UTC"), _MOMENTS),
+    "float": (
+        pa.float64(),
+        (0.0, -1.5, 1.5, float("inf"), float("-inf"), 5e-324, 2.0**100),
+    ),
     "binary": (pa.binary(), (b"", b"\x00", b"\x00\x00", b"\xff" * 16, b"\xff" * 17, b"a", b"\x7f")),
     #: Numbers that some files write as text or as decimals.
     "number": (pa.int64(), (0, 1, -1, 10, 100, 2**53 + 1, 12)),

@@ -242,6 +242,28 @@ def test_composite_keys_are_compared_column_by_column(bench: Bench) -> None:
     assert [("X", 2, "other case"), ("x ", 2, "other space"), ("x", 2, "q")] == keyed.rows("a", "b", "v")
 
 
+@pytest.mark.parametrize("other", [[], ["a"]], ids=["key of one column", "key of two"])
+def test_a_row_whose_key_is_not_a_number_is_found_again_among_several_files(
+    bench: Bench, other: list[str]
+) -> None:
+    columns = pa.schema([pa.field("a", pa.int64()), pa.field("k", pa.float64()), pa.field("v", pa.string())])
+    table = bench.with_table(merge_key=(*other, "k"))
+    nan = float("nan")
+
+    def change(name: str, *events: tuple[str, int, float, str, int]) -> None:
+        made = [Change(op, {"a": a, "k": k, "v": v}, position) for op, a, k, v, position in events]
+        table.merge(change_file(name, *made, columns=columns, before=()))
+
+    change("a", ("I", 1, 1.5, "x", 10), ("I", 1, nan, "x", 11))
+    change("b", ("I", 2, 7.0, "x", 12))
+    change("c", ("U", 1, nan, "y", 13))
+    assert ["x", "x", "y"] == sorted(v for (v,) in table.rows("v"))
+
+    change("d", ("D", 1, nan, "", 14))
+    change("late", ("U", 1, nan, "z", 12))
+    assert [("x",), ("x",)] == table.rows("v")
+
+
 def test_a_delete_with_only_the_key_removes_the_row_from_its_partition(bench: Bench) -> None:
     columns = pa.schema([*COLUMNS, pa.field("day", pa.date32())])
     table = bench.with_table(partition_by=("day",))
