@@ -7,11 +7,11 @@ disjoint sets is the sum of theirs. No sum is taken modulo anything: DuckDB adds
 * ``hash`` takes typed values, never text made of them, brought to one type on both sides.
 * Lane 1 is DuckDB's hash of all values in one fixed order, mixed once more with a secret.
 * Lane 2 is a chain over the columns, ``mix(state XOR hash(value))``, that begins with a secret, so that it is
-  another function in each run. Values wider than 64 bits (text, bytes, wide decimals) enter by one hash of
-  all of them, *with the salt before each*: the salt tells where a value ends, as nobody can write it into
-  one, and an accident in the hash of a text is none after another beginning.
-* ``hash`` maps NULL to a constant, which one value of each 64-bit type has as well; so both lanes end with
-  what is NULL in the row.
+  another function in each run. Values wider than 64 bits (text, bytes, wide decimals) enter *with the salt
+  before them*: an accident in the hash of a text is none after another beginning.
+* ``hash`` maps NULL to a constant, which one value of each type that uses all 64 bits has as well; so both
+  lanes end with which of these are NULL in the row. Of shorter types no value has it; of wider ones one may
+  by accident, as any two texts may share a hash, and another one after the salt.
 * The salts come from 256 secret bits, new for each run, and leave the process by their id only.
 
 Digests are of the DuckDB version that made them and never compared with those of another.
@@ -30,7 +30,7 @@ import pyarrow as pa
 from cdc_platform.naming import quoted, sql_text
 
 #: Changes whenever the function does.
-DIGEST_VERSION = "2"
+DIGEST_VERSION = "3"
 DIGEST_BITS = 128
 
 _NARROW = (
@@ -38,6 +38,9 @@ _NARROW = (
     *("TIMESTAMP", "TIMESTAMP WITH TIME ZONE"),
 )
 _NARROW_DIGITS = 18
+#: Of these alone one value has the hash of NULL: the number it would be, -2930909409056394622, is a value of
+#: theirs. It is none of shorter types, and has 19 digits.
+_FULL = ("BIGINT", "DOUBLE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
 
 
 def implementation() -> str:
@@ -91,10 +94,10 @@ class RowDigest:
     def lanes(self, values: Sequence[str]) -> tuple[str, str]:
         """Return the SQL of both lanes over the SQL of the values."""
         typed = [f"({value})::{kind}" for value, kind in zip(values, self.types, strict=True)]
-        nulls = _nulls(typed)
-        first = _mixed(self._secret("lane 1"), f"hash({', '.join([*typed, nulls])})")
+        nulls = self._nulls(typed)
+        first = _mixed(self._secret("lane 1"), f"hash({', '.join([*typed, *nulls])})")
         second = self._secret("lane 2")
-        for hashed in (*self._wide(typed), *self._narrow(typed), nulls):
+        for hashed in (*self._wide(typed), *self._narrow(typed), *nulls):
             second = _mixed(second, hashed)
         if self.lane_bits < 64:
             return f"({first} >> {64 - self.lane_bits})", f"({second} >> {64 - self.lane_bits})"
@@ -124,21 +127,23 @@ class RowDigest:
         return [f"hash({value})" for value in narrow]
 
     def _wide(self, values: Sequence[str]) -> list[str]:
-        """Return SQL of hashes of the wider values, all that can be text in one."""
+        """Return SQL of a hash for each wider value, the salt before it; of NULL it is that of NULL."""
         salt = sql_text(self.salt.text("before"))
         wide = [(value, kind) for value, kind in zip(values, self.types, strict=True) if not _is_narrow(kind)]
-        texts = [f"{salt}, {value}" for value, kind in wide if kind != "BLOB"]
-        hashes = [f"hash({salt}::BLOB || {value})" for value, kind in wide if kind == "BLOB"]
-        return [f"hash(concat({', '.join(texts)}))", *hashes] if texts else hashes
+        return [
+            f"hash({salt}::BLOB || {value})" if kind == "BLOB" else f"hash({salt} || {value}::VARCHAR)"
+            for value, kind in wide
+        ]
+
+    def _nulls(self, values: Sequence[str]) -> list[str]:
+        """Return SQL of a hash of which values are NULL, of those whose own hash does not tell; or none."""
+        untold = (value for value, kind in zip(values, self.types, strict=True) if kind in _FULL)
+        flags = [f"({value}) IS NULL" for value in untold]
+        return [f"hash({', '.join(flags)})"] if flags else []
 
 
 def _mixed(state: str, hashed: str) -> str:
     return f"hash(xor({state}, {hashed}))"
-
-
-def _nulls(values: Sequence[str]) -> str:
-    """Return SQL of a hash of which values are NULL."""
-    return f"hash({', '.join(f'({value}) IS NULL' for value in values)})"
 
 
 def _is_narrow(kind: str) -> bool:

@@ -16,9 +16,10 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from cdc_platform.errors import StorageUnavailable
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.drill import MOST_SUSPECTS
-from cdc_platform.reconcile.repeated_numbers import RepeatedNumbers
+from cdc_platform.reconcile.repeated_numbers import Numbers, RepeatedNumbers
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform.reconcile.window_events import count
@@ -58,18 +59,29 @@ def _load_repeated_hashes(connection: duckdb.DuckDBPyConnection, sides: Sides, h
     rows = (
         sides.rows if sides.rows is not None else count(connection, f"SELECT count(*) FROM {sides.base_rows}")
     )
-    ((spill,),) = connection.execute("SELECT current_setting('temp_directory')").fetchall()
     connection.execute("CREATE OR REPLACE TEMP TABLE repeated_hashes (hash UBIGINT)")
-    with RepeatedNumbers(Path(spill).parent, at_once=HASHES_AT_ONCE, expected=rows) as hashes:
-        found = connection.execute(f"SELECT {hashed} AS hash FROM {sides.base_rows} AND {known}")
-        for batch in found.to_arrow_reader(_BATCH_ROWS):
-            hashes.add(batch.column(0).to_numpy())
-        for several in hashes.found():
-            if len(several):
-                connection.register("more_hashes", pa.table({"hash": several}))
-                connection.execute("INSERT INTO repeated_hashes SELECT hash FROM more_hashes")
-                connection.unregister("more_hashes")
+    found = f"SELECT {hashed} AS hash FROM {sides.base_rows} AND {known}"
+    ((spill,),) = connection.execute("SELECT current_setting('temp_directory')").fetchall()
+    folder = Path(spill).parent
+    try:
+        with RepeatedNumbers(folder, at_once=HASHES_AT_ONCE, expected=rows) as hashes:
+            for batch in connection.execute(found).to_arrow_reader(_BATCH_ROWS):
+                hashes.add(batch.column(0).to_numpy())
+            for several in hashes.found():
+                _insert(connection, several)
+    except OSError as error:
+        mend = "make room there, or let the lake spill elsewhere"
+        raise StorageUnavailable(
+            f"hashes of keys cannot spill: {error}", where=str(folder), mend=mend
+        ) from error
     return count(connection, "SELECT count(*) FROM repeated_hashes")
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, several: Numbers) -> None:
+    if len(several):
+        connection.register("more_hashes", pa.table({"hash": several}))
+        connection.execute("INSERT INTO repeated_hashes SELECT hash FROM more_hashes")
+        connection.unregister("more_hashes")
 
 
 def _add_part(

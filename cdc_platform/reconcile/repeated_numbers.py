@@ -6,6 +6,7 @@ ranges of all runs are looked at together.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,11 @@ class RepeatedNumbers:
         self._held = 0
         # closed with this object
         self._file = tempfile.TemporaryFile(dir=folder if folder.is_dir() else None)  # noqa: SIM115
-        self._runs: list[int] = []
+        # random numbers lie evenly: of each part of their range come half as many as are held at once
+        parts = max(1, -(-2 * expected // len(self._buffer)))
+        self._bounds = np.array([part * 2**64 // parts for part in range(1, parts)], np.uint64)
+        #: Of each run on disk where it begins, and where in it the parts of the range end.
+        self._runs: list[tuple[int, list[int]]] = []
 
     def __enter__(self) -> RepeatedNumbers:
         return self
@@ -56,15 +61,8 @@ class RepeatedNumbers:
             yield _repeated(self._sorted())
             return
         self._write_run()
-        self._file.flush()
-        runs = self._on_disk()
-        # random numbers lie evenly: so many parts of their range fill half of the memory each
-        parts = -(-2 * sum(self._runs) // len(self._buffer))
-        bounds = [part * 2**64 // parts for part in range(1, parts)]
-        cuts = [[0, *np.searchsorted(run, np.array(bounds, np.uint64)).tolist(), len(run)] for run in runs]
-        for part in range(parts):
-            pieces = [run[cut[part] : cut[part + 1]] for run, cut in zip(runs, cuts, strict=True)]
-            together = np.concatenate(pieces)
+        for part in range(len(self._bounds) + 1):
+            together = np.concatenate([self._piece(start, cuts, part) for start, cuts in self._runs])
             together.sort()
             yield _repeated(together)
 
@@ -79,17 +77,16 @@ class RepeatedNumbers:
         is_third = numbers[2:] == numbers[:-2]
         if is_third.any():
             numbers = np.concatenate([numbers[:2], numbers[2:][~is_third]])
+        start = self._file.seek(0, os.SEEK_END)
         numbers.tofile(self._file)
-        self._runs.append(len(numbers))
+        self._runs.append((start, [*np.searchsorted(numbers, self._bounds).tolist(), len(numbers)]))
         self._held = 0
 
-    def _on_disk(self) -> list[Numbers]:
-        runs, start = [], 0
-        for length in self._runs:
-            offset = start * _BYTES
-            runs.append(np.memmap(self._file, np.uint64, mode="r", offset=offset, shape=(length,)))
-            start += length
-        return [run for run in runs if len(run)]
+    def _piece(self, start: int, cuts: list[int], part: int) -> Numbers:
+        """Read what of a run lies in a part of the range; a mapped file would count as memory of ours."""
+        first = cuts[part - 1] if part else 0
+        self._file.seek(start + first * _BYTES)
+        return np.fromfile(self._file, np.uint64, cuts[part] - first)
 
 
 def _repeated(ascending: Numbers) -> Numbers:

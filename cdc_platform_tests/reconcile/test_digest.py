@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+import struct
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
@@ -195,19 +196,62 @@ def test_a_text_that_collides_in_one_lane_does_not_in_the_other(
     first, second = RowDigest(("VARCHAR",), SALT).lanes(["v"])
 
     assert SALT.text("before") not in first
-    assert f"'{SALT.text('before')}', (v)" in second
+    assert f"hash('{SALT.text('before')}' || (v)" in second
 
 
+#: The number whose hash is that of NULL, as the bits of a double.
+AS_DOUBLE = struct.unpack("<d", struct.pack("<q", -2930909409056394622))[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("BIGINT", "-2930909409056394622"),
+        ("DOUBLE", repr(AS_DOUBLE)),
+        ("TIMESTAMP", "make_timestamp(-2930909409056394622)"),
+        ("TIMESTAMP WITH TIME ZONE", "make_timestamptz(-2930909409056394622)"),
+    ],
+)
 def test_the_value_with_the_hash_of_null_is_not_null_in_either_lane(
-    connection: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection, kind: str, value: str
 ) -> None:
-    value = -2930909409056394622
-    hashes = connection.execute(f"SELECT hash({value}), hash(NULL)").fetchone()
-    (n, *lanes), (m, *others) = (digest(connection, [(one,)], [pa.int64()]) for one in (value, None))
+    digest_of = RowDigest((kind,), SALT)
+    hashes = connection.execute(f"SELECT hash(({value})::{kind}), hash(NULL)").fetchone()
+    found, other = (
+        connection.execute(f"SELECT {digest_of.aggregates([one])}").fetchone() for one in (value, "NULL")
+    )
+
+    assert hashes is not None
+    assert found is not None
+    assert other is not None
+    assert hashes[0] == hashes[1]
+    assert [True, True] == [lane != null for lane, null in zip(found[1:], other[1:], strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "number"),
+    [
+        ("BOOLEAN", "true", 1),
+        ("TINYINT", "-1", 2**32 - 1),
+        ("SMALLINT", "-1", 2**32 - 1),
+        ("INTEGER", "-1", 2**32 - 1),
+        ("INTEGER", "2147483647", 2**31 - 1),
+        ("FLOAT", "-1", 0xBF800000),
+        ("DATE", "'1969-12-31'", 2**32 - 1),
+        ("DECIMAL(4,0)", "-1", 2**32 - 1),
+        ("DECIMAL(9,0)", "-1", 2**32 - 1),
+        ("DECIMAL(18,0)", "-999999999999999999", -999999999999999999),
+        ("TIME", "'23:59:59.999999'", 86_399_999_999),
+    ],
+)
+def test_values_of_short_types_hash_as_numbers_far_from_the_one_that_hashes_as_null(
+    connection: duckdb.DuckDBPyConnection, kind: str, value: str, number: int
+) -> None:
+    hashes = connection.execute(f"SELECT hash({value}::{kind}), hash({number}::BIGINT)").fetchone()
 
     assert hashes is not None
     assert hashes[0] == hashes[1]
-    assert (1, 1, [True, True]) == (n, m, [one != other for one, other in zip(lanes, others, strict=True)])
+    assert abs(number) < 2930909409056394622
 
 
 def test_every_salt_gives_other_digests_and_tells_nothing_of_itself(
@@ -230,4 +274,4 @@ def test_c7_sums_beyond_64_bits_do_not_wrap(connection: duckdb.DuckDBPyConnectio
 
 
 def test_the_implementation_names_the_engine_and_its_version() -> None:
-    assert implementation().startswith("two-lane sum 2, duckdb ")
+    assert implementation().startswith("two-lane sum 3, duckdb ")
