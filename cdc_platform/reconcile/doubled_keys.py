@@ -30,6 +30,7 @@ HASHES_AT_ONCE = 12_000_000
 KEYS_AT_ONCE = 1_000_000
 
 _BATCH_ROWS = 65_536
+_BUFFER = "16MB"
 
 
 def add_doubled_keys(connection: duckdb.DuckDBPyConnection, sides: Sides, numbers: Collection[int]) -> None:
@@ -63,6 +64,8 @@ def _load_repeated_hashes(connection: duckdb.DuckDBPyConnection, sides: Sides, h
     found = f"SELECT {hashed} AS hash FROM {sides.base_rows} AND {known}"
     ((spill,),) = connection.execute("SELECT current_setting('temp_directory')").fetchall()
     folder = Path(spill).parent
+    # threads of the engine wait for room there while hashes are taken out
+    connection.execute(f"SET streaming_buffer_size = '{_BUFFER}'")
     try:
         with RepeatedNumbers(folder, at_once=HASHES_AT_ONCE, expected=rows) as hashes:
             for batch in connection.execute(found).to_arrow_reader(_BATCH_ROWS):
