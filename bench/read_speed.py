@@ -2,8 +2,9 @@
 
     python -m bench.read_speed                 10 million rows of 10 columns, 0.9 million of them deleted
 
-Each gives the whole table as one Arrow table; then passes it by as a stream; then one column; then the count;
-then the first rows. Seconds of the clock and of the processors (which other work on the machine stretches
+Each gives the whole table as one Arrow table; then passes it by as a stream; then hands it to SQL that hashes
+all columns of every row, as reconciliation and compaction do; then one column; then the count; then the first
+rows. Seconds of the clock and of the processors (which other work on the machine stretches
 less) of the best of some reads, taken in turns, after one that does not count.
 """
 
@@ -38,7 +39,7 @@ from cdc_platform.lake.live_batches import live_row_count
 from cdc_platform.lake.live_rows import live_files
 from cdc_platform.lake.read import open_workspace, scan
 from cdc_platform.lake.row_delta import RowDelta, commit_row_delta
-from cdc_platform.naming import sql_text
+from cdc_platform.naming import quoted, sql_text
 
 _COLUMNS: Columns = {
     "id": (LongType(), "i"),
@@ -113,6 +114,18 @@ def _readers(lake: Lake, table: Table) -> _Readers:
     def duckdb_rows(what: str, limit: str = "") -> int:
         return len(con.execute(f"SELECT {what} FROM {there}{limit}").to_arrow_table())
 
+    hashed = f"SELECT count(*), bit_xor(hash({', '.join(map(quoted, _COLUMNS))})) FROM "
+
+    def hashed_of(batches: pa.RecordBatchReader) -> int:
+        con.register("streamed", batches)
+        try:
+            return hashed_in("streamed")
+        finally:
+            con.unregister("streamed")
+
+    def hashed_in(relation: str) -> int:
+        return int((con.execute(hashed + relation).fetchone() or [0])[0])
+
     return {
         "all columns": {
             "ours": ours,
@@ -127,6 +140,12 @@ def _readers(lake: Lake, table: Table) -> _Readers:
             ),
             "pyiceberg": lambda: _passed(table.scan().to_arrow_batch_reader()),
             "iceberg_scan": lambda: _passed(con.execute(f"SELECT * FROM {there}").to_arrow_reader(_BATCH)),
+        },
+        "all columns, hashed by SQL": {
+            "ours": lambda: hashed_of(scan(lake, _SOURCE, _TABLE)),
+            "ours by SQL": lambda: hashed_in(by_field_id),
+            "pyiceberg": lambda: hashed_of(table.scan().to_arrow_batch_reader()),
+            "iceberg_scan": lambda: hashed_in(there),
         },
         "one column": {
             "ours": lambda: ours("id"),
