@@ -61,6 +61,8 @@ class RepeatedNumbers:
             yield _repeated(self._sorted())
             return
         self._write_run()
+        # its room is that of the parts now
+        self._buffer = np.empty(0, np.uint64)
         for part in range(len(self._bounds) + 1):
             together = np.concatenate([self._piece(start, cuts, part) for start, cuts in self._runs])
             together.sort()
