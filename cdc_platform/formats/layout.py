@@ -196,6 +196,11 @@ def _before_images(names: Sequence[str], prefix: str | None) -> dict[str, str]:
 
 def _declared(table: TableConfig) -> dict[str, pa.DataType]:
     types: dict[str, pa.DataType] = {}
+    try:
+        safe_names((column.name for column in table.columns), where=f"table {table.name}, columns")
+    except ConfigError as error:
+        where, clash, mend = error.mistakes[0]
+        raise SchemaError(clash, where=where, mend=mend) from error
     for column in table.columns:
         try:
             types[safe_name(column.name)] = parse_iceberg_type(column.type)

@@ -17,6 +17,7 @@ from cdc_platform.errors import SourceUnavailable, redact
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.naming import quoted, safe_name, sql_text
+from cdc_platform.reconcile.column_clashes import clashing
 from cdc_platform.reconcile.sources import KEY_NUMBER, ColumnPlan, ReadPlan, SourceColumn, SourceTable
 from cdc_platform.reconcile.typed import canonical_schema, common_type
 from cdc_platform.reconcile.verdict import Excluded, Gap
@@ -66,7 +67,8 @@ class ParquetReader:
         if not self.files():
             raise self._unavailable("there is no Parquet file")
         there, partly = self._schema(), self._missing_in_some()
-        names = {safe_name(field.name): field for field in there}
+        clashes = clashing((field.name for field in there), self.path)
+        names = {safe: field for field in there if (safe := safe_name(field.name)) not in clashes}
         held = canonical_schema(base_columns)
         plans: dict[str, ColumnPlan] = {}
         excluded = []
@@ -94,9 +96,8 @@ class ParquetReader:
             raise self._unavailable(f"merge key column {unread[0]!r} is not in the export, or not comparable")
         columns = tuple(SourceColumn(f.name, safe_name(f.name), str(f.type), str(f.type)) for f in there)
         described = SourceTable(schema, table, columns, ())
-        return ReadPlan(
-            described, tuple(plans[column] for column in key), tuple(plans.values()), tuple(excluded)
-        )
+        keys = tuple(plans[column] for column in key)
+        return ReadPlan(described, keys, tuple(plans.values()), tuple(excluded), refused=clashes)
 
     def position(self) -> str:
         """Return the empty text: how far the source's log is now, an export does not tell."""

@@ -19,11 +19,12 @@ from psycopg.types.numeric import Int4BinaryLoader, Int8BinaryLoader
 
 from cdc_platform.config.model import Connection
 from cdc_platform.errors import SourceUnavailable, redact
-from cdc_platform.lsn import find_lsn, lsn_text
+from cdc_platform.reconcile.column_clashes import clashing, not_told_apart
 from cdc_platform.reconcile.decode import decode_columns
 from cdc_platform.reconcile.postgres_catalog import describe_table, reads_ranges
 from cdc_platform.reconcile.postgres_copy import copy_rows
 from cdc_platform.reconcile.postgres_identity import identity_of, refuse_other
+from cdc_platform.reconcile.postgres_position import log_position
 from cdc_platform.reconcile.postgres_types import plan_column
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceColumn, SourceTable
 from cdc_platform.reconcile.verdict import Excluded, Gap
@@ -44,9 +45,6 @@ PINNED_SETTINGS = {
     "row_security": "off",
     "TimeZone": "UTC",
 }
-
-# 24 and 40: the headers of a log page and of a segment's first page.
-_PAGE_HEADERS = (24, 40)
 
 
 def connect(connection: Connection) -> psycopg.Connection[tuple[Any, ...]]:
@@ -165,7 +163,7 @@ class PostgresReader:
                     plan,
                     ranged=reads_ranges(connection, plan.table, names),
                     identity=identity_of(connection, schema, table),
-                    position=_position(connection),
+                    position=log_position(connection),
                 )
             except psycopg.Error as error:
                 raise unavailable(error, f"cannot describe {plan.table.label}") from None
@@ -173,7 +171,7 @@ class PostgresReader:
     def position(self) -> str:
         """Return the source's log position now."""
         with connect(self._settings) as connection:
-            return _position(connection)
+            return log_position(connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
@@ -183,7 +181,7 @@ class PostgresReader:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             pin_settings(connection)
-            yield PostgresSnapshot(connection, _position(connection))
+            yield PostgresSnapshot(connection, log_position(connection))
         finally:
             # It wrote nothing, so there is nothing to commit; a connection that was cut cannot be asked to.
             connection.close()
@@ -215,8 +213,11 @@ def plan_table(table: SourceTable, key: Sequence[str], base_columns: pa.Schema) 
     by_name = {column.safe_name: column for column in table.columns}
     plans: dict[str, ColumnPlan] = {}
     excluded: list[Excluded] = []
-    refused: dict[str, SourceUnavailable] = {}
+    clashes = clashing((column.name for column in table.columns), table.label)
+    refused = dict(clashes)
     for field in base_columns:
+        if field.name in clashes:
+            continue
         column = by_name.get(field.name)
         if column is None:
             gone = "in base and not in the source: dropped there, or added by DMS"
@@ -229,13 +230,16 @@ def plan_table(table: SourceTable, key: Sequence[str], base_columns: pa.Schema) 
             excluded.append(planned)
         else:
             plans[field.name] = planned
-    missing = [column.safe_name for column in table.columns if column.safe_name not in base_columns.names]
+    excluded += map(not_told_apart, clashes)
+    missing = [name for name in by_name if name not in base_columns.names and name not in clashes]
     excluded += [
         Excluded(name, "in the source and not in base: no change has carried it yet", Gap.NOT_IN_BASE)
         for name in missing
     ]
     unread = [column for column in key if column not in plans]
     if unread:
+        if unread[0] in clashes:
+            raise clashes[unread[0]]
         raise SourceUnavailable(
             f"merge key column {unread[0]!r} cannot be compared with the source",
             where=table.label,
@@ -269,23 +273,3 @@ def pin_settings(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
                 )
     except psycopg.Error as error:
         raise unavailable(error, "cannot pin the session's settings") from None
-
-
-def _position(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
-    """Return a log position no visible change lies beyond.
-
-    The insert position, not the write position: a commit that does not wait for the disk is visible before it
-    is written. Where it stands just behind a page header it is set back, since nothing lies between.
-    """
-    try:
-        row = connection.execute(
-            "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() "
-            "ELSE pg_current_wal_insert_lsn() END::text, current_setting('wal_block_size')::int"
-        ).fetchone()
-    except psycopg.Error as error:
-        raise unavailable(error, "cannot read the source's log position") from None
-    position = find_lsn(row[0]) if row else None
-    if row is None or position is None:
-        raise SourceUnavailable("the source tells no log position", mend="reconcile against the primary")
-    into_page = position % row[1]
-    return lsn_text(position - into_page if into_page in _PAGE_HEADERS else position)

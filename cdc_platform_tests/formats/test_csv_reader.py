@@ -274,3 +274,8 @@ def test_a_load_file_written_by_the_testing_module_reads_back(tmp_path: Path) ->
     write_load_file(tmp_path, "s", "t", [{"id": 1, "v": 1.5}], options=options)
 
     assert [{"id": 1, "v": 1.5}] == read(tmp_path, options, table_of(columns="id int, v double")).rows
+
+
+def test_two_declared_columns_of_one_name_in_base_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SchemaError, match="'V' and 'v' both become 'v'"):
+        _read_text(tmp_path, "I,1,1,a\n", "id int, V int, v string")
