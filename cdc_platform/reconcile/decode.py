@@ -8,6 +8,8 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cdc_platform.decimal_text import decimals_of_text
+from cdc_platform.errors import SourceUnavailable
 from cdc_platform.reconcile.sources import KEY_NUMBER, ColumnPlan, Decoding
 
 # From 1970-01-01 to PostgreSQL's epoch, 2000-01-01.
@@ -34,15 +36,31 @@ def decode(values: pa.Array[Any], plan: ColumnPlan) -> pa.Array[Any]:
     """Return the typed values of one column."""
     match plan.decoding:
         case Decoding.DECIMAL_TEXT:
-            odd = pc.is_in(values, value_set=pa.array(NOT_FINITE))
-            finite = pc.if_else(odd, pa.scalar(None, pa.string()), values)
-            return cast("pa.Array[Any]", finite.cast(plan.arrow))
+            return _decimals(_finite(values), plan)
+        case Decoding.NUMBER_TEXT:
+            return _finite(values)
         case Decoding.EPOCH_2000_DAYS:
             return _shift(values, _EPOCH_DAYS, _INT32_MAX).cast(pa.int32()).cast(plan.arrow)
         case Decoding.EPOCH_2000_MICROSECONDS:
             return _shift(values, _EPOCH_MICROSECONDS, _INT64_MAX).cast(plan.arrow)
         case _:
             return values if values.type == plan.arrow else values.cast(plan.arrow)
+
+
+def _finite(values: pa.Array[Any]) -> pa.Array[Any]:
+    odd = pc.is_in(values, value_set=pa.array(NOT_FINITE))
+    return cast("pa.Array[Any]", pc.if_else(odd, pa.scalar(None, pa.string()), values))
+
+
+def _decimals(values: pa.Array[Any], plan: ColumnPlan) -> pa.Array[Any]:
+    try:
+        return decimals_of_text(values, plan.arrow)
+    except pa.ArrowInvalid as error:
+        raise SourceUnavailable(
+            f"a value of {plan.source_column!r} cannot be read as {plan.arrow}: {error}",
+            mend="name the column in `not_compared` of the table in cdc.yaml, or, if it is of the merge key, "
+            "merge by another key",
+        ) from None
 
 
 def _shift(values: pa.Array[Any], offset: int, infinity: int) -> pa.Array[Any]:

@@ -225,7 +225,7 @@ def plan_table(table: SourceTable, key: Sequence[str], base_columns: pa.Schema) 
             continue
         if not column.readable:
             refused[field.name] = _may_not_be_read(table, column)
-        planned = plan_column(column, field.type)
+        planned = plan_column(column, field.type, is_key=field.name in key)
         if isinstance(planned, Excluded):
             excluded.append(planned)
         else:

@@ -21,11 +21,14 @@ _TEXTS = {"text", "varchar", "name", "citext", "xml", "unknown"}
 # Types with a typed form of their own: as text in base their value could not be told from its spelling.
 _NEEDS_TYPE = {*_INTEGERS, *_FLOATS, "date", "timestamp", "timestamptz", "time", "bytea", "money"}
 _UTC = pa.timestamp("us", tz="UTC")
+#: What DMS makes of a numeric without precision: decimal(28,6).
+_DMS_SCALE = 6
+_MOST_DIGITS = 38
 
 RULE_BOOLEAN_TEXT = "boolean travels as the text 'true' or 'false'"
 RULE_AS_TEXT = "travels as PostgreSQL's own text of the value"
 RULE_CHAR = "char(n): pad spaces at the end are not part of the value"
-RULE_NUMERIC_ROUNDED = "numeric without precision is rounded to the {} decimals DMS gives it"
+RULE_NUMERIC_ROUNDED = "numeric without precision is rounded to {} decimals"
 RULE_NUMERIC_TEXT = "numeric wider than 38 digits travels as text"
 RULE_UTC = "timestamp without time zone is taken as UTC"
 RULE_UTC_WALL = "timestamp with time zone is taken as UTC wall time"
@@ -85,9 +88,11 @@ def _decimal_shape(column: SourceColumn) -> pa.Decimal128Type[int, int] | None:
     return pa.decimal128(digits, max(scale, 0)) if digits <= 38 else None
 
 
-def plan_column(column: SourceColumn, base_type: pa.DataType) -> ColumnPlan | Excluded:
+def plan_column(
+    column: SourceColumn, base_type: pa.DataType, *, is_key: bool = False
+) -> ColumnPlan | Excluded:
     """Return how ``column`` is read to be compared with a base column of ``base_type``."""
-    planned = _planned(column, base_type)
+    planned = _planned(column, base_type, is_key)
     if planned is None:
         return Excluded(
             column.safe_name,
@@ -98,7 +103,7 @@ def plan_column(column: SourceColumn, base_type: pa.DataType) -> ColumnPlan | Ex
     return planned
 
 
-def _planned(column: SourceColumn, base: pa.DataType) -> ColumnPlan | None:
+def _planned(column: SourceColumn, base: pa.DataType, is_key: bool) -> ColumnPlan | None:
     if pa.types.is_string(base) or pa.types.is_large_string(base):
         return _as_text(column)
     if column.base_type == "bool":
@@ -109,7 +114,7 @@ def _planned(column: SourceColumn, base: pa.DataType) -> ColumnPlan | None:
     if column.base_type in _FLOATS:
         return _plan(column, "{}", _FLOATS[column.base_type]) if pa.types.is_floating(base) else None
     if column.base_type in ("numeric", "money"):
-        return _numeric(column, base)
+        return _numeric(column, base, is_key)
     return _temporal_or_bytes(column, base)
 
 
@@ -128,21 +133,42 @@ def _as_text(column: SourceColumn) -> ColumnPlan | None:
     return _plan(column, "{}::text", pa.string(), rule=RULE_AS_TEXT)
 
 
-def _numeric(column: SourceColumn, base: pa.DataType) -> ColumnPlan | None:
+def _numeric(column: SourceColumn, base: pa.DataType, is_key: bool) -> ColumnPlan | None:
     if column.base_type == "money":
         plan = _plan(column, "{}::numeric::text", pa.decimal128(38, 4), rule=RULE_MONEY)
     elif column.precision is None:
         if not isinstance(base, pa.Decimal128Type):
             return None
-        # All 38 digits, so that a source value too large for base is read and found different.
-        shape = pa.decimal128(38, base.scale)
-        rule = f"{RULE_NUMERIC_ROUNDED.format(base.scale)}; {RULE_FINITE}"
-        plan = _plan(column, f"round({{}}, {base.scale})::text", shape, rule=rule)
+        return _numeric_key(column, base) if is_key else _numeric_of_any_size(column, base)
     elif (fitting := _decimal_shape(column)) is None:
         return None
     else:
         plan = _plan(column, "{}::text", fitting, rule=RULE_FINITE)
     return _by_value(plan, base)
+
+
+def _numeric_of_any_size(column: SourceColumn, base: pa.Decimal128Type[int, int]) -> ColumnPlan:
+    """Compare as text of as many decimals on both sides: no decimal type holds what the source may."""
+    places = max(_DMS_SCALE, base.scale)
+    text = "{}::VARCHAR"
+    if base.precision == base.scale:
+        # DuckDB writes no zero before the point of a decimal without digits there
+        text = f"regexp_replace({text}, '^(-?)[.]', '\\10.')"
+    missing = "0" * (places - base.scale)
+    padded = f"({text} || '{'' if base.scale else '.'}{missing}')" if missing else text
+    rule = f"{RULE_NUMERIC_ROUNDED.format(places)}; {RULE_FINITE}"
+    planned = _plan(column, f"round({{}}, {places})::text", pa.string(), base=padded, rule=rule)
+    return replace(planned, decoding=Decoding.NUMBER_TEXT)
+
+
+def _numeric_key(column: SourceColumn, base: pa.Decimal128Type[int, int]) -> ColumnPlan | None:
+    """Keys are ordered, so they stay numbers: one that no decimal holds is refused where it is read."""
+    whole = base.precision - base.scale
+    places = max(base.scale, min(_DMS_SCALE, _MOST_DIGITS - whole))
+    # what has more decimals than base can be compared in is refused, and never rounded down to it
+    select = f"round({{}}, {places})::text" if places >= _DMS_SCALE else "{}::text"
+    rule = f"{RULE_NUMERIC_ROUNDED.format(places)}; {RULE_FINITE}"
+    return _by_value(_plan(column, select, pa.decimal128(_MOST_DIGITS, places), rule=rule), base)
 
 
 def _temporal_or_bytes(column: SourceColumn, base: pa.DataType) -> ColumnPlan | None:

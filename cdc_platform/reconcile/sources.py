@@ -53,6 +53,7 @@ class Decoding(StrEnum):
 
     AS_IS = "as-is"
     DECIMAL_TEXT = "decimal-text"
+    NUMBER_TEXT = "number-text"
     EPOCH_2000_DAYS = "days-since-2000"
     EPOCH_2000_MICROSECONDS = "microseconds-since-2000"
 

@@ -18,6 +18,8 @@ from cdc_platform.reconcile.difference_kinds import (
 _NUMBER = "'[+-]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)'"
 #: Texts of numbers up to this length are exact as doubles.
 _EXACT_DIGITS = 15
+#: Decimals the text of a number has at least.
+_LEAST_SCALE = 6
 
 
 def class_sql(left: str, right: str, types: tuple[str, str]) -> str:
@@ -31,6 +33,11 @@ def class_sql(left: str, right: str, types: tuple[str, str]) -> str:
         own = _text_sql(left, right)
     elif kinds == {"decimal"}:
         own = _decimal_sql(left, right)
+    elif kinds == {"text", "decimal"}:
+        # a number of any size comes as text; what no decimal holds is NULL then, and looked at by itself
+        scale = max(int(one.rstrip(")").rpartition(",")[2]) for one in types if _family(one) == "decimal")
+        kind = f"DECIMAL(38, {max(_LEAST_SCALE, scale)})"
+        own = _decimal_sql(*(f"TRY_CAST({one} AS {kind})" for one in (left, right)))
     elif kinds == {"time"}:
         own = _time_sql(left, right)
     elif kinds == {"date"}:

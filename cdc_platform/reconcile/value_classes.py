@@ -133,7 +133,9 @@ def _floats(first: Any, second: Any) -> ValueClass | None:
 
 
 def _numbers(first: Any, second: Any) -> ValueClass | None:
-    if isinstance(first, str | bool) or isinstance(second, str | bool):
+    kinds = {type(first), type(second)}
+    # a number of any size is text beside a decimal
+    if bool in kinds or (str in kinds and Decimal not in kinds):
         return None
     one, other = _number(first), _number(second)
     if one is None or other is None:

@@ -130,6 +130,12 @@ def test_only_the_keys_of_the_window_are_compared(source: Source) -> None:
         ("numeric(38,10)", "-1234567890123456789012345678.0123456789", pa.decimal128(38, 10),
          Decimal("-1234567890123456789012345678.0123456789")),
         ("numeric", "1.23456789", pa.decimal128(28, 6), Decimal("1.234568")),
+        ("numeric", "-0.000000499", pa.decimal128(28, 6), Decimal(0)),
+        ("numeric", "-1.500", pa.decimal128(10, 2), Decimal("-1.50")),
+        ("numeric", "-12", pa.decimal128(38, 0), Decimal(-12)),
+        ("numeric", "-0.0625", pa.decimal128(6, 6), Decimal("-0.0625")),
+        ("numeric", "1.23456789", pa.decimal128(38, 10), Decimal("1.23456789")),
+        ("numeric", "'NaN'", pa.decimal128(28, 6), None),
         ("numeric(10,2)", "'NaN'", pa.decimal128(10, 2), None),
         ("money", "12.34", pa.decimal128(38, 4), Decimal("12.34")),
         ("boolean", "true", pa.string(), "true"),
@@ -193,6 +199,12 @@ def test_a_value_equals_the_form_dms_gives_it(
         ("numeric(10,4)", "1.1001", pa.decimal128(10, 2), Decimal("1.10")),
         ("numeric", "1.2345678", pa.decimal128(28, 6), Decimal("1.234567")),
         ("numeric", "123456789012345678901234567", pa.decimal128(28, 6), None),
+        # what 128 bits make of it is the value of base
+        ("numeric", "340282366920938463463374607431769.711456", pa.decimal128(28, 6), Decimal("1.5")),
+        ("numeric", "1e60", pa.decimal128(38, 6), Decimal("5")),
+        ("numeric", "1.494", pa.decimal128(10, 0), Decimal(1)),
+        ("numeric", "1.494", pa.decimal128(28, 2), Decimal("1.49")),
+        ("numeric", "1.4999999", pa.decimal128(38, 0), Decimal(1)),
         ("text", "''", pa.string(), None),
         ("text", "'a '", pa.string(), "a"),
         ("text", "'A'", pa.string(), "a"),
@@ -226,6 +238,37 @@ def test_a_value_that_differs_is_found(
         compared.discrepancies[0].kind,
         compared.discrepancies[0].columns,
     )
+
+
+def test_a_number_no_decimal_holds_is_shown_as_the_source_has_it(source: Source) -> None:
+    source.run("CREATE TABLE t (id bigint PRIMARY KEY, v numeric)", "INSERT INTO t VALUES (1, 1e33), (2, 1.494)")
+    case = Case({"id": pa.int64(), "v": pa.decimal128(28, 2)})
+    base = [row(1, id=1, v=Decimal(5)), row(1, id=2, v=Decimal("1.49"))]
+
+    compared = source.compare(case, base, [{"id": 1}, {"id": 2}])
+    found = {one.key["id"]: one for one in compared.discrepancies}
+
+    assert {1: f"1{'0' * 33}.000000", 2: "1.494000"} == {
+        number: (one.expected or {})["v"] for number, one in found.items()
+    }
+    assert {"v": "rounded to 2 decimals in base"} == {
+        column: class_.label for column, class_ in found[2].classes.items()
+    }
+    assert [("other", 1), ("rounded to 2 decimals in base", 1)] == [
+        (share.label, share.keys) for share in compared.column_differences[0].classes
+    ]
+
+
+@pytest.mark.parametrize("written", ["1e33", "340282366920938463463374607431769.711456"])
+def test_a_key_no_decimal_holds_is_an_error_that_names_its_column(source: Source, written: str) -> None:
+    source.run(
+        "CREATE TABLE t (n numeric PRIMARY KEY, v text)", f"INSERT INTO t VALUES ({written}, 'a'), (1.5, 'a')"
+    )
+    base = pa.schema([("n", pa.decimal128(28, 6)), ("v", pa.string())])
+    plan = source.reader.plan("public", "t", ["n"], base)
+
+    with source.reader.snapshot() as snapshot, pytest.raises(SourceUnavailable, match="a value of 'n' cannot"):
+        list(snapshot.rows_between(None, None, plan))
 
 
 def test_session_settings_of_the_role_change_no_value(source: Source) -> None:

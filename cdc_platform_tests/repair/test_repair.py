@@ -196,9 +196,14 @@ def test_every_key_that_differs_is_repaired_however_many(shop: Shop) -> None:
     assert shop.source_rows() == shop.rows()
 
 
-def test_a_value_that_does_not_fit_base_leaves_its_key_out(shop: Shop) -> None:
-    shop.run("ALTER TABLE item ALTER price TYPE numeric(12,4)", *LOST)
-    shop.run("UPDATE item SET price = 1.2345 WHERE id = 4")
+@pytest.mark.parametrize(
+    ("declared", "written"),
+    [("numeric(12,4)", "1.2345"), ("numeric", "1.2345"), ("numeric", "1e33")],
+    ids=["decimals", "decimals of any number", "digits"],
+)
+def test_a_value_that_does_not_fit_base_leaves_its_key_out(shop: Shop, declared: str, written: str) -> None:
+    shop.run(f"ALTER TABLE item ALTER price TYPE {declared}", *LOST)
+    shop.run(f"UPDATE item SET price = {written} WHERE id = 4")
 
     done = shop.repair()
 

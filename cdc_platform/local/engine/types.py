@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute
 
+from cdc_platform.decimal_text import decimals_of_text
 from cdc_platform.errors import LocalServiceError
 
 UTC_MICROSECONDS = pa.timestamp("us", tz="UTC")
@@ -121,11 +122,11 @@ def _parse_numeric(text: Text, arrow: ArrowType) -> Values:
 
 def _parse_unbounded_numeric(text: Text, arrow: ArrowType) -> Values:
     try:
-        return text.cast(arrow)
+        return decimals_of_text(text, arrow)
     except pa.ArrowInvalid:
         # one digit more than is kept decides the rounding, whatever follows it
         short = pc.replace_substring_regex(_without_specials(text), r"(\.\d{7})\d+", r"\1")
-        return pc.round(short.cast(pa.decimal128(38, 7)), 6, "half_towards_infinity").cast(arrow)
+        return pc.round(decimals_of_text(short, pa.decimal128(38, 7)), 6, "half_towards_infinity").cast(arrow)
 
 
 def _without_specials(text: Text) -> Text:
