@@ -24,6 +24,7 @@ from cdc_platform.reconcile.decode import decode_columns
 from cdc_platform.reconcile.postgres_catalog import describe_table, reads_ranges
 from cdc_platform.reconcile.postgres_copy import copy_rows
 from cdc_platform.reconcile.postgres_identity import identity_of, refuse_other
+from cdc_platform.reconcile.postgres_money import refuse_own_format
 from cdc_platform.reconcile.postgres_position import log_position
 from cdc_platform.reconcile.postgres_types import plan_column
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceColumn, SourceTable
@@ -42,6 +43,11 @@ PINNED_SETTINGS = {
     "DateStyle": "ISO, MDY",
     "extra_float_digits": "3",
     "IntervalStyle": "postgres",
+    # names of tables, types and functions are text as long as the path does not lead to them; DMS's own
+    # session has PostgreSQL's default
+    "quote_all_identifiers": "off",
+    "search_path": "public",
+    "array_nulls": "on",
     "row_security": "off",
     "TimeZone": "UTC",
 }
@@ -156,8 +162,11 @@ class PostgresReader:
     def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
         """Return how to read the columns that both the table and base have."""
         with connect(self._settings) as connection:
+            # declared types are written as the path says, and read under it
+            pin_settings(connection)
             plan = plan_table(describe(connection, schema, table), key, base_columns)
             try:
+                plan = refuse_own_format(connection, plan)
                 names = [column.source_column for column in plan.key]
                 return replace(
                     plan,

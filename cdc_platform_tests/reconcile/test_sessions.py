@@ -27,22 +27,24 @@ TYPES: dict[str, pa.DataType] = {
     "cash": pa.decimal128(38, 4),
     "raw": pa.binary(),
     "lasts": pa.string(),
+    "named": pa.string(),
 }
 DDL = """CREATE TABLE item (id bigint PRIMARY KEY, at timestamptz, local timestamp, day date, ratio float8,
-    exact numeric(20,4), cash money, raw bytea, lasts interval)"""
+    exact numeric(20,4), cash money, raw bytea, lasts interval, named regclass)"""
 ROWS = """INSERT INTO item SELECT g, TIMESTAMPTZ '2026-03-29 00:59:59.999999+00' + g * interval '1 hour',
     TIMESTAMP '2026-10-25 02:30:00' + g * interval '1 hour', DATE '2026-02-01' + g, 0.1::float8 + 1e-17 * g,
-    g / 7.0, (g * 1234.56)::numeric::money, decode(md5(g::text), 'hex'), interval '1 day 2 hours' * g
+    g / 7.0, (g * 1234.56)::numeric::money, decode(md5(g::text), 'hex'), interval '1 day 2 hours' * g,
+    (ARRAY['public.item', 'x."order"'])[1 + g % 2]::regclass
     FROM generate_series(1, 300) g"""
 COLUMNS = """id, at, local AT TIME ZONE 'UTC', day, ratio, exact, cash::numeric, raw,
-    lasts::text"""
+    lasts::text, named::text"""
 
 
 @pytest.fixture
 def shop(tmp_path: Path, postgres_database: str) -> Iterator[WholeShop]:
     """Three segments of every type whose text depends on the session; row 200 differs in base."""
     found = WholeShop(tmp_path, postgres_database, TYPES)
-    found.sql(DDL, ROWS, "ANALYZE item")
+    found.sql('CREATE SCHEMA x; CREATE TABLE x."order" ()', DDL, ROWS, "ANALYZE item")
     with psycopg.connect(postgres_database) as connection:
         connection.execute("SET TimeZone TO 'UTC'; SET IntervalStyle TO 'postgres'")
         rows = connection.execute(f"SELECT {COLUMNS} FROM item").fetchall()
@@ -63,10 +65,11 @@ SETTINGS: list[dict[str, str]] = [
     {"DateStyle": "German, DMY", "extra_float_digits": "-15", "bytea_output": "escape",
      "IntervalStyle": "iso_8601", "TimeZone": "Asia/Tokyo", "client_encoding": "LATIN1"},
     {"DateStyle": "SQL, DMY", "extra_float_digits": "0", "IntervalStyle": "sql_standard",
-     "TimeZone": "America/New_York", "search_path": "nowhere", "standard_conforming_strings": "off"},
+     "TimeZone": "America/New_York", "search_path": "x",
+     "quote_all_identifiers": "on", "standard_conforming_strings": "off"},
     {"DateStyle": "Postgres, MDY", "IntervalStyle": "postgres_verbose", "default_transaction_read_only": "on",
-     "default_transaction_isolation": "read committed"},
-    {"DateStyle": "ISO, YMD"},
+     "default_transaction_isolation": "read committed", "search_path": "nowhere"},
+    {"DateStyle": "ISO, YMD", "array_nulls": "off"},
 ]  # fmt: skip
 
 
@@ -94,6 +97,17 @@ def test_b4_whatever_a_role_or_database_sets_the_verdict_is_the_same(shop: Whole
                 found.comparisons[0].tally.matched,
                 [one.key["id"] for one in found.comparisons[0].discrepancies],
             ), settings
+
+
+def test_b4_money_is_not_read_in_a_format_of_the_user_s_own(shop: WholeShop) -> None:
+    shop.sql("ALTER ROLE CURRENT_USER SET lc_monetary TO 'POSIX'")
+    try:
+        found = shop.compare()
+    finally:
+        shop.sql("ALTER ROLE CURRENT_USER RESET lc_monetary")
+
+    assert Verdict.ERROR is found.verdict
+    assert "the decimals of 'cash' (money) depend on it" in found.comparisons[0].reason
 
 
 @pytest.mark.parametrize(
