@@ -43,6 +43,8 @@ _CLAMPED = (
     " OR ({source} < '0001-01-01' AND {base} < '0001-01-02')"
 )
 _CLAMPED_DATE = _CLAMPED.replace(" 23:59:59.999999", "")
+#: The ends dates and times are clamped to, over ``{0}``; NULL stays NULL.
+_AS_CLAMPED = "CASE WHEN {{0}} > {last} THEN {last} WHEN {{0}} < {first} THEN {first} ELSE {{0}} END"
 _LAST_MILLISECOND = 86_399_999_000
 _MILLISECONDS = "epoch_us({base}) = least(epoch_us({source}) // 1000 * 1000, 86399999000)"
 _AS_MILLISECONDS = (
@@ -115,7 +117,7 @@ def _planned(column: SourceColumn, base: pa.DataType, is_key: bool) -> ColumnPla
         return _plan(column, "{}", _FLOATS[column.base_type]) if pa.types.is_floating(base) else None
     if column.base_type in ("numeric", "money"):
         return _numeric(column, base, is_key)
-    return _temporal_or_bytes(column, base)
+    return _temporal_or_bytes(column, base, is_key)
 
 
 def _as_text(column: SourceColumn) -> ColumnPlan | None:
@@ -171,14 +173,15 @@ def _numeric_key(column: SourceColumn, base: pa.Decimal128Type[int, int]) -> Col
     return _by_value(_plan(column, select, pa.decimal128(_MOST_DIGITS, places), rule=rule), base)
 
 
-def _temporal_or_bytes(column: SourceColumn, base: pa.DataType) -> ColumnPlan | None:
+def _temporal_or_bytes(column: SourceColumn, base: pa.DataType, is_key: bool) -> ColumnPlan | None:
     kind = column.base_type
     if kind == "bytea" and (pa.types.is_binary(base) or pa.types.is_large_binary(base)):
         return _plan(column, "{}", pa.binary())
     if kind == "uuid" and pa.types.is_fixed_size_binary(base):
         return _plan(column, "uuid_send({})", pa.binary())
     if kind == "date" and pa.types.is_date32(base):
-        return _plan(column, "{}", pa.date32(), rule=RULE_CLAMPED, also=_CLAMPED_DATE)
+        planned = _plan(column, "{}", pa.date32(), rule=RULE_CLAMPED, also=_CLAMPED_DATE)
+        return planned if is_key else replace(planned, usual=_as_clamped(planned.arrow))
     if kind in ("time", "timetz") and pa.types.is_time64(base):
         rule = RULE_MILLISECONDS if kind == "time" else f"{RULE_TIMETZ}; {RULE_MILLISECONDS}"
         planned = _plan(column, "{}::time", pa.time64("us"), rule=rule, also=_MILLISECONDS)
@@ -187,8 +190,20 @@ def _temporal_or_bytes(column: SourceColumn, base: pa.DataType) -> ColumnPlan | 
         zoned = base.tz is not None
         shift = None if zoned == (kind == "timestamptz") else (RULE_UTC if zoned else RULE_UTC_WALL)
         rule = "; ".join(filter(None, [shift, RULE_CLAMPED]))
-        return _plan(column, "{}", _UTC if zoned else pa.timestamp("us"), rule=rule, also=_CLAMPED)
+        planned = _plan(column, "{}", _UTC if zoned else pa.timestamp("us"), rule=rule, also=_CLAMPED)
+        return planned if is_key else replace(planned, usual=_as_clamped(planned.arrow))
     return None
+
+
+def _as_clamped(kind: pa.DataType) -> str:
+    """Return SQL of a date or time as DMS clamps it."""
+    first, last = "0001-01-01", "9999-12-31"
+    if not isinstance(kind, pa.TimestampType):
+        return _AS_CLAMPED.format(first=f"DATE '{first}'", last=f"DATE '{last}'")
+    name, zone = ("TIMESTAMPTZ", "+00") if kind.tz else ("TIMESTAMP", "")
+    return _AS_CLAMPED.format(
+        first=f"{name} '{first} 00:00:00{zone}'", last=f"{name} '{last} 23:59:59.999999{zone}'"
+    )
 
 
 def _by_value(plan: ColumnPlan, base: pa.DataType) -> ColumnPlan | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -224,3 +225,41 @@ def test_a_soft_deleted_row_is_none(tmp_path: Path, postgres_database: str) -> N
     shop.apply()
 
     assert Verdict.MATCH is shop.compare().verdict
+
+
+def test_values_in_the_form_dms_gives_them_are_equal_by_digest_however_many(
+    tmp_path: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drill, "MOST_SUSPECTS", 2)
+    utc = pa.timestamp("us", tz="UTC")
+    types = {"id": pa.int64(), "until": utc, "since": utc, "day": pa.date32(), "amount": pa.decimal128(28, 6)}
+    shop = WholeShop(tmp_path, postgres_database, types, rows_per_segment=100)
+    shop.sql(
+        "CREATE TABLE item (id bigint PRIMARY KEY, until timestamptz, since timestamptz, day date,"
+        " amount numeric)",
+        "INSERT INTO item SELECT n, 'infinity', '-infinity', 'infinity', n / 7.0"
+        " FROM generate_series(1, 30) n",
+    )
+    clamped = {
+        "until": datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+        "since": datetime(1, 1, 1, tzinfo=UTC),
+        "day": date(9999, 12, 31),
+    }
+    places = Decimal("0.000001")
+    rows = [{"id": n, **clamped, "amount": (Decimal(n) / 7).quantize(places)} for n in range(1, 31)]
+    shop.load(rows)
+    shop.apply()
+    shop.catch_up()
+    equal = shop.compare()
+    # the lowest 128 bits of its digits are those of 1/7
+    shop.sql("UPDATE item SET amount = 2 ^ 128::numeric * 0.000001 + 0.142857 WHERE id = 1")
+    shop.catch_up()
+    found = shop.compare()
+    shop.platform.lake.close()
+
+    assert (Verdict.MATCH, 30) == (equal.verdict, equal.comparisons[0].tally.matched)
+    (one,) = found.comparisons[0].discrepancies
+    assert (1, ("amount",)) == (one.key["id"], one.columns)
+    assert ("340282366920938463463374607431768.354313", "0.142857") == tuple(
+        (side or {})["amount"] for side in (one.expected, one.actual)
+    )

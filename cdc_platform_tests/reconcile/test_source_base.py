@@ -241,7 +241,9 @@ def test_a_value_that_differs_is_found(
 
 
 def test_a_number_no_decimal_holds_is_shown_as_the_source_has_it(source: Source) -> None:
-    source.run("CREATE TABLE t (id bigint PRIMARY KEY, v numeric)", "INSERT INTO t VALUES (1, 1e33), (2, 1.494)")
+    source.run(
+        "CREATE TABLE t (id bigint PRIMARY KEY, v numeric)", "INSERT INTO t VALUES (1, 1e33), (2, 1.494)"
+    )
     case = Case({"id": pa.int64(), "v": pa.decimal128(28, 2)})
     base = [row(1, id=1, v=Decimal(5)), row(1, id=2, v=Decimal("1.49"))]
 
@@ -267,7 +269,10 @@ def test_a_key_no_decimal_holds_is_an_error_that_names_its_column(source: Source
     base = pa.schema([("n", pa.decimal128(28, 6)), ("v", pa.string())])
     plan = source.reader.plan("public", "t", ["n"], base)
 
-    with source.reader.snapshot() as snapshot, pytest.raises(SourceUnavailable, match="a value of 'n' cannot"):
+    with (
+        source.reader.snapshot() as snapshot,
+        pytest.raises(SourceUnavailable, match="a value of 'n' cannot"),
+    ):
         list(snapshot.rows_between(None, None, plan))
 
 
