@@ -26,7 +26,7 @@ def test_a_number_that_fits_keeps_every_digit(text: str, kind: pa.DataType) -> N
 
 
 @pytest.mark.parametrize(
-    "text", [f"{2**128 + 1}", f"{2**128 + 1_500_000}"[:-6] + "." + "956456", "1" + "0" * 39]
+    "text", [f"{2**128 + 1}", "340282366920938463463374607431769.711456", "1" + "0" * 39]
 )
 def test_a_number_of_more_digits_than_128_bits_hold_is_refused_and_never_another(text: str) -> None:
     with pytest.raises(pa.ArrowInvalid, match="digits"):
