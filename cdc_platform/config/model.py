@@ -14,17 +14,16 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from cdc_platform.config.base import Model, mistake
 from cdc_platform.config.maintenance import MaintenanceOptions
+from cdc_platform.config.partition_fields import TRANSFORMS, parse_partition_field
 from cdc_platform.config.raw_options import CsvOptions, FileFormat, RawOptions, WindowOptions
 from cdc_platform.config.repair import RepairOptions
 from cdc_platform.config.tables import (
-    TRANSFORMS,
     ColumnConfig,
     DeleteMode,
     Images,
     NoKey,
     Publish,
     TableConfig,
-    parse_partition_field,
 )
 from cdc_platform.naming import safe_name
 

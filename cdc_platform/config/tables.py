@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 
 from pydantic import Field, field_validator, model_validator
 
 from cdc_platform.config.base import Model, mistake
 from cdc_platform.config.maintenance import MaintenanceOptions
+from cdc_platform.config.partition_fields import faults_of_types, faults_together, parse_partition_field
 from cdc_platform.config.raw_options import RawOptions
 from cdc_platform.naming import safe_name
 
@@ -39,12 +39,6 @@ class Publish(StrEnum):
 
     ALWAYS = "always"
     ON_MATCH = "on_match"
-
-
-_TRANSFORM = re.compile(
-    r"^(?:(?P<name>[a-z]+)\(\s*(?:(?P<width>\d+)\s*,\s*)?(?P<column>[^)]+?)\s*\)|(?P<plain>[^()]+))$"
-)
-TRANSFORMS = ("identity", "year", "month", "day", "hour", "bucket", "truncate", "void")
 
 
 class ColumnConfig(Model):
@@ -103,6 +97,8 @@ class TableConfig(Model):
             except ValueError as wrong:
                 what, _, mend = str(wrong).partition("; ")
                 raise mistake(what, mend) from wrong
+        for what, mend in faults_together(fields):
+            raise mistake(what, mend)
         return fields
 
     @model_validator(mode="after")
@@ -111,6 +107,9 @@ class TableConfig(Model):
             object.__setattr__(self, "id", safe_name(self.table_name))
         if safe_name(self.id) != self.id:
             raise mistake(f"id {self.id!r} is not a safe name", f"write {safe_name(self.id)!r}")
+        types = {column.name: column.type for column in self.columns}
+        for what, mend in faults_of_types(self.partition_by, types):
+            raise mistake(what, mend)
         if self.merge_key and self.no_key:
             raise mistake("`merge_key` and `no_key` exclude each other", "keep the one that is true")
         if self.publish is Publish.ON_MATCH and not self.merge_key:
@@ -149,25 +148,3 @@ class TableConfig(Model):
     def safe_key(self) -> tuple[str, ...]:
         """The merge key under the names its columns have in events and in base."""
         return tuple(safe_name(column) for column in self.merge_key)
-
-
-def parse_partition_field(text: str) -> tuple[str, int | None, str]:
-    """Return (transform, width, source column) of ``day(at)``, ``bucket(16, id)`` or a plain column.
-
-    Raises ValueError with the transforms there are.
-    """
-    found = _TRANSFORM.match(text.strip())
-    if found is None:
-        raise ValueError(
-            f"{text!r} is not a partition field; write column, day(column) or bucket(16, column)"
-        )
-    if found["plain"]:
-        return "identity", None, found["plain"].strip()
-    name, width = found["name"], found["width"]
-    if name not in TRANSFORMS:
-        raise ValueError(f"unknown transform {name!r} in {text!r}; write one of {', '.join(TRANSFORMS)}")
-    if (name in ("bucket", "truncate")) != (width is not None):
-        raise ValueError(
-            f"{text!r}: bucket and truncate take a width first, as in bucket(16, id); others take none"
-        )
-    return name, int(width) if width else None, found["column"]

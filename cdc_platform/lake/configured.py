@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pyiceberg.table import Table
 
 from cdc_platform.config.model import TableConfig
-from cdc_platform.config.tables import parse_partition_field
+from cdc_platform.config.partition_fields import parse_partition_field
 from cdc_platform.formats.types import iceberg_type_of, parse_iceberg_type
 from cdc_platform.naming import safe_name
 

@@ -22,12 +22,12 @@ from pyiceberg.io.pyarrow import (
     schema_to_pyarrow,
 )
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
-from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table.locations import LocationProvider
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.typedef import Record
 from pyiceberg.types import LongType, StringType
 
+from cdc_platform.lake.partition_paths import data_location, partition_key
 from cdc_platform.lake.statistics import columns_with_statistics, statistics_plan
 
 #: Columns that carry a row's partition values through the sort are named by this and the field's number.
@@ -125,20 +125,9 @@ class DataFileWriter:
         return pa.Table.from_arrays(columns, schema=self._arrow)
 
     def _begin(self, values: tuple[Any, ...]) -> _OpenFile:
-        key = (
-            PartitionKey(
-                [
-                    PartitionFieldValue(field=field, value=value)
-                    for field, value in zip(self._spec.fields, values, strict=True)
-                ],
-                partition_spec=self._spec,
-                schema=self._schema,
-            )
-            if self._spec.fields
-            else None
-        )
+        key = partition_key(self._spec, self._schema, values) if self._spec.fields else None
         name = f"{next(self._numbers):05d}-{self._uuid}.parquet"
-        path = self._locations.new_data_location(name, key)
+        path = data_location(self._locations, name, key)
         self.paths.append(path)
         return _OpenFile(self._io, path, self._arrow, values, key.partition if key else Record())
 

@@ -20,6 +20,7 @@ from cdc_platform.events import ROW, Position
 from cdc_platform.lake.applied import AppliedRecord
 from cdc_platform.lake.direct_load import DirectLoad, NotDirectly, goes_directly
 from cdc_platform.lake.inputs import EventFile, MergeInput
+from cdc_platform.lake.partition_fit import FittingFile
 from cdc_platform.lake.quarantine import QuarantineItem, item_of
 from cdc_platform.lake.schema import FileColumns, TargetSchema, check_event_schema
 from cdc_platform.lake.selection import Selection
@@ -243,7 +244,8 @@ class Reader:
 
     def _reopened(self, admitted: _Admitted) -> EventFile:
         opened = self._opened.pop(admitted.index, None)
-        return opened if opened is not None else admitted.source.open()
+        file = opened if opened is not None else admitted.source.open()
+        return FittingFile(file, floors) if (floors := self._target.partition_floors) else file
 
     def _set_aside(self, intake: Intake, source: MergeInput, error: CdcError) -> None:
         intake.failed.append(source)

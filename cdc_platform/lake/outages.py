@@ -6,6 +6,7 @@ the way may be met by running the merge again.
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,12 @@ def outages(where: str) -> Iterator[None]:
         damaged = None if isinstance(e, CdcError) else damage(e, where)
         if damaged is not None:
             raise damaged from e
+        if isinstance(e, OSError) and e.errno == errno.ENAMETOOLONG:
+            raise MergeError(
+                f"a path is longer than the file system takes: {_first_line(e)}",
+                where=where,
+                mend="give the table a shorter `id`, or the warehouse a shorter path, in cdc.yaml",
+            ) from e
         if not is_outage(e):
             raise
         if _is_missing(e):

@@ -28,11 +28,12 @@ from pyiceberg.types import (
     StringType,
     TimestampType,
     TimestamptzType,
+    TimeType,
 )
 
 from cdc_platform.config.model import TableConfig, parse_partition_field
-from cdc_platform.errors import SchemaError
-from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.errors import ConfigError
+from cdc_platform.lake.column_types import arrow_type, duckdb_type
 from cdc_platform.naming import quoted, safe_name
 
 _FIRST_PARTITION_ID = 1000
@@ -55,30 +56,31 @@ _MURMUR = (
 
 
 def partition_spec(table: TableConfig, schema: Schema, *, where: str) -> PartitionSpec:
-    """Return the spec ``partition_by`` asks for. Raises SchemaError when a field does not fit the schema."""
-    fields = []
+    """Return the spec ``partition_by`` asks for. Raises ConfigError when a field does not fit the schema."""
+    fields: list[PartitionField] = []
     for number, text in enumerate(table.partition_by):
         name, width, source = parse_partition_field(text)
         column = safe_name(source)
         field = next((f for f in schema.fields if f.name == column), None)
         if field is None:
-            raise SchemaError(
-                f"partition column {source!r} is not in the files",
-                where=where,
-                mend=f"correct {text!r} in `partition_by`",
-            )
+            what = f"partition column {source!r} is not in the files"
+            raise _mistake(where, number, what, f"correct {text!r} in `partition_by`")
         transform: Transform[Any, Any] = parse_transform(f"{name}[{width}]" if width else name)
         if not transform.can_transform(field.field_type):
-            raise SchemaError(
-                f"{text!r} does not go with a column of type {field.field_type}",
-                where=where,
-                mend="use another transform in `partition_by`",
-            )
+            what = f"{text!r} does not go with a column of type {field.field_type}"
+            raise _mistake(where, number, what, "use another transform in `partition_by`")
         partition = (
             column if name == "identity" else "_".join([column, name, *([str(width)] if width else [])])
         )
+        taken = {f.name for f in schema.fields if f is not field or name != "identity"}
+        while partition in taken | {f.name for f in fields}:
+            partition += "_"  # other readers refuse a partition of the name of another column
         fields.append(PartitionField(field.field_id, _FIRST_PARTITION_ID + number, transform, partition))
     return PartitionSpec(*fields)
+
+
+def _mistake(where: str, number: int, what: str, mend: str) -> ConfigError:
+    return ConfigError("cdc.yaml", [(f"{where}: partition_by[{number}]", what, mend)])
 
 
 def partition_expressions(
@@ -150,7 +152,7 @@ def _bucket(
         number = f"{value}::BIGINT"
     elif isinstance(kind, DateType):
         number = f"({value} - DATE '1970-01-01')::BIGINT"
-    elif isinstance(kind, TimestampType | TimestamptzType):
+    elif isinstance(kind, TimestampType | TimestamptzType | TimeType):
         number = f"epoch_us({value})"
     else:
         return None
@@ -164,11 +166,12 @@ def _tabulate(
 ) -> None:
     apply = transform.transform(kind)
     result = "INTEGER" if isinstance(transform, BucketTransform) else duckdb_type(kind)
+    arrow = pa.int32() if isinstance(transform, BucketTransform) else arrow_type(kind)
     con.execute(f"CREATE OR REPLACE TABLE {name} (_cdc_value {duckdb_type(kind)}, _cdc_result {result})")
     writer = con.cursor()
     for batch in con.execute(query).to_arrow_reader(_BATCH_ROWS):
         values = batch.column(0).to_pylist()
-        table = pa.table({"v": batch.column(0), "t": pa.array([apply(value) for value in values])})
+        table = pa.table({"v": batch.column(0), "t": pa.array([apply(value) for value in values], arrow)})
         writer.register("transformed", table)
         writer.execute(f"INSERT INTO {name} SELECT v, t FROM transformed")
         writer.unregister("transformed")

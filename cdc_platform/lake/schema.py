@@ -34,6 +34,7 @@ from cdc_platform.lake.branch import at_write_branch
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.column_types import combined, iceberg_type
 from cdc_platform.lake.inputs import EventFile
+from cdc_platform.lake.partition_fit import partition_floors
 from cdc_platform.lake.partitions import partition_spec
 from cdc_platform.lake.publishing import hold_back
 
@@ -66,6 +67,7 @@ class TargetSchema:
     def __init__(self, table: Table | None, config: TableConfig, *, where: str) -> None:
         self._config = config
         self._where = where
+        self._base = table
         self._table = table.schema() if table is not None else None
         self.key = config.safe_key
         self.columns: dict[str, PrimitiveType] = {}
@@ -78,6 +80,11 @@ class TargetSchema:
     def before(self) -> tuple[str, ...]:
         """The columns whose before image the merge uses: the key, or every column of a multiset."""
         return tuple(self.columns) if self._config.no_key == NoKey.MULTISET else self.key
+
+    @property
+    def partition_floors(self) -> Mapping[str, tuple[int, int]]:
+        """The columns whose lowest values have no partition, see :mod:`~cdc_platform.lake.partition_fit`."""
+        return partition_floors(self._base, self._config, self.columns)
 
     def admit(self, file: EventFile) -> FileColumns:
         """Widen the columns so that ``file`` fits. Raises SchemaError, and then nothing has changed."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from cdc_platform.errors import UnreadableRawFile
 from cdc_platform.lake.inputs import MergeInput
 from cdc_platform.lake.quarantine import MAX_REJECTED_ROWS, MAX_REJECTED_SHARE, QuarantineItem, item_of
+from cdc_platform.words import counted
 
 
 @dataclass(slots=True)
@@ -51,8 +52,8 @@ class StagedFile:
         first = next(iter(self.rejected.values()))
         column = f", column {first.column}" if first.column else ""
         return UnreadableRawFile(
-            f"{len(self.rejected)} rows cannot be applied, the first of them row {first.row}{column}: "
-            f"{first.reason}",
+            f"{counted(len(self.rejected), 'row')} cannot be applied, "
+            f"the first of them row {first.row}{column}: {first.reason}",
             where=self.input.accepted.file.key,
             mend=first.mend,
         )

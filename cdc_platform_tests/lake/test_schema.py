@@ -7,7 +7,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from cdc_platform.errors import SchemaError
+from cdc_platform.errors import ConfigError
 from cdc_platform.lake import direct_load
 from cdc_platform.lake.merge import MergeInput
 from cdc_platform.lake.quarantine import list_items
@@ -202,7 +202,9 @@ def test_a_nested_column_is_refused_with_the_mend(bench: Bench) -> None:
 def test_a_partition_column_the_files_lack_is_said_at_once(bench: Bench) -> None:
     table = bench.with_table(partition_by=("day(created)",))
 
-    with pytest.raises(SchemaError, match="partition column 'created' is not in the files"):
+    with pytest.raises(
+        ConfigError, match=r"partition_by\[0\]: partition column 'created' is not in the files"
+    ):
         table.merge(load_file("l", (1, "a")))
 
 
