@@ -81,7 +81,13 @@ def _await(connection: duckdb.DuckDBPyConnection, key_ids: Sequence[int]) -> Non
 def database(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     """One database for this module: a fresh one per test costs more than the test."""
     name = f"reconcile_{uuid.uuid4().hex[:12]}"
-    yield postgres_server.create_database(name)
+    dsn = postgres_server.create_database(name)
+    Source(dsn).run(
+        "CREATE SCHEMA elsewhere",
+        "CREATE TYPE elsewhere.mood AS ENUM ('sad', 'glad')",
+        "CREATE DOMAIN elsewhere.code AS text",
+    )
+    yield dsn
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -435,6 +441,10 @@ def test_a_row_equal_to_a_key_only_by_collation_is_not_its_row(source: Source) -
         ("float8", "0.1", pa.float64(), 0.1),
         ("text", """'it''s {"a", \\ NULL}'""", pa.string(), """it's {"a", \\ NULL}"""),
         ("smallint", "7", pa.int32(), 7),
+        ("numeric", "12.500", pa.decimal128(28, 6), Decimal("12.5")),
+        ("numeric", "12", pa.decimal128(38, 0), Decimal(12)),
+        ("elsewhere.mood", "'glad'", pa.string(), "glad"),
+        ("elsewhere.code", "'a'", pa.string(), "a"),
     ],
     ids=repr,
 )  # fmt: skip
