@@ -45,8 +45,12 @@ _IN_FLIGHT = of(
 _RESULTS = of(
     "reconcile/full_result.py",
     ("weak digests prove", "if sides.digest.bits < DIGEST_BITS:", "if False:", (JUDGED,)),
-    ("files that may change any key ignored", " + [verdict for verdict, _ in points]", "",
-     (f"{FULL}::test_a_raw_file_nobody_accepted_stands_against_a_match",)),
+    ("files that may change any key ignored", "[*of_segments, *of_points, ", "[*of_segments, ",
+     (f"{FULL}::test_a_raw_file_nobody_can_read_may_hold_any_key_and_stands_against_a_match",)),
+) + of(
+    "reconcile/column_verdicts.py",
+    ("columns match whatever is open", "combine([rows, flying, *comparison.points])", "Verdict.MATCH",
+     ("reconcile/test_column_verdicts.py",)),
 ) + of(
     "reconcile/full_state.py",
     ("progress of other conditions holds",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from cdc_platform.reconcile.column_verdicts import columns_by_verdict
 from cdc_platform.reconcile.difference_kinds import ColumnDifference
 from cdc_platform.reconcile.faults import faults_in_words
 from cdc_platform.reconcile.verdict import Comparison, Discrepancy, Reconciliation
@@ -232,7 +233,11 @@ def comparison_metadata(comparison: Comparison) -> dict[str, Any]:
             "columns_that_differ": table_value(map(_column_row, comparison.column_differences)),
             "in_common": comparison.attribution or None,
             "columns_not_compared": table_value(excluded),
-            "columns_compared": ", ".join(comparison.columns) or None,
+            "columns_by_verdict": "; ".join(
+                f"{verdict}: {', '.join(columns)}"
+                for verdict, columns in columns_by_verdict(comparison).items()
+            )
+            or None,
             "snapshot_id": str(snapshot) if snapshot is not None else None,
             "source_position": comparison.source_position,
             "notes": "\n".join(comparison.notes) or None,

@@ -86,6 +86,7 @@ def compare_append(
         snapshot_id=view.snapshot_id,
         method=METHOD,
         seconds=round(time.monotonic() - started, 3),
+        points=tuple(verdict for verdict, _ in points),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import duckdb
 
+from cdc_platform.reconcile.column_verdicts import column_verdicts
 from cdc_platform.reconcile.typed import TYPE_RULES_VERSION
 from cdc_platform.reconcile.verdict import Comparison, Verdict
 
@@ -33,8 +34,9 @@ def certificate(
     verdict: Verdict,
     comparisons: Sequence[Comparison],
     started_at: datetime,
+    guilty: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Return the certificate as JSON can hold it."""
+    """Return the certificate as JSON can hold it; ``guilty`` columns are known to differ by digests."""
     positions = [c.source_position for c in comparisons if c.source_position]
     snapshots = [c.snapshot_id for c in comparisons if c.snapshot_id is not None]
     return {
@@ -55,22 +57,30 @@ def certificate(
         "snapshot_id": str(snapshots[0]) if snapshots else None,
         "type_rules_version": TYPE_RULES_VERSION,
         "engine": f"duckdb {duckdb.__version__}",
-        "comparisons": [_comparison(comparison) for comparison in comparisons],
+        "comparisons": [_comparison(comparison, guilty) for comparison in comparisons],
         "not_covered": list(NOT_COVERED),
     }
 
 
-def _comparison(comparison: Comparison) -> dict[str, Any]:
+def _comparison(comparison: Comparison, guilty: Collection[str]) -> dict[str, Any]:
+    verdicts = column_verdicts(comparison, guilty)
     return {
         "name": comparison.name,
         "verdict": comparison.verdict.value,
         "reason": comparison.reason,
         "method": comparison.method,
         "columns": [
-            {"name": column, "rule": comparison.rules.get(column, "equal by value")}
+            {
+                "name": column,
+                "rule": comparison.rules.get(column, "equal by value"),
+                "verdict": verdicts[column].value,
+            }
             for column in comparison.columns
         ],
-        "excluded": [asdict(excluded) for excluded in comparison.excluded],
+        "excluded": [
+            {**asdict(excluded), "verdict": verdicts[excluded.column].value}
+            for excluded in comparison.excluded
+        ],
         "rows": dict(comparison.rows),
         "keys": asdict(comparison.tally),
         "discrepancies": comparison.discrepancies_total,

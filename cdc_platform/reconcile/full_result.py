@@ -65,7 +65,9 @@ class FullComparison:
 
 def full_certificate(full: FullComparison, *, against: str, window: str, **common: Any) -> dict[str, Any]:
     """Return the certificate; ``against`` names the source side, ``common`` is :func:`certificate`'s."""
-    proof = certificate(**common, window=window, bounds=None, comparisons=[full.comparison])
+    proof = certificate(
+        **common, window=window, bounds=None, comparisons=[full.comparison], guilty=full.guilty_columns
+    )
     counts = {
         verdict.value: sum(one.verdict is verdict for one in full.segments)
         for verdict in Verdict
@@ -154,15 +156,14 @@ def full_comparison(
     notes: tuple[str, ...],
 ) -> Comparison:
     """Return the comparison of the whole: its segments, ``rows`` of suspects, what stands against MATCH."""
-    points = [*points, *gap_points(sides.plan.excluded)]
-    verdicts = [one.verdict for one in segments] + [verdict for verdict, _ in points]
     if sides.digest.bits < DIGEST_BITS:
-        verdicts.append(Verdict.UNVERIFIED)
         points = [*points, (Verdict.UNVERIFIED, f"a digest of {sides.digest.bits} bits proves nothing")]
+    of_segments, of_points = [one.verdict for one in segments], [verdict for verdict, _ in points]
+    gaps = gap_points(sides.plan.excluded)
     return Comparison(
         name=SOURCE_MATCHES_BASE,
-        verdict=combine(verdicts),
-        reason=_sentence(segments, [text for _, text in points]),
+        verdict=combine([*of_segments, *of_points, *(verdict for verdict, _ in gaps)]),
+        reason=_sentence(segments, [text for _, text in [*points, *gaps]]),
         tally=_total([one.tally for one in segments]),
         discrepancies=rows.discrepancies if rows else (),
         discrepancies_total=rows.discrepancies_total if rows else 0,
@@ -180,6 +181,7 @@ def full_comparison(
         column_differences=rows.column_differences if rows else (),
         kinds=rows.kinds if rows else {},
         sightings=rows.sightings if rows else (),
+        points=(*of_points, *(one for one in of_segments if one is not Verdict.DIFFERENT)),
     )
 
 

@@ -120,6 +120,7 @@ def compare_raw_base(
         column_differences=column_differences(connection, sampling, f"o.outcome > {Outcome.AGED:d}"),
         kinds=count_kinds(connection, sampling, _KINDS),
         seconds=round(time.monotonic() - started, 3),
+        points=tuple(verdict for verdict, _ in points),
     )
 
 

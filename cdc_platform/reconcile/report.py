@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.reconcile.column_verdicts import columns_by_verdict
 from cdc_platform.reconcile.faults import faults_in_words
 from cdc_platform.reconcile.keys_and_versions import CLAIM as KEYS_CLAIM
 from cdc_platform.reconcile.pages import environment
@@ -166,6 +167,7 @@ def _shown(comparison: Comparison, sources: Mapping[str, Discrepancy], run: Reco
             if tally[name]
         ],
         "rules": _by_rule(comparison),
+        "columns": columns_by_verdict(comparison, run.certificate.get("guilty_columns", ())),
         "discrepancies": [sample_of(found, sources) for found in comparison.discrepancies],
         "faults": faults_in_words(comparison.faults, comparison.tally.different),
     }

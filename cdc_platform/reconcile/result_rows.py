@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from cdc_platform.reconcile.column_verdicts import column_verdicts
 from cdc_platform.reconcile.scopes import SETTLING, WHOLE
 from cdc_platform.reconcile.typed import TYPE_RULES_VERSION
 from cdc_platform.reconcile.verdict import Comparison, Reconciliation
@@ -63,7 +64,13 @@ def segment_row(reconciliation: Reconciliation, comparison: Comparison) -> dict[
         "attribution": comparison.attribution,
         "faults": json.dumps({fault.value: keys for fault, keys in comparison.faults.items()}),
         "kinds": json.dumps({kind.value: keys for kind, keys in comparison.kinds.items()}),
+        "column_verdicts": json.dumps(_column_verdicts(reconciliation, comparison)),
     }
+
+
+def _column_verdicts(reconciliation: Reconciliation, comparison: Comparison) -> dict[str, str]:
+    guilty = reconciliation.certificate.get("guilty_columns", ())
+    return {column: verdict.value for column, verdict in column_verdicts(comparison, guilty).items()}
 
 
 def _scope_name(reconciliation: Reconciliation) -> str:

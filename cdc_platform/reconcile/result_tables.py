@@ -100,6 +100,8 @@ _SEGMENTS = {
     **_texts("column_differences", "attribution", "faults", "kinds"),
     #: When all rows of a segment of a whole table were last read on both sides.
     **_texts("verified_at"),
+    #: Column → verdict, as JSON.
+    **_texts("column_verdicts"),
 }
 _DISCREPANCIES = _texts(
     *("comparison", "segment", "kind", "verdict", "reason", "key", "columns"),

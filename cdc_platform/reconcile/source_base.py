@@ -114,6 +114,7 @@ def compare_source_base(
         kinds=count_kinds(connection, sampling, kinds),
         seconds=round(time.monotonic() - started, 3),
         sightings=sightings(connection, plan, judgement, bracket.high),
+        points=tuple(verdict for verdict, _ in open_points),
     )
 
 

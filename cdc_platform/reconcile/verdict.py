@@ -181,6 +181,8 @@ class Comparison:
     kinds: Mapping[Kind, int] = field(default_factory=dict)
     #: Keys to look at again: what is in flight, and some of what differs.
     sightings: tuple[Sighting, ...] = ()
+    #: What stands against MATCH besides the keys counted and the columns that could not be compared.
+    points: tuple[Verdict, ...] = ()
 
     @property
     def faults(self) -> dict[Fault, int]:

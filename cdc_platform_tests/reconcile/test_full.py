@@ -172,6 +172,15 @@ def test_a_raw_file_nobody_accepted_stands_against_a_match(shop: WholeShop) -> N
     assert Verdict.IN_FLIGHT is shop.compare().verdict
 
 
+def test_a_raw_file_nobody_can_read_may_hold_any_key_and_stands_against_a_match(shop: WholeShop) -> None:
+    (shop.raw / "public/item/20260301-130000000.parquet").write_bytes(b"PAR1 not parquet PAR1")
+
+    found = shop.compare()
+
+    assert Verdict.IN_FLIGHT is found.verdict
+    assert "1 file not applied cannot tell which keys they change" in found.comparisons[0].reason
+
+
 def test_rows_beyond_the_budget_are_unverified_and_a_later_run_goes_on_with_them(shop: WholeShop) -> None:
     first = shop.compare(budget=Budget(max_rows=350))
     second = shop.compare(resume=True)

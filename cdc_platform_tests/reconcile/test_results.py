@@ -101,7 +101,7 @@ def test_result_tables_of_an_earlier_version_get_the_columns_they_lack_and_keep_
     lake: Lake,
 ) -> None:
     late = {"fault", "fault_evidence", "classes", "column_differences", "attribution", "faults", "kinds"}
-    late |= {"verified_at"}
+    late |= {"verified_at", "column_verdicts"}
     grown = ("runs", "segments", "discrepancies")
     for result in (results.RESULT_TABLES[name] for name in grown):
         old = replace(result, columns={n: t for n, t in result.columns.items() if n not in late})
