@@ -22,6 +22,7 @@ import secrets
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,6 +41,8 @@ _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _PLACES = (np.arange(BLOCK, dtype=np.uint64) * np.uint64(2) + np.uint64(1)) * np.uint64(0xD6E8FEB86659FD93)
 _PADDING = np.uint32(0xFFFFFFFF)
 
+#: So many indexes stay mapped in a process: mapping the pages a look-up touches costs more than the look-up.
+_MOST_OPEN = 256
 #: The hash of what is no entry, and of what comes after the last block.
 _LARGEST = np.uint64(2**64 - 1)
 #: Side by side what a look-up needs of a block: each part elsewhere would be one more page to map.
@@ -172,6 +175,21 @@ class KeyIndex:
         return block, found, np.repeat(hashes, counts)
 
 
+def open_index(path: Path, identity: str) -> KeyIndex:
+    """Return the index at ``path``, mapped already where this process asked it before.
+
+    Raises FileNotFoundError, DamagedIndex.
+    """
+    there = path.stat()
+    return _opened(path, identity, there.st_ino, there.st_size)
+
+
+@lru_cache(maxsize=_MOST_OPEN)
+def _opened(path: Path, identity: str, inode: int, size: int) -> KeyIndex:
+    """Open an index; another file under its path is another one, and a cut one too."""
+    return KeyIndex(path, identity)
+
+
 def _mapped(path: Path) -> Any:
     """Return a file's bytes, mapped. Arrow's own mapping would have the kernel read all of it ahead."""
     with path.open("rb") as file:
@@ -214,7 +232,8 @@ def _checksums(blocks: Blocks) -> Words:
 
 
 def remove_index(path: Path) -> None:
-    """Remove an index, if it is there."""
+    """Remove an index, if it is there. Its place on the disk is free once nobody has it mapped."""
+    _opened.cache_clear()
     path.unlink(missing_ok=True)
 
 

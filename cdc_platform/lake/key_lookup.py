@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from cdc_platform.lake.base_files import BaseFile
 from cdc_platform.lake.key_filter import DamagedIndex, Words
-from cdc_platform.lake.key_index import KeyIndex, remove_index, touch, write_index
+from cdc_platform.lake.key_index import open_index, remove_index, touch, write_index
 from cdc_platform.lake.touched_keys import TouchedKeys
 from cdc_platform.naming import quoted
 
@@ -116,7 +116,7 @@ class KeyLookup:
         identity = self._identity(file)
         path = self._path(identity)
         try:
-            found = KeyIndex(path, identity).find(asked)
+            found = open_index(path, identity).find(asked)
         except FileNotFoundError:
             return None
         except DamagedIndex:

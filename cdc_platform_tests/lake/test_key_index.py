@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdc_platform.lake.key_filter import DamagedIndex
-from cdc_platform.lake.key_index import BLOCK, KeyIndex, write_index
+from cdc_platform.lake.key_index import BLOCK, KeyIndex, open_index, remove_index, write_index
 from cdc_platform.lake.key_lookup import IndexFolder, evict
 
 LARGEST = 2**64 - 1
@@ -92,6 +92,22 @@ def test_a_cut_index_is_damaged(tmp_path: Path, left: int) -> None:
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(DamagedIndex):
         found(path, [1, 500])
+
+
+def test_an_index_that_is_replaced_cut_or_removed_is_not_asked_again(tmp_path: Path) -> None:
+    path = tmp_path / "one.keys"
+    write(path, [7, 11])
+    asked = np.array([11], dtype=np.uint64)
+    assert [1] == list(open_index(path, "file").find(asked).rows)
+
+    write(path, [11, 7, 5])
+    assert [0] == list(open_index(path, "file").find(asked).rows)
+    path.write_bytes(path.read_bytes()[:4096])
+    with pytest.raises(DamagedIndex):
+        open_index(path, "file")
+    remove_index(path)
+    with pytest.raises(FileNotFoundError):
+        open_index(path, "file")
 
 
 def test_the_index_of_another_file_is_refused(tmp_path: Path) -> None:
