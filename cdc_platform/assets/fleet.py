@@ -60,6 +60,7 @@ def _row(written: "Written", one: "TableFigures") -> Mapping[str, Any]:
         "verdict": one.verdict_text,
         "windows": f"{one.windows_matched} of {one.windows_total} match",
         "whole table": one.whole_verdict.value if one.whole_verdict else "never compared",
+        "an export": one.export.verdict if one.export else "",
         "rows proven": percent(one.rows_proven),
         "oldest proof": ago(one.oldest_proof, written.fleet.made_at),
         "differ": one.different,

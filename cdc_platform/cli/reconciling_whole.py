@@ -14,7 +14,7 @@ from cdc_platform.cli.output import print_json, print_table, stderr
 from cdc_platform.errors import ConfigError
 from cdc_platform.lsn import find_lsn
 from cdc_platform.reconcile.budget import Budget
-from cdc_platform.reconcile.scopes import FULL, INCREMENTAL, KEYS
+from cdc_platform.reconcile.scopes import EXPORT, FULL, INCREMENTAL, KEYS
 
 if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig
@@ -129,7 +129,9 @@ class WholeTable:
         """What stands in the place of windows: nothing when windows are asked for."""
         if not self.is_wanted:
             return []
-        return [KEYS if self.keys_only else INCREMENTAL if self.incremental else FULL]
+        if self.keys_only:
+            return [KEYS]
+        return [EXPORT if self.against is not None else INCREMENTAL if self.incremental else FULL]
 
     def runner(self, platform: Platform) -> Callable[[tuple[str, str, str]], Reconciliation] | None:
         """Return what reconciles one (source, table id, anything); None when windows are asked for."""

@@ -133,6 +133,7 @@ def _put(path: Path, data: bytes) -> None:
 def _print(fleet: Fleet) -> None:
     from cdc_platform.fleet.words import ago, percent
 
+    has_exports = any(one.export for one in fleet.tables)
     rows = [
         (
             one.where,
@@ -143,8 +144,10 @@ def _print(fleet: Fleet) -> None:
             ago(one.oldest_proof, fleet.made_at),
             one.different,
             one.in_flight,
+            *([one.export.verdict if one.export else None] if has_exports else []),
         )
         for one in fleet.tables
     ]
     title = ", ".join(f"{number:,} {verdict}" for verdict, number in fleet.verdicts.items())
-    print_table(f"{counted(len(rows), 'table')}: {title}" if rows else "", _COLUMNS, rows)
+    columns = [*_COLUMNS, "an export"] if has_exports else _COLUMNS
+    print_table(f"{counted(len(rows), 'table')}: {title}" if rows else "", columns, rows)

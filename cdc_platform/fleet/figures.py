@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from cdc_platform.publication import Publication
-from cdc_platform.reconcile.recent_runs import RunFigures
-from cdc_platform.reconcile.scopes import PROVING
+from cdc_platform.reconcile.recent_runs import OF_SOURCE, RunFigures
+from cdc_platform.reconcile.scopes import KEYS, PROVING
 from cdc_platform.reconcile.verdict import Verdict, combine
 
 #: So many runs are drawn for a table.
@@ -98,8 +98,15 @@ class TableFigures:
 
     @property
     def whole(self) -> RunFigures | None:
-        """The newest comparison of every row, full or incremental."""
-        return next((one for one in reversed(self.runs) if one.window in PROVING), None)
+        """The newest comparison of every row with the source, full or incremental."""
+        of_source = (one for one in reversed(self.runs) if one.is_of_source)
+        return next((one for one in of_source if one.window in PROVING), None)
+
+    @property
+    def export(self) -> RunFigures | None:
+        """The newest comparison of every row with an export; no verdict of the table rests on it."""
+        whole = (one for one in reversed(self.runs) if one.is_whole and one.window != KEYS)
+        return next((one for one in whole if not one.is_of_source), None)
 
     @property
     def whole_verdict(self) -> Verdict | None:
@@ -181,7 +188,7 @@ class TableFigures:
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures as JSON can hold them."""
-        standing, whole, last = self.standing, self.whole, self.last_run
+        standing, whole, last, export = self.standing, self.whole, self.last_run, self.export
         publication = standing.publication
         return {
             "table": self.where,
@@ -191,6 +198,10 @@ class TableFigures:
             "windows_matched": self.windows_matched,
             "whole_verdict": self.whole_verdict,
             "whole_run_at": _text(whole.started_at) if whole else None,
+            "whole_run_against": (whole.against or OF_SOURCE) if whole else None,
+            "export_verdict": export.verdict if export else None,
+            "export_run_at": _text(export.started_at) if export else None,
+            "export": export.against if export else None,
             "rows_proven": self.rows_proven,
             "segments": whole.segments if whole else None,
             "segments_matched": whole.segments_matched if whole else None,

@@ -97,6 +97,7 @@ def render_table(
             home=f"../{HOME}",
             windows_sentence=words.windows_sentence(table),
             whole_sentence=words.whole_sentence(table, certificate),
+            export_sentence=words.export_sentence(table, fleet.made_at),
             map=heat_map(table.windows, table.verdicts, reports, hourly=hourly),
             segments=segment_map(certificate) if certificate and table.whole else None,
             reports=reports,

@@ -92,4 +92,18 @@ def whole_sentence(one: TableFigures, certificate: Mapping[str, Any] | None) -> 
         scope.append(f"source at {whole.source_position}")
     if whole.snapshot_id:
         scope.append(f"base snapshot {whole.snapshot_id}")
-    return f"Of the whole table {head}" + (f" ({'; '.join(scope)})." if scope else ".")
+    return f"Of the whole table, held against the source, {head}" + (
+        f" ({'; '.join(scope)})." if scope else "."
+    )
+
+
+def export_sentence(one: TableFigures, now: datetime) -> str | None:
+    """Say what the newest comparison with an export found; None without any."""
+    export = one.export
+    if export is None:
+        return None
+    found = f"{Verdict(export.verdict).value}, {export.matched:,} of {counted(export.compared, 'row')} equal"
+    return (
+        f"{export.against or 'An export'}, compared {ago(export.started_at, now)} ago: {found}. "
+        "An export is of the past: no verdict of the table rests on it."
+    )

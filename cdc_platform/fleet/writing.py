@@ -90,7 +90,7 @@ def _copy_reports(platform: Platform, table: TableFigures, write: Put) -> Mappin
     windows = list(table.compared_windows)
     open_ = [one for one in windows if one.verdict != Verdict.MATCH][-OPEN_REPORTS:]
     chosen = {one.window for one in (*windows[-NEWEST_REPORTS:], *open_)}
-    for window in [*sorted(chosen), *([table.whole.window] if table.whole else [])]:
+    for window in [*sorted(chosen), *(one.window for one in (table.whole, table.export) if one)]:
         page = objects.get(report_key(window, "latest"))
         if page is not None:
             path = window_path(table.table_id, window)

@@ -32,10 +32,11 @@ from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.on_the_way import observe_table
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.proofs import Ages, ages_of, read_proofs
+from cdc_platform.reconcile.recent_runs import OF_SOURCE
 from cdc_platform.reconcile.report import write_report
 from cdc_platform.reconcile.results import history, record
 from cdc_platform.reconcile.run_ids import begun_at, new_run_id
-from cdc_platform.reconcile.scopes import FULL, INCREMENTAL, KEYS
+from cdc_platform.reconcile.scopes import EXPORT, FULL, INCREMENTAL, KEYS
 from cdc_platform.reconcile.settling import note
 from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform.reconcile.subject import Platform, Subject
@@ -71,6 +72,8 @@ def mode_of(options: FullOptions) -> str:
     """Return what stands in the place of a window for such a run."""
     if options.keys_only:
         return KEYS
+    if options.origin != OF_SOURCE:
+        return EXPORT
     return INCREMENTAL if options.incremental else FULL
 
 
@@ -86,7 +89,7 @@ def whole_options(
         mend = "leave out the export, and keys and versions"
         raise ConfigError("cdc reconcile", [("incremental", "such a run goes on from full ones", mend)])
     reader = None if against is None else ParquetReader(lake, against, position or "")
-    return FullOptions(reader=reader, origin=against or "source", budget=budget, **options)
+    return FullOptions(reader=reader, origin=against or OF_SOURCE, budget=budget, **options)
 
 
 def verification_ages(platform: Platform, source: str, table_id: str) -> Ages:

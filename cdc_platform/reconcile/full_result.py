@@ -18,7 +18,8 @@ from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.compared_columns import gap_points
 from cdc_platform.reconcile.digest import DIGEST_BITS, Salt, implementation
 from cdc_platform.reconcile.keys_and_versions import NOT_COVERED as NO_VALUES
-from cdc_platform.reconcile.scopes import FULL, INCREMENTAL, KEYS
+from cdc_platform.reconcile.recent_runs import OF_SOURCE, recent_runs
+from cdc_platform.reconcile.scopes import EXPORT, FULL, INCREMENTAL, KEYS
 from cdc_platform.reconcile.segment_results import SegmentResult
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.source_base import CONFIRMED
@@ -38,6 +39,9 @@ LATEST = "reports/full/latest.json"
 NOT_READ = (
     "Of segments proven before, rows that no raw file since names were not read from the source: a change "
     "that capture lost shows when its segment is read again, which its age decides."
+)
+OF_THE_PAST = (
+    "The source was not asked: what is said here is said of the export, and of the moment it was made."
 )
 NOT_COVERED = (
     "Columns that are listed as excluded were not compared.",
@@ -91,7 +95,7 @@ def full_certificate(full: FullComparison, *, against: str, window: str, **commo
     }
 
 
-_OF_MODE = {KEYS: (NO_VALUES,), INCREMENTAL: (NOT_READ,)}
+_OF_MODE = {KEYS: (NO_VALUES,), INCREMENTAL: (NOT_READ,), EXPORT: (OF_THE_PAST,)}
 
 
 def _verification(segments: Sequence[SegmentResult]) -> dict[str, Any]:
@@ -134,8 +138,19 @@ def keys_key(run_id: str) -> str:
 
 
 def latest_full(lake: Lake, source: str, table_id: str) -> dict[str, Any] | None:
-    """Return the certificate of the last full comparison of a table; None when there was none."""
-    return _certificate(lake.objects(source, table_id), LATEST)
+    """Return the certificate of the last full comparison of a table with its source; None without any.
+
+    Earlier versions kept that of an export there, too: then it is looked for among the newest runs.
+    """
+    objects = lake.objects(source, table_id)
+    found = _certificate(objects, LATEST)
+    if found is None or found.get("against", OF_SOURCE) == OF_SOURCE:
+        return found
+    earlier = (
+        one.run_id for one in reversed(recent_runs(objects)) if one.window == FULL and one.is_of_source
+    )
+    run_id = next(earlier, None)
+    return full_run_of(objects, run_id) if run_id else None
 
 
 def _certificate(objects: ObjectStore, key: str) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ from cdc_platform.reconcile.keys_and_versions import KEYS_METHOD
 from cdc_platform.reconcile.keys_and_versions import METHOD as VERSIONS_METHOD
 from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.on_the_way import count_changed, mark_awaited
+from cdc_platform.reconcile.recent_runs import OF_SOURCE
 from cdc_platform.reconcile.run_ids import begun_at
 from cdc_platform.reconcile.scan import Scan, scan_base, scan_source
 from cdc_platform.reconcile.segment_results import Findings, SegmentResult, judge_segment, looked_up
@@ -55,7 +56,7 @@ class FullOptions:
     resume: bool = False
     budget: Budget = field(default_factory=Budget)
     reader: SourceReader | None = None
-    origin: str = "source"
+    origin: str = OF_SOURCE
     #: Only keys and, where it is named, the column that tells a row's version.
     keys_only: bool = False
     version_column: str | None = None

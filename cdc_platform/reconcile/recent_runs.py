@@ -16,10 +16,12 @@ from typing import Any
 from cdc_platform.errors import StateError
 from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.reconcile.run_ids import begun_at
-from cdc_platform.reconcile.scopes import PROVING, WHOLE
+from cdc_platform.reconcile.scopes import EXPORT, PROVING, WHOLE
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 
 RECENT = "reports/recent.json"
+#: What stands in the place of an export's path where the source itself was compared.
+OF_SOURCE = "source"
 KEPT = 60
 
 
@@ -53,6 +55,11 @@ class RunFigures:
     def is_whole(self) -> bool:
         """Whether the run compared the whole table, and not a window."""
         return self.window in WHOLE
+
+    @property
+    def is_of_source(self) -> bool:
+        """Whether the source itself was compared; an export is of the past, and says nothing of now."""
+        return self.against in (None, OF_SOURCE) and self.window != EXPORT
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -130,10 +137,11 @@ def _readable(objects: ObjectStore, data: bytes | None) -> tuple[RunFigures, ...
 
 
 def _kept(runs: Iterable[RunFigures]) -> list[RunFigures]:
-    """Return the newest runs, with the newest whole run of each kind and the newest that matched."""
+    """Return the newest runs, with the newest whole run of each kind and of MATCH."""
     ordered = sorted(runs, key=lambda one: (one.started_at, one.run_id))
-    whole = {one.window: one for one in ordered if one.is_whole}
-    proven = {one.window: one for one in ordered if one.window in PROVING and one.verdict == Verdict.MATCH}
+    whole = {(one.window, one.is_of_source): one for one in ordered if one.is_whole}
+    sure = [one for one in ordered if one.window in PROVING and one.is_of_source]
+    proven = {one.window: one for one in sure if one.verdict == Verdict.MATCH}
     chosen = {one.run_id for one in (*ordered[-KEPT:], *whole.values(), *proven.values())}
     return [one for one in ordered if one.run_id in chosen]
 

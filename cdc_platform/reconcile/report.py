@@ -15,9 +15,10 @@ from cdc_platform.reconcile.column_verdicts import columns_by_verdict
 from cdc_platform.reconcile.faults import faults_in_words
 from cdc_platform.reconcile.keys_and_versions import CLAIM as KEYS_CLAIM
 from cdc_platform.reconcile.pages import environment
+from cdc_platform.reconcile.recent_runs import OF_SOURCE
 from cdc_platform.reconcile.report_lanes import against_source, sample_of
 from cdc_platform.reconcile.report_segments import segment_map
-from cdc_platform.reconcile.scopes import FULL, INCREMENTAL, KEYS, WHOLE
+from cdc_platform.reconcile.scopes import EXPORT, FULL, INCREMENTAL, KEYS, WHOLE
 from cdc_platform.reconcile.verdict import (
     RAW_MATCHES_BASE,
     SOURCE_MATCHES_BASE,
@@ -36,6 +37,7 @@ _CLAIMS = {
 _WHOLE_CLAIMS = {
     FULL: "Base holds every row the source has, as the source has it, and no other.",
     INCREMENTAL: "Base holds every row the source has, as the source has it, and no other.",
+    EXPORT: "Base holds every row the export has, as the export has it, and no other.",
     KEYS: KEYS_CLAIM,
 }
 _MERGE_OR_HAND = "a merge went wrong, or someone wrote into base"
@@ -108,7 +110,7 @@ def headline(reconciliation: Reconciliation) -> str:
             return proven if not later else f"{proven} Of them {later:,} changed again in a later window."
         case Verdict.DIFFERENT:
             where = " and ".join(
-                "the raw files" if c.name == RAW_MATCHES_BASE else "the source"
+                "the raw files" if c.name == RAW_MATCHES_BASE else _other_side(reconciliation)
                 for c in comparisons
                 if c.verdict is Verdict.DIFFERENT
             )
@@ -124,13 +126,18 @@ def headline(reconciliation: Reconciliation) -> str:
             return "A comparison failed, so nothing is proven about what it covers."
 
 
+def _other_side(reconciliation: Reconciliation) -> str:
+    of_source = reconciliation.certificate.get("against", OF_SOURCE) == OF_SOURCE
+    return "the source" if of_source else "the export"
+
+
 def _whole_match(reconciliation: Reconciliation, scope: str) -> str:
     (comparison,) = reconciliation.comparisons
     if not comparison.tally.compared:
-        return "Neither base nor the source has a row."
+        return f"Neither base nor {_other_side(reconciliation)} has a row."
     left_out = len(comparison.excluded)
     columns = f"{len(comparison.columns)} of {len(comparison.columns) + left_out} columns"
-    said = f"Base is proven equal to the source for the {scope}"
+    said = f"Base is proven equal to {_other_side(reconciliation)} for the {scope}"
     return f"{said}, in {columns}." if left_out else f"{said}, in every column."
 
 

@@ -6,10 +6,12 @@ FULL = "full"
 #: Only keys and versions were compared; such a run proves nothing of values.
 KEYS = "keys-and-versions"
 INCREMENTAL = "incremental"
+#: An export stood in the source's place: the run tells of a moment of the past.
+EXPORT = "export"
 #: Keys that earlier runs left open were looked at again.
 SETTLING = "settling"
 
 #: The whole table was compared.
-WHOLE = (FULL, KEYS, INCREMENTAL)
-#: Kinds of whole runs that prove rows, and not keys alone.
+WHOLE = (FULL, KEYS, INCREMENTAL, EXPORT)
+#: Kinds of whole runs that prove rows equal to the source's, and not keys alone.
 PROVING = (FULL, INCREMENTAL)

@@ -20,7 +20,7 @@ def test_a_whole_table_is_compared_with_an_export_and_every_segment_is_told(cdc:
 
     (found,) = done.json["reconciliations"]
     keys = {one["key"]["id"] for one in found["comparisons"][0]["discrepancies"]}
-    assert (1, "UNVERIFIED", "full", {1, 3}) == (done.code, found["verdict"], found["window"], keys)
+    assert (1, "UNVERIFIED", "export", {1, 3}) == (done.code, found["verdict"], found["window"], keys)
     assert 2 == len(found["certificate"]["segments"])
     assert "shop/orders: 2 of 2 segments, 2 rows" in done.err
 
@@ -34,7 +34,7 @@ def test_columns_an_export_lacks_are_named_and_stand_against_a_match(cdc: Cdc, t
 
     assert (1, True) == (done.code, "UNVERIFIED" in done.out)
     told = " ".join(done.out.split())
-    assert "shop/orders full source_matches_base: not compared: " in told
+    assert "shop/orders export source_matches_base: not compared: " in told
     assert "(in base and not in the export)" in told
 
 
