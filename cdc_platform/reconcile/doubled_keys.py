@@ -36,7 +36,7 @@ _BUFFER = "16MB"
 def add_doubled_keys(connection: duckdb.DuckDBPyConnection, sides: Sides, numbers: Collection[int]) -> None:
     """Add to ``suspects`` the keys of segments ``numbers`` of which base has several rows.
 
-    Where the merge key holds the source's primary key there are none that the digests do not show.
+    Where the merge key holds a primary key that is of all rows there are none the digests do not show.
     """
     if not numbers or _is_unique(sides.plan):
         return
@@ -119,4 +119,4 @@ def _add_part(
 
 def _is_unique(plan: ReadPlan) -> bool:
     key = {column.source_column for column in plan.key}
-    return bool(plan.table.primary_key) and set(plan.table.primary_key) <= key
+    return bool(plan.table.unique_key) and set(plan.table.unique_key) <= key

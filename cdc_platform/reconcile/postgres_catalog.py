@@ -11,7 +11,8 @@ from cdc_platform.naming import safe_name
 from cdc_platform.reconcile.sources import SourceColumn, SourceTable
 
 _TABLE = """
-    SELECT c.oid, row_security_active(c.oid)
+    SELECT c.oid, row_security_active(c.oid), c.relkind <> 'p' AND EXISTS (
+        SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
       AND has_schema_privilege(n.oid, 'USAGE')"""
@@ -36,7 +37,7 @@ _PRIMARY_KEY = """
     FROM pg_catalog.pg_index i
     CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place)
     JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-    WHERE i.indrelid = %s AND i.indisprimary
+    WHERE i.indrelid = %s AND i.indisprimary AND i.indisvalid
     ORDER BY k.place"""
 
 # Types PostgreSQL orders as the lake does, and whose text both read alike.
@@ -70,7 +71,7 @@ def reads_ranges(
     in another order would be read once for each range that has any of their page. Raises psycopg.Error.
     """
     types = {column.name: column.base_type for column in table.columns}
-    if tuple(key) != table.primary_key or any(types[name] not in _ORDERED_TYPES for name in key):
+    if tuple(key) != table.unique_key or any(types[name] not in _ORDERED_TYPES for name in key):
         return False
     facts = [connection.execute(_KEY_ORDER, [table.schema, table.name, name]).fetchone() for name in key]
     if any(fact is None or not fact[1] or not fact[2] for fact in facts):
@@ -86,7 +87,7 @@ def describe_table(
     found = connection.execute(_TABLE, [schema, table]).fetchone()
     if found is None:
         return None
-    oid, hides_rows = found
+    oid, hides_rows, is_inherited = found
     columns = connection.execute(_COLUMNS, {"table": oid}).fetchall()
     key = connection.execute(_PRIMARY_KEY, [oid]).fetchall()
     return SourceTable(
@@ -95,6 +96,7 @@ def describe_table(
         columns=tuple(_column(row) for row in columns),
         primary_key=tuple(name for (name,) in key),
         hides_rows=bool(hides_rows),
+        is_inherited=bool(is_inherited),
     )
 
 

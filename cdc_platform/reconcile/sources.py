@@ -34,13 +34,23 @@ class SourceColumn:
 
 @dataclass(frozen=True, slots=True)
 class SourceTable:
-    """A source table as its catalog describes it."""
+    """A source table as its catalog describes it.
+
+    ``is_inherited``: rows of other tables are read with it, which its indexes know nothing of. Partitions
+    are none of them.
+    """
 
     schema: str
     name: str
     columns: tuple[SourceColumn, ...]
     primary_key: tuple[str, ...]
     hides_rows: bool = False
+    is_inherited: bool = False
+
+    @property
+    def unique_key(self) -> tuple[str, ...]:
+        """The columns of which no two rows that are read share the values; empty when nothing says so."""
+        return () if self.is_inherited else self.primary_key
 
     @property
     def label(self) -> str:

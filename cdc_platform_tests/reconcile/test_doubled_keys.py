@@ -146,3 +146,21 @@ def test_a_window_with_a_doubled_key_is_different(shop: WholeShop) -> None:
     kinds = {one.name: [d.kind for d in one.discrepancies] for one in found.comparisons}
     assert Verdict.DIFFERENT is found.verdict
     assert [Kind.DUPLICATE] == kinds["source_matches_base"]
+
+
+@pytest.mark.parametrize("how", [{}, {"keys_only": True}, {"incremental": True}])
+def test_a_primary_key_does_not_vouch_for_rows_of_tables_that_inherit_from_it(
+    tmp_path: Path, postgres_database: str, how: dict[str, Any]
+) -> None:
+    shop = WholeShop(tmp_path, postgres_database, TYPES)
+    shop.sql(
+        "CREATE TABLE item (id bigint PRIMARY KEY, name text, at timestamptz)",
+        "CREATE TABLE child () INHERITS (item)",
+        f"INSERT INTO item SELECT g, 'v' || g, '2026-01-01 00:00+00' FROM generate_series(1, {ROWS}) g",
+        "INSERT INTO child SELECT * FROM item WHERE id = 7",
+    )
+    shop.load_from_source()
+    shop.catch_up()
+    double(shop)
+
+    assert (Verdict.DIFFERENT, [(7, Kind.DUPLICATE)]) == doubled(shop.compare(**how))

@@ -70,3 +70,35 @@ def test_dropped_columns_and_partitions_are_no_columns(postgres_database: str) -
 
 def test_a_name_is_found_by_its_exact_case_only(postgres_database: str) -> None:
     assert described(postgres_database, "CREATE TABLE t (a int)", table="T") is None
+
+
+@pytest.mark.parametrize(
+    ("statements", "unique"),
+    [
+        (["CREATE TABLE t (a int PRIMARY KEY)", "CREATE TABLE u () INHERITS (t)"], ()),
+        (["CREATE TABLE s (a int)", "CREATE TABLE t (PRIMARY KEY (a)) INHERITS (s)"], ("a",)),
+        (
+            [
+                "CREATE TABLE t (a int PRIMARY KEY) PARTITION BY RANGE (a)",
+                "CREATE TABLE u PARTITION OF t DEFAULT",
+            ],
+            ("a",),
+        ),
+        (
+            [
+                "CREATE TABLE t (a int NOT NULL) PARTITION BY RANGE (a)",
+                "CREATE TABLE u PARTITION OF t DEFAULT",
+                "ALTER TABLE ONLY t ADD PRIMARY KEY (a)",
+            ],
+            (),
+        ),
+    ],
+    ids=["has a child", "is a child", "partitioned", "partitions not indexed yet"],
+)
+def test_a_primary_key_is_unique_of_what_is_read_where_it_spans_it(
+    postgres_database: str, statements: list[str], unique: tuple[str, ...]
+) -> None:
+    found = described(postgres_database, *statements)
+
+    assert found is not None
+    assert unique == found.unique_key
