@@ -26,8 +26,9 @@ from cdc_platform.reconcile.compared_columns import empty_told, read_plan
 from cdc_platform.reconcile.full_result import FullComparison, full_certificate, keep
 from cdc_platform.reconcile.full_run import METHOD, FullOptions, FullRun
 from cdc_platform.reconcile.full_state import conditions_of
+from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.incremental import IncrementalRun
-from cdc_platform.reconcile.keys_and_versions import keys_and_versions
+from cdc_platform.reconcile.keys_and_versions import keys_and_versions, unversioned
 from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.on_the_way import observe_table
 from cdc_platform.reconcile.parquet_source import ParquetReader
@@ -167,6 +168,7 @@ def _compare(
     plan = empty_told(workspace, plan, rows)
     if any(column.usual != "{}" for column in plan.key):
         return _without(subject, Verdict.UNVERIFIED, "a key column is changed on its way to base")
+    points = unversioned(workspace, options.version_column, rows) if options.keys_only else []
     when = as_of(subject, reader) if isinstance(reader, ParquetReader) else None
     own: dict[str, Any] = {"subject": subject} if options.incremental else {}
     return (IncrementalRun if options.incremental else FullRun)(
@@ -175,7 +177,7 @@ def _compare(
         workspace=workspace,
         reader=reader,
         plan=plan,
-        observe=lambda sides: observe_table(subject, workspace, reader, sides),
+        observe=lambda sides: _observed(observe_table(subject, workspace, reader, sides), points),
         # progress is of runs that compare values
         objects=None if options.keys_only else _objects(subject),
         options=options,
@@ -185,6 +187,13 @@ def _compare(
         ledger=_ledger(subject, plan, options, run_id),
         **own,
     ).compare()
+
+
+def _observed(
+    seen: tuple[Capture, list[tuple[Verdict, str]]], points: list[tuple[Verdict, str]]
+) -> tuple[Capture, list[tuple[Verdict, str]]]:
+    """Return what was seen with what else stands against MATCH."""
+    return seen[0], [*seen[1], *points]
 
 
 def _objects(subject: Subject) -> ObjectStore:

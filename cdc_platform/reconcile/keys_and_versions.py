@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import duckdb
+
 from cdc_platform.errors import ConfigError
+from cdc_platform.naming import quoted
 from cdc_platform.reconcile.sources import ReadPlan
-from cdc_platform.reconcile.verdict import Excluded
+from cdc_platform.reconcile.verdict import Excluded, Verdict
+from cdc_platform.reconcile.window_events import count
+from cdc_platform.words import counted
 
 METHOD = "every key and version: digests by segments of the key, then those that differ"
 KEYS_METHOD = "every key: digests by segments of the key, then those that differ"
@@ -23,9 +28,14 @@ NOT_COVERED = "Values were not compared but those of the columns named: this mod
 def keys_and_versions(plan: ReadPlan, version: str | None) -> ReadPlan:
     """Return the plan with the key and the column ``version`` only (None: the key alone).
 
-    Raises ConfigError for a version column that is not compared.
+    Raises ConfigError for a version column that is not compared, or of the key, which no change changes.
     """
-    wanted = {column.column for column in plan.key} | ({version} if version else set())
+    keys = {column.column for column in plan.key}
+    if version in keys:
+        mend = "name a column the source changes with every row it changes, or leave the option out"
+        what = f"{version!r} is of the merge key, which stays as it is whatever changes"
+        raise ConfigError("cdc reconcile", [("--version-column", what, mend)])
+    wanted = keys | ({version} if version else set())
     if version and version not in {column.column for column in plan.columns}:
         why = next((f": {one.reason}" for one in plan.excluded if one.column == version), "")
         what = f"{version!r} is no column that base and the source can be compared in{why}"
@@ -41,3 +51,19 @@ def keys_and_versions(plan: ReadPlan, version: str | None) -> ReadPlan:
         excluded=(*others, *(Excluded(name, reason) for name in left)),
         refused={name: error for name, error in plan.refused.items() if name in wanted},
     )
+
+
+def unversioned(
+    connection: duckdb.DuckDBPyConnection, version: str | None, rows: str
+) -> list[tuple[Verdict, str]]:
+    """Return what stands against MATCH because rows of base have no version: two of none are no proof.
+
+    ``rows`` is what follows FROM, with base's rows as ``b``.
+    """
+    if version is None:
+        return []
+    number = count(connection, f"SELECT count(*) FROM {rows} AND b.{quoted(version)} IS NULL")
+    untold = (
+        f"{counted(number, 'row')} of base without a value in {version}: whether they are stale is not known"
+    )
+    return [(Verdict.UNVERIFIED, untold)] if number else []

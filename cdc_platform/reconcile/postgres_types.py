@@ -94,6 +94,11 @@ def plan_column(
     column: SourceColumn, base_type: pa.DataType, *, is_key: bool = False
 ) -> ColumnPlan | Excluded:
     """Return how ``column`` is read to be compared with a base column of ``base_type``."""
+    if column.is_virtual:
+        untold = (
+            "computed when it is read in the source, so that no log carries it: a change leaves base without"
+        )
+        return Excluded(column.safe_name, untold, Gap.NO_RULE)
     planned = _planned(column, base_type, is_key)
     if planned is None:
         return Excluded(

@@ -19,7 +19,10 @@ KEY_NUMBER = "_cdc_key_number"
 
 @dataclass(frozen=True, slots=True)
 class SourceColumn:
-    """A column of the source table. ``base_type`` is the type below any domain; precision for numerics."""
+    """A column of the source table. ``base_type`` is the type below any domain; precision for numerics.
+
+    ``is_virtual``: it is computed when it is read, and no log carries it.
+    """
 
     name: str
     safe_name: str
@@ -30,6 +33,7 @@ class SourceColumn:
     scale: int | None = None
     nullable: bool = True
     readable: bool = True
+    is_virtual: bool = False
 
 
 @dataclass(frozen=True, slots=True)

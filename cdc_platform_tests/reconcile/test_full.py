@@ -272,3 +272,24 @@ def test_values_in_the_form_dms_gives_them_are_equal_by_digest_however_many(
     assert ("340282366920938463463374607431768.354313", "0.142857") == tuple(
         (side or {})["amount"] for side in (one.expected, one.actual)
     )
+
+
+def test_a_column_no_log_carries_is_not_compared_and_nothing_is_called_lost_for_it(
+    tmp_path: Path, postgres_database: str
+) -> None:
+    types = {"id": pa.int64(), "name": pa.string(), "loud": pa.string()}
+    shop = WholeShop(tmp_path, postgres_database, types)
+    shop.sql(
+        "CREATE TABLE item (id bigint PRIMARY KEY, name text, loud text GENERATED ALWAYS AS (name || '!'))",
+        "INSERT INTO item VALUES (1, 'one')",
+    )
+    shop.load_from_source()
+    shop.sql("UPDATE item SET name = 'two'")
+    shop.change({"Op": "U", "id": 1, "name": "two", "loud": None})
+    shop.apply()
+    shop.catch_up()
+
+    found = shop.compare()
+
+    assert (Verdict.UNVERIFIED, ()) == (found.verdict, found.comparisons[0].discrepancies)
+    assert "loud (computed when it is read in the source" in found.comparisons[0].reason

@@ -119,3 +119,15 @@ def test_a_match_of_keys_and_versions_is_never_taken_for_one_of_the_table(shop: 
     page = text_of(Path(run.report or "").read_text())
     assert "for the 300 rows of the table, in 2 of 3 columns." in page
     assert "Values were not compared but those of the columns named" in page
+
+
+def test_rows_without_a_version_are_no_proof_and_a_key_is_no_version(shop: WholeShop) -> None:
+    shop.sql("UPDATE item SET updated_at = NULL, name = 'lost' WHERE id = 7")
+    shop.tamper("UPDATE base SET updated_at = NULL WHERE id = 7")
+
+    unversioned = shop.compare(keys_only=True, version_column="updated_at")
+    key = shop.compare(keys_only=True, version_column="id")
+
+    assert (Verdict.UNVERIFIED, Verdict.ERROR) == (unversioned.verdict, key.verdict)
+    assert "1 row of base without a value in updated_at" in unversioned.comparisons[0].reason
+    assert "'id' is of the merge key, which stays as it is" in key.comparisons[0].reason
