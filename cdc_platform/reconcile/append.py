@@ -68,10 +68,8 @@ def compare_append(
         in_flight=events.pending_rows,
     )
     points = open_points(events, unaccepted)
-    texts = [
-        f"{tally.matched:,} of {compared:,} rows of the window are in base",
-        *(text for _, text in points),
-    ]
+    said = f"{tally.matched:,} of {compared:,} rows of the window are in base"
+    texts = [said, *(text for _, text in points)]
     return Comparison(
         name=RAW_MATCHES_BASE,
         verdict=combine([tally.verdict, *(verdict for verdict, _ in points)]),
