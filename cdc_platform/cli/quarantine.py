@@ -131,7 +131,8 @@ def _matching(
     everything: list[tuple[str, str, QuarantineItem]], wanted: str
 ) -> tuple[str, str, QuarantineItem]:
     """Return the one item whose id begins with ``wanted``; raise ConfigError when it is none or several."""
-    found = [entry for entry in everything if entry[2].id.startswith(wanted)]
+    # an empty one, most likely a variable of the shell that was not set, names none
+    found = [entry for entry in everything if wanted.strip() and entry[2].id.startswith(wanted)]
     if len(found) != 1:
         how_many = "no item" if not found else f"{len(found)} items"
         what = f"{how_many} in quarantine begins with {wanted!r}"

@@ -107,11 +107,14 @@ def _target(
     if sum(option is not None for option in (snapshot_id, batch_id, before)) != 1:
         what = "it must be said where to, once"
         raise ConfigError(where, [("rollback", what, "give one of --to-snapshot, --to-batch, --before")])
+    if batch_id is not None and not batch_id.strip():
+        # most likely a variable of the shell that was not set
+        raise ConfigError(where, [("--to-batch", "it is empty", "give the id of a batch, or its beginning")])
     return find_snapshot(
         base,
         snapshot_id=snapshot_id,
         batch_id=batch_id,
-        before=moment(where, "--before", before) if before else None,
+        before=moment(where, "--before", before) if before is not None else None,
     )
 
 

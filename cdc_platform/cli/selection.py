@@ -7,6 +7,7 @@ from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cdc_platform.cli.output import stderr
 from cdc_platform.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,10 +16,14 @@ if TYPE_CHECKING:
 
 
 def open_platform(config: Path) -> Platform:
-    """Open the platform of ``cdc.yaml`` at ``config``. Raises ConfigError."""
+    """Open the platform of ``cdc.yaml`` at ``config``. Raises ConfigError; a missing version is told."""
     from cdc_platform.pipeline import Platform
 
-    return Platform.open(config)
+    platform = Platform.open(config)
+    if "version" not in platform.config.model_fields_set:
+        remark = f"{config}: version is missing, taken for 1 → start the file with `version: 1`"
+        stderr().print(remark, style="yellow", highlight=False, markup=False)
+    return platform
 
 
 def chosen_tables(

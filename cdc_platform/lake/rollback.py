@@ -9,7 +9,7 @@ until their files are applied again) and the partition spec.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -90,10 +90,17 @@ def find_snapshot(
     else:
         assert before is not None
         found = [one for one in history if one.committed_at is not None and one.committed_at <= before]
-        what = f"no snapshot that is kept is as old as {before.isoformat()}"
+        what = f"no snapshot that is kept is as old as {before.isoformat()}{_oldest(history)}"
     if not found:
         raise MergeError(what, where=where, mend=_EARLIER)
     return found[0]
+
+
+def _oldest(history: Sequence[SnapshotInfo]) -> str:
+    """Return how far back the history goes, for a message."""
+    if not history:
+        return ""
+    return f"; the oldest is {history[-1].snapshot_id}, committed at {history[-1].committed_at}"
 
 
 def plan_rollback(lake: Lake, source: str, table_id: str, target: SnapshotInfo, base: Table) -> RollbackPlan:

@@ -22,6 +22,7 @@ from cdc_platform.errors import ConfigError
 from cdc_platform.events import CONTROL_PREFIX, OP
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.lake.damage import damage
 from cdc_platform.lake.live_batches import live_row_count
 from cdc_platform.lake.live_rows import LiveFiles, live_files
 from cdc_platform.lake.read import open_workspace, read_live
@@ -59,7 +60,7 @@ class ShownRows:
 
         Raises ConfigError where a value does not fit the condition.
         """
-        with _values_told(self.live):
+        with _values_told(self.table, self.live):
             yield from read_live(
                 self.lake, self.table, self.live, columns=self.columns, where=self.condition, limit=limit
             )
@@ -70,7 +71,7 @@ class ShownRows:
             return live_row_count(self.live, self.table.io, threads=self.lake.config.engine.threads)
         con = open_workspace(self.lake)
         try:
-            with _values_told(self.live):
+            with _values_told(self.table, self.live):
                 query = f"SELECT count(*) FROM {self.live.sql()} WHERE {self.condition}"
                 row = con.execute(query).fetchone()
         finally:
@@ -187,11 +188,17 @@ def _classes(node: Any) -> Iterator[str]:
 
 
 @contextmanager
-def _values_told(live: LiveFiles) -> Iterator[None]:
-    """Raise ConfigError where a stored value cannot be what the condition makes of it."""
+def _values_told(table: Table, live: LiveFiles) -> Iterator[None]:
+    """Raise ConfigError where a stored value cannot be what the condition makes of it.
+
+    MergeError where a file is damaged.
+    """
     try:
         yield
     except (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException) as e:
+        damaged = damage(e, ".".join(table.name()))
+        if damaged is not None:
+            raise damaged from e
         raise _mistake("--where", _first_line(e), [field.name for field in live.schema.fields]) from e
 
 

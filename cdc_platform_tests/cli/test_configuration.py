@@ -141,3 +141,12 @@ def test_an_orphan_age_that_maintenance_refuses_is_remarked(cdc: Cdc, project: P
     assert 0 == done.code
     assert "maintenance.orphans.min_age_hours: 0.5 is below 1" in done.err
     assert "--force" in done.err
+
+
+def test_a_file_without_its_version_is_told_by_every_command(cdc: Cdc, project: Path) -> None:
+    file = project / "cdc.yaml"
+    file.write_text(file.read_text().replace("version: 1\n", ""))
+
+    done = cdc("apply")
+
+    assert (0, True) == (done.code, "version is missing, taken for 1 → start the file" in done.err)

@@ -150,3 +150,15 @@ def test_debug_shows_the_traceback_of_a_table_that_failed(two: Cdc, project: Pat
     assert 3 == done.code
     assert "Traceback" in done.err
     assert "ValidationError" in done.err
+
+
+@pytest.mark.parametrize("arguments", [("--where", "id = 7"), ("--where", "id = 7", "--count"), ()], ids=str)
+def test_a_cut_data_file_is_told_as_damage_also_where_a_condition_is_asked(
+    two: Cdc, project: Path, arguments: tuple[str, ...]
+) -> None:
+    for file in (project / "warehouse" / "shop" / "orders" / "data").rglob("*.parquet"):
+        file.write_bytes(file.read_bytes()[:300])
+
+    done = two("show", "orders", *arguments)
+
+    assert (3, True) == (done.code, "a file of the table is damaged" in done.err)

@@ -96,3 +96,20 @@ def test_where_nobody_can_be_asked_it_wants_yes(cdc: Cdc, batches: list[str]) ->
 
     assert (2, 2) == (done.code, rows(cdc))
     assert "give --yes" in done.err
+
+
+@pytest.mark.parametrize("option", ["--to-batch", "--before"])
+def test_an_empty_variable_of_the_shell_names_nothing(cdc: Cdc, batches: list[str], option: str) -> None:
+    done = cdc("rollback", "orders", option, "", "--yes")
+
+    assert (2, 2) == (done.code, rows(cdc))
+    assert option in done.err
+
+
+def test_a_time_before_the_history_is_told_with_the_oldest_snapshot(cdc: Cdc, batches: list[str]) -> None:
+    kept = cdc("inspect", "orders", "--json").json["snapshots"]
+
+    done = cdc("rollback", "orders", "--before", "2001-01-01", "--yes")
+
+    assert 3 == done.code
+    assert f"; the oldest is {kept[-1]['snapshot_id']}, committed at" in done.err
