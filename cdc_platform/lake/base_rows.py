@@ -214,7 +214,8 @@ class BaseRows:
         self._con.register("new_base_files", listing)
         paths = ", ".join(map(sql_text, deletes))
         self._con.execute(
-            f"INSERT INTO base_deleted SELECT DISTINCT b.file, d.pos FROM read_parquet([{paths}]) d "
+            "INSERT INTO base_deleted SELECT DISTINCT b.file, d.pos "
+            f"FROM read_parquet([{paths}], hive_partitioning = false) d "
             "JOIN new_base_files b ON b.iceberg_path = d.file_path"
         )
         self._con.unregister("new_base_files")

@@ -110,7 +110,7 @@ def find_tombstone(
     named = wanted.condition(alias("") if wanted.is_key else "")
     query = (
         "SELECT generation, position, committed_at, filename "
-        f"FROM read_parquet([{files}], union_by_name = true, filename = true) "
+        f"FROM read_parquet([{files}], union_by_name = true, filename = true, hive_partitioning = false) "
         f"WHERE {named} ORDER BY generation DESC, position DESC LIMIT 1"
     )
     con = open_workspace(lake)

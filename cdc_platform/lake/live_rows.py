@@ -174,6 +174,6 @@ def _deletes(files: Sequence[BaseFile], numbers: Sequence[int]) -> str:
     listing = ", ".join(f"({number}, {sql_text(file.data.file_path)})" for number, file in pairs)
     paths = ", ".join(sorted({sql_text(local_path(d.file_path)) for file in files for d in file.deletes}))
     return (
-        f"read_parquet([{paths}], union_by_name = true) d "
+        f"read_parquet([{paths}], union_by_name = true, hive_partitioning = false) d "
         f"JOIN (VALUES {listing}) f(number, path) ON f.path = d.file_path"
     )

@@ -173,7 +173,9 @@ class Tombstones:
             return f"(SELECT {nothing} WHERE false)"
         paths = ", ".join(sql_text(self._objects.url(file)) for file in files)
         cast = ", ".join(f"{quoted(name)}::{kind} AS {quoted(name)}" for name, kind in fields.items())
-        return f"(SELECT {cast} FROM read_parquet([{paths}], union_by_name = true))"
+        return (
+            f"(SELECT {cast} FROM read_parquet([{paths}], union_by_name = true, hive_partitioning = false))"
+        )
 
     def _write(self, con: duckdb.DuckDBPyConnection, key: str, rows: str | pa.Table) -> Position | None:
         """Write the tombstones that are, or that a query yields; return a position none is above.

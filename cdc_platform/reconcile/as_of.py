@@ -14,7 +14,7 @@ Capture must have come as far as the position, as anywhere; every other key stay
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,13 +24,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdc_platform.errors import CdcError, ConfigError
+from cdc_platform.errors import CdcError, ConfigError, UnknownRawFileName
 from cdc_platform.events import COMMITTED_AT, OP, SOURCE_POSITION
+from cdc_platform.formats.dms_names import parse_raw_file_name
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.lsn import find_lsn, lsn_text
 from cdc_platform.naming import sql_text
 from cdc_platform.raw.files import AcceptedFile, FileKind
 from cdc_platform.raw.manifests import read_accepted
+from cdc_platform.reconcile.export_files import parquet_files
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.stream_positions import doubt_of_positions
@@ -38,6 +40,7 @@ from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.suspect_events import load_suspect_events
 from cdc_platform.reconcile.suspects import same_key
 from cdc_platform.reconcile.verdict import Verdict
+from cdc_platform.words import counted
 
 #: More keys than this are not looked up in raw: they stay open.
 MOST_KEYS = 20_000
@@ -81,6 +84,26 @@ def as_of(subject: Subject, reader: ParquetReader) -> AsOf:
             raise ConfigError("cdc reconcile", [("--position", what, mend)])
         return AsOf(position=lsn_text(found))
     return AsOf(generation=_load_set(subject, reader.files()))
+
+
+def refuse_change_files(subject: Subject, reader: ParquetReader) -> None:
+    """Raise ConfigError when an export has files of changes: a row of them is no row of the source."""
+    kinds: dict[str, FileKind] = {}
+    for path in reader.files():
+        key = "/".join((subject.table.schema_name, subject.table.table_name, path.rpartition("/")[2]))
+        with suppress(UnknownRawFileName):
+            kinds[path] = parse_raw_file_name(key, subject.source.raw).kind
+    changes = [path for path, kind in kinds.items() if kind is FileKind.CHANGES]
+    if not changes:
+        return
+    loads = [path for path, kind in kinds.items() if kind is FileKind.LOAD]
+    mend = "give a full load or an export; change files are compared with base without --against"
+    if loads:
+        folder, _, rest = parquet_files(reader.path).rpartition("/**/")
+        alone = f"--against '{folder}/**/*LOAD*.parquet'" if rest == "*.parquet" else min(loads)
+        mend = f"give the files of the full load alone: {alone}"
+    what = f"{counted(len(changes), 'file')} of changes ({min(changes)}), which are no rows of the source"
+    raise ConfigError("cdc reconcile", [("--against", what, mend)])
 
 
 def load_later(connection: duckdb.DuckDBPyConnection, subject: Subject, when: AsOf, keys: pa.Table) -> None:

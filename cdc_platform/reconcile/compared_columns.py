@@ -23,6 +23,8 @@ LEFT_OUT = "left out by `not_compared` in cdc.yaml"
 OF_DMS = "written by DMS beside the row"
 EMPTY = "and without a value in base's rows, as it must be"
 _MOST_NAMED = 5
+_LOAD = "load the table again"
+_MENDS = {Gap.NOT_EXACT: "export the column in every file, in the type base has"}
 
 
 def read_plan(
@@ -101,7 +103,6 @@ def gap_points(excluded: Sequence[Excluded]) -> list[tuple[Verdict, str]]:
     told = ", ".join(f"{one.column} ({one.reason})" for one in gaps[:_MOST_NAMED])
     more = f" and {len(gaps) - _MOST_NAMED} more" if len(gaps) > _MOST_NAMED else ""
     number = "a column" if len(gaps) == 1 else f"{len(gaps)} columns"
-    mend = (
-        "load the table again, or name what need not be compared in `not_compared` of the table in cdc.yaml"
-    )
+    mends = dict.fromkeys(_MENDS.get(one.gap, _LOAD) for one in gaps if one.gap is not None)
+    mend = f"{', '.join(mends)}, or name what need not be compared in `not_compared` of the table in cdc.yaml"
     return [(Verdict.UNVERIFIED, f"{number} could not be compared: {told}{more} → {mend}")]

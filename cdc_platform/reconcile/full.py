@@ -20,7 +20,7 @@ from cdc_platform.errors import ConfigError
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.raw.objects import ObjectStore
-from cdc_platform.reconcile.as_of import as_of, load_later
+from cdc_platform.reconcile.as_of import as_of, load_later, refuse_change_files
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.compared_columns import empty_told, read_plan
 from cdc_platform.reconcile.full_result import FullComparison, full_certificate, keep
@@ -162,6 +162,8 @@ def _compare(
     reader = options.reader or source_reader(subject.source)
     if isinstance(reader, str):
         return _without(subject, Verdict.UNVERIFIED, reader)
+    if isinstance(reader, ParquetReader):
+        refuse_change_files(subject, reader)
     narrowed = partial(keys_and_versions, version=options.version_column) if options.keys_only else None
     plan = read_plan(reader, subject, *([narrowed] if narrowed else []))
     rows = f"{subject.view.relation} b WHERE {subject.view.live_condition}"

@@ -6,9 +6,9 @@ The database is not touched. An export is of the past: ``as_of`` says what a dif
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -16,23 +16,15 @@ import pyarrow as pa
 from cdc_platform.errors import SourceUnavailable, redact
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.read import open_workspace
-from cdc_platform.naming import quoted, safe_name, sql_text
-from cdc_platform.reconcile.column_clashes import clashing
+from cdc_platform.naming import quoted, sql_text
+from cdc_platform.reconcile.column_clashes import clashing, not_told_apart
+from cdc_platform.reconcile.export_files import Export, below_microseconds, parquet_files, read_export
 from cdc_platform.reconcile.sources import KEY_NUMBER, ColumnPlan, ReadPlan, SourceColumn, SourceTable
 from cdc_platform.reconcile.typed import canonical_schema, common_type
 from cdc_platform.reconcile.verdict import Excluded, Gap
 
 _BATCH_ROWS = 65_536
-
-
-def parquet_files(path: str) -> str:
-    """Return the files an export consists of as a pattern: of a folder, all Parquet files below it.
-
-    >>> parquet_files("s3://bucket/export/"), parquet_files("/tmp/LOAD*.parquet")
-    ('s3://bucket/export/**/*.parquet', '/tmp/LOAD*.parquet')
-    """
-    is_folder = path.endswith("/") or ("://" not in path and Path(path).is_dir())
-    return f"{path.rstrip('/')}/**/*.parquet" if is_folder else path
+_GIVE = "give the folder or pattern of Parquet files that hold this table, and nothing else"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,51 +45,79 @@ class ParquetReader:
 
     def files(self) -> list[str]:
         """Return the paths of its files. Raises SourceUnavailable."""
-        connection = open_workspace(self.lake)
-        try:
+        with closing(open_workspace(self.lake)) as connection, self._readable():
             found = connection.execute(f"SELECT file FROM glob({sql_text(parquet_files(self.path))})")
             return [str(row[0]) for row in found.fetchall()]
-        except duckdb.Error as error:
-            raise self._unavailable(redact(" ".join(str(error).split()))) from None
-        finally:
-            connection.close()
 
     def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
-        """Match the export's columns with base's by safe name; what cannot be compared is listed."""
-        if not self.files():
-            raise self._unavailable("there is no Parquet file")
-        there, partly = self._schema(), self._missing_in_some()
-        clashes = clashing((field.name for field in there), self.path)
-        names = {safe: field for field in there if (safe := safe_name(field.name)) not in clashes}
-        held = canonical_schema(base_columns)
+        """Match the export's columns with base's by safe name; what cannot be compared is listed.
+
+        A column whose types in the files have none in common is refused.
+        """
+        export = self._export()
+        held, names = canonical_schema(base_columns), export.names
         plans: dict[str, ColumnPlan] = {}
-        excluded = []
+        clashes = self._clashes(export)
+        refused = dict(clashes)
+        excluded = [not_told_apart(name) for name in clashes]
         for field in held:
-            found = names.get(field.name)
-            if found is None:
-                excluded.append(Excluded(field.name, "in base and not in the export", Gap.NOT_IN_SOURCE))
-            elif found.name in partly:
-                excluded.append(Excluded(field.name, "not in every file of the export", Gap.NO_RULE))
-            elif pa.types.is_nested(field.type) or common_type(found.type, field.type) is None:
-                reason = f"{found.type} in the export and {field.type} in base do not compare by value"
-                excluded.append(Excluded(field.name, reason, Gap.NO_RULE))
-            else:
-                name = quoted(found.name)
-                plans[field.name] = ColumnPlan(
-                    field.name, found.name, str(found.type), name, found.type, found.type
-                )
+            if field.name in clashes:
+                continue
+            planned = self._column(export, field)
+            if isinstance(planned, ColumnPlan):
+                plans[field.name] = planned
+                continue
+            if isinstance(planned, SourceUnavailable):
+                refused[field.name] = planned
+                planned = Excluded(field.name, "in several types in the export", Gap.NOT_EXACT)
+            excluded.append(planned)
         excluded += [
             Excluded(name, "in the export and not in base", Gap.NOT_IN_BASE)
             for name in names
-            if name not in held.names
+            if name not in held.names and name not in clashes
         ]
-        unread = [column for column in key if column not in plans]
-        if unread:
-            raise self._unavailable(f"merge key column {unread[0]!r} is not in the export, or not comparable")
-        columns = tuple(SourceColumn(f.name, safe_name(f.name), str(f.type), str(f.type)) for f in there)
-        described = SourceTable(schema, table, columns, ())
+        for column in key:
+            if column not in plans:
+                raise refused.get(column) or self._no_key(column, excluded)
+        described = SourceTable(schema, table, tuple(_described(export)), ())
         keys = tuple(plans[column] for column in key)
-        return ReadPlan(described, keys, tuple(plans.values()), tuple(excluded), refused=clashes)
+        return ReadPlan(described, keys, tuple(plans.values()), tuple(excluded), refused=refused)
+
+    def _clashes(self, export: Export) -> dict[str, SourceUnavailable]:
+        """Return the columns that a file has more than once under one name in base."""
+        found: dict[str, SourceUnavailable] = {}
+        for part in export.parts:
+            found |= clashing((one.name for one in part.columns), self.path)
+        return found
+
+    def _column(self, export: Export, field: pa.Field[Any]) -> ColumnPlan | Excluded | SourceUnavailable:
+        """Return how a column of base is compared, or why not, or why the export is none."""
+        column, in_base = field.name, field.type
+        if column not in export.names:
+            reason = "in base and not in the export"
+            if any(f"/{column}=" in file.lower() for part in export.parts for file in part.files):
+                reason += "'s files: what a folder is called is not compared"
+            return Excluded(column, reason, Gap.NOT_IN_SOURCE)
+        found = export.found(column, in_base)
+        if found.conflict:
+            return self._unavailable(found.conflict, mend="make the export again, with one type of a column")
+        if found.type is None:
+            return Excluded(column, found.doubt, Gap.NOT_EXACT)
+        if pa.types.is_nested(in_base) or common_type(found.type, in_base) is None:
+            reason = f"{found.label} in the export and {in_base} in base do not compare by value"
+            return Excluded(column, reason, Gap.NOT_EXACT)
+        if (file := self._below_microseconds(export, column)) is not None:
+            reason = (
+                f"{found.label} with values of a fraction of a microsecond, which base cannot hold ({file})"
+            )
+            return Excluded(column, reason, Gap.NOT_EXACT)
+        return ColumnPlan(column, found.name, found.label, quoted(column), found.type, found.type)
+
+    def _no_key(self, column: str, excluded: Sequence[Excluded]) -> SourceUnavailable:
+        why = next(one.reason for one in excluded if one.column == column)
+        return self._unavailable(
+            f"merge key column {column!r} is not in the export, or not comparable: {why}"
+        )
 
     def position(self) -> str:
         """Return the empty text: how far the source's log is now, an export does not tell."""
@@ -106,48 +126,39 @@ class ParquetReader:
     @contextmanager
     def snapshot(self) -> Iterator[ParquetSnapshot]:
         """Open the files; they are taken not to change."""
-        connection = open_workspace(self.lake)
-        try:
-            yield ParquetSnapshot(connection, self.path, self.position_given)
-        finally:
-            connection.close()
+        export = self._export()
+        with closing(open_workspace(self.lake)) as connection:
+            yield ParquetSnapshot(connection, self.path, self.position_given, export)
 
-    def _schema(self) -> pa.Schema:
-        connection = open_workspace(self.lake)
+    def _export(self) -> Export:
+        with closing(open_workspace(self.lake)) as connection, self._readable():
+            found = read_export(connection, self.path)
+        if not found.parts:
+            raise self._unavailable("there is no Parquet file")
+        return found
+
+    def _below_microseconds(self, export: Export, column: str) -> str | None:
+        with self._readable():
+            return below_microseconds(self.lake, export, column)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
         try:
-            relation = connection.execute(f"SELECT * FROM {_relation(self.path)} LIMIT 0")
-            return canonical_schema(relation.to_arrow_table().schema)
-        except duckdb.Error as error:
+            yield
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
             raise self._unavailable(redact(" ".join(str(error).split()))) from None
-        finally:
-            connection.close()
 
-    def _missing_in_some(self) -> set[str]:
-        """Return the columns that files of the export lack: NULL there would be no value of the source."""
-        connection = open_workspace(self.lake)
-        pattern = sql_text(parquet_files(self.path))
-        try:
-            found = connection.execute(
-                f"""WITH named AS (SELECT DISTINCT file_name, name FROM parquet_schema({pattern}))
-                    SELECT name FROM named GROUP BY name
-                    HAVING count(*) < (SELECT count(DISTINCT file_name) FROM named)"""
-            )
-            return {str(row[0]) for row in found.fetchall()}
-        except duckdb.Error as error:
-            raise self._unavailable(redact(" ".join(str(error).split()))) from None
-        finally:
-            connection.close()
-
-    def _unavailable(self, what: str) -> SourceUnavailable:
-        mend = "give the folder or pattern of Parquet files that hold this table, and nothing else"
+    def _unavailable(self, what: str, mend: str = _GIVE) -> SourceUnavailable:
         return SourceUnavailable(f"the export cannot be compared: {what}", where=self.path, mend=mend)
 
 
 class ParquetSnapshot:
     """The rows of an export."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, path: str, position: str) -> None:
-        self._connection, self._path = connection, path
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, path: str, position: str, export: Export
+    ) -> None:
+        self._connection, self._path, self._export = connection, path, export
         self.position = position
 
     def rows_of(self, keys: pa.Table, plan: ReadPlan) -> pa.Table:
@@ -158,27 +169,34 @@ class ParquetSnapshot:
         same = " AND ".join(f"t.{c.select} = a.{name}" for c, name in zip(plan.key, names, strict=True))
         columns = ", ".join(f"t.{column.select} AS {quoted(column.column)}" for column in plan.columns)
         found = self._execute(
-            f"SELECT a.{KEY_NUMBER}, {columns} FROM {_relation(self._path)} t JOIN asked a ON {same}"
+            f"SELECT a.{KEY_NUMBER}, {columns} FROM {self._all(plan)} t JOIN asked a ON {same}"
         ).to_arrow_table()
         return found.cast(pa.schema([pa.field(KEY_NUMBER, pa.int64()), *_schema_of(plan)]))
 
     def relation(self, plan: ReadPlan) -> str:
         """Return all rows as a FROM item, for an engine that reads the files itself, by all its threads."""
-        columns = ", ".join(f"{column.select} AS {quoted(column.column)}" for column in plan.columns)
-        return f"(SELECT {columns} FROM {_relation(self._path)})"
+        return self._all(plan)
 
     def rows_between(
         self, low: Sequence[str] | None, high: Sequence[str] | None, plan: ReadPlan
     ) -> Iterator[pa.RecordBatch]:
         """Yield all rows; ranges are never asked for, the plan being none of ranges."""
-        columns = ", ".join(f"{column.select} AS {quoted(column.column)}" for column in plan.columns)
         schema = _schema_of(plan)
-        result = self._execute(f"SELECT {columns} FROM {_relation(self._path)}")
+        result = self._execute(f"SELECT * FROM {self._all(plan)}")
         try:
             for batch in result.to_arrow_reader(_BATCH_ROWS):
                 yield batch if batch.schema == schema else batch.cast(schema)
         except (duckdb.Error, pa.ArrowException) as error:
             raise self._unreadable(error) from None
+
+    def _all(self, plan: ReadPlan) -> str:
+        """Return all rows as a FROM item. Raises SourceUnavailable when the files are not those planned."""
+        found = self._export.relation({column.column: column.arrow for column in plan.columns})
+        if found is None:
+            raise SourceUnavailable(
+                "the export changed while it was read", where=self._path, mend="compare it again"
+            )
+        return found
 
     def _execute(self, query: str) -> duckdb.DuckDBPyConnection:
         try:
@@ -194,8 +212,11 @@ class ParquetSnapshot:
         )
 
 
-def _relation(path: str) -> str:
-    return f"read_parquet({sql_text(parquet_files(path))}, union_by_name = true)"
+def _described(export: Export) -> Iterator[SourceColumn]:
+    """Yield each column of the export once, as a file has it."""
+    for column, name in export.names.items():
+        held = next(one for part in export.parts for one in part.named(column))
+        yield SourceColumn(name, column, held.label, held.label)
 
 
 def _schema_of(plan: ReadPlan) -> pa.Schema:

@@ -160,13 +160,14 @@ def base_view(
     urls = ", ".join(sql_text(objects.url(key)) for key in record.tombstones)
     key = (f"{quoted(alias(name))} AS {quoted(name)}" for name in table.safe_key)
     tombstone_keys = f"SELECT {', '.join([*key, *_TOMBSTONE])}"
+    tombstone_files = f"read_parquet([{urls}], union_by_name = true, hive_partitioning = false)"
     return BaseView(
         relation=live_sql(base) if base is not None and snapshot is not None else None,
         schema=canonical_schema(schema_to_pyarrow(base.schema(), include_field_ids=False))
         if base
         else pa.schema([]),
         snapshot_id=snapshot.snapshot_id if snapshot else None,
-        tombstones=f"({tombstone_keys} FROM read_parquet([{urls}], union_by_name = true))" if urls else None,
+        tombstones=f"({tombstone_keys} FROM {tombstone_files})" if urls else None,
         completed_generation=record.generation_complete or None,
         soft_deletes=table.delete_mode is DeleteMode.SOFT,
         partial_images=table.images is Images.PARTIAL,

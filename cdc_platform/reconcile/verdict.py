@@ -118,6 +118,7 @@ class Gap(StrEnum):
     NOT_IN_SOURCE = "not in the source"
     NOT_IN_BASE = "not in base"
     NO_RULE = "no rule compares it"
+    NOT_EXACT = "not exact in the export"
 
 
 @dataclass(frozen=True, slots=True)

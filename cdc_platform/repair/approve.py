@@ -100,7 +100,8 @@ def _keep_planned(draft: Draft, plan: Repair, objects: ObjectStore) -> int:
     """
     con, columns = draft.con, draft.columns
     con.execute(
-        f"CREATE TEMP TABLE planned AS FROM read_parquet({sql_text(objects.url(plan.planned or ''))})"
+        "CREATE TEMP TABLE planned AS "
+        f"FROM read_parquet({sql_text(objects.url(plan.planned or ''))}, hive_partitioning = false)"
     )
     same = " AND ".join(f"p.key_{i} = b.{in_workspace(name)}" for i, name in enumerate(columns.key))
     values = [f"p.before_{i} IS DISTINCT FROM b.{in_workspace(name)}" for i, name in enumerate(columns.names)]

@@ -150,7 +150,7 @@ def _load_keys(judged: Judged, url: str) -> None:
     order = ", ".join(f"key_{i}" for i, _ in columns)
     judged.con.execute(
         f"CREATE TEMP TABLE keys AS SELECT row_number() OVER (ORDER BY {order}) AS key_id, {names} "
-        f"FROM read_parquet({sql_text(url)})"
+        f"FROM read_parquet({sql_text(url)}, hive_partitioning = false)"
     )
     load_base_rows(judged.con, judged.subject.view, judged.subject.key)
 

@@ -134,7 +134,9 @@ def _compensation(platform: Platform, repair: Repair, by: str) -> Undo:
     with closing(open_workspace(platform.lake, iceberg=True)) as con:
         url = objects.url(approval.touched)
         names = ", ".join(f"key_{i} AS {in_workspace(column)}" for i, column in enumerate(repair.key))
-        con.execute(f"CREATE TEMP TABLE touched AS FROM read_parquet({sql_text(url)})")
+        con.execute(
+            f"CREATE TEMP TABLE touched AS FROM read_parquet({sql_text(url)}, hive_partitioning = false)"
+        )
         con.execute(f"CREATE TEMP TABLE keys AS SELECT key_id, {names} FROM touched")
         load_base_rows(con, subject.view, repair.key)
         partial = subject.table.images is Images.PARTIAL
