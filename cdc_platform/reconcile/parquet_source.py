@@ -131,11 +131,10 @@ class ParquetReader:
             yield ParquetSnapshot(connection, self.path, self.position_given, export)
 
     def _export(self) -> Export:
-        with closing(open_workspace(self.lake)) as connection, self._readable():
-            found = read_export(connection, self.path)
-        if not found.parts:
+        if not self.files():
             raise self._unavailable("there is no Parquet file")
-        return found
+        with closing(open_workspace(self.lake)) as connection, self._readable():
+            return read_export(connection, self.path)
 
     def _below_microseconds(self, export: Export, column: str) -> str | None:
         with self._readable():
