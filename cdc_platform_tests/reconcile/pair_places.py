@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from dataclasses import dataclass
+from datetime import time
+from decimal import Decimal
+from itertools import repeat
 from pathlib import Path
-from typing import Protocol
+from random import Random
+from typing import Any, Protocol
 
 import duckdb
 import psycopg
 import pyarrow as pa
-import pyarrow.parquet as pq
 from psycopg import sql
 from pydantic import SecretStr
 from pyiceberg.table import Table
@@ -25,8 +29,9 @@ from cdc_platform.reconcile.full_result import FullComparison
 from cdc_platform.reconcile.full_run import FullOptions
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.postgres import PostgresReader
+from cdc_platform_tests.reconcile.export_shapes import write_export
 from cdc_platform_tests.reconcile.packets import Packet, compare_packet, without_doubles
-from cdc_platform_tests.reconcile.pairs import RowsReader, as_base, memory_plan
+from cdc_platform_tests.reconcile.pairs import LAST_DAY, LAST_MOMENT, RowsReader, as_base, memory_plan
 
 _DECLARED: dict[pa.DataType, str] = {
     pa.int64(): "bigint",
@@ -37,7 +42,11 @@ _DECLARED: dict[pa.DataType, str] = {
     pa.timestamp("us", tz="UTC"): "timestamptz",
     pa.bool_(): "boolean",
     pa.binary(): "bytea",
+    pa.date32(): "date",
+    pa.time64("us"): "time",
 }
+#: Columns whose type base does not tell.
+_DECLARED_BY_NAME = {"amount": "numeric", "label": "char(6)", "code": "uuid", "doc": "json"}
 
 
 class Place(Protocol):
@@ -74,10 +83,8 @@ class ExportPlace:
     def compare(self, packet: Packet) -> tuple[Packet, FullComparison]:
         self.made += 1
         export = self.folder / "export"
-        export.mkdir(exist_ok=True)
-        rows = packet.source()
-        for part, half in enumerate((rows.slice(0, rows.num_rows // 2), rows.slice(rows.num_rows // 2))):
-            pq.write_table(half, export / f"{part}.parquet")
+        shutil.rmtree(export, ignore_errors=True)
+        write_export(export, packet.source(), Random(repr(packet.pairs[0])))
         reader = ParquetReader(self.lake, str(export), "0/10")
         table = self._base(packet)
         plan = reader.plan("public", "t", packet.key, packet.base().schema)
@@ -94,6 +101,18 @@ class ExportPlace:
             for part in (rows.slice(0, rows.num_rows // 3), rows.slice(rows.num_rows // 3)):
                 table.append(part)
         return table
+
+
+def as_in_source(name: str, value: Any) -> Any:
+    """Return a value of PostgreSQL that DMS brings to base as ``value``: endless, finer, or as it is."""
+    match name, value:
+        case (("day" | "until"), _) if value in (LAST_DAY, LAST_MOMENT):
+            return "infinity"
+        case "clock", time():
+            return value.replace(microsecond=value.microsecond + (999 if value.second else 0))
+        case "amount", Decimal():
+            return value + (Decimal("0.0000004") if value % 1 else 0)
+    return value
 
 
 @dataclass(frozen=True)
@@ -116,16 +135,22 @@ class PostgresPlace:
 
     def _fill(self, packet: Packet) -> None:
         rows = packet.source()
-        columns = sql.SQL(", ").join(
-            sql.SQL("{} {}").format(sql.Identifier(field.name), sql.SQL(_DECLARED[field.type]))
+        declared = sql.SQL(", ").join(
+            sql.SQL("{} {}").format(
+                sql.Identifier(field.name),
+                sql.SQL(_DECLARED_BY_NAME.get(field.name) or _DECLARED[field.type]),
+            )
             for field in rows.schema
         )
         key = sql.SQL(", ").join(map(sql.Identifier, packet.key))
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             connection.execute("DROP TABLE IF EXISTS pair_rows")
-            connection.execute(sql.SQL("CREATE TABLE pair_rows ({})").format(columns))
+            connection.execute(sql.SQL("CREATE TABLE pair_rows ({})").format(declared))
             with connection.cursor() as cursor, cursor.copy("COPY pair_rows FROM STDIN") as copy:
-                for row in zip(*rows.to_pydict().values(), strict=True):
+                columns = [
+                    map(as_in_source, repeat(name), values) for name, values in rows.to_pydict().items()
+                ]
+                for row in zip(*columns, strict=True):
                     copy.write_row(row)
             if self.has_key:
                 connection.execute(sql.SQL("ALTER TABLE pair_rows ADD PRIMARY KEY ({})").format(key))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -27,6 +27,8 @@ from cdc_platform.reconcile.sources import KEY_NUMBER, ColumnPlan, ReadPlan, Sou
 from cdc_platform.reconcile.verdict import Verdict
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+#: What base has of a day or a moment without end.
+LAST_DAY, LAST_MOMENT = date(9999, 12, 31), datetime(9999, 12, 31, tzinfo=UTC)
 _TEXTS = ("", " ", "a", "A", "a ", "ab", "null", "NULL", "\\N", "é", "e\u0301", "0", "|", "3:abc", "x" * 40)
 _FLOATS = (0.0, -0.0, 0.1, 0.1 + 0.2, 0.3, 1e-20, 2e-20, math.inf, -math.inf, math.nan, 1e300)
 _TYPES: dict[str, pa.DataType] = {
@@ -38,7 +40,18 @@ _TYPES: dict[str, pa.DataType] = {
     "at": pa.timestamp("us", tz="UTC"),
     "flag": pa.bool_(),
     "raw": pa.binary(),
+    "day": pa.date32(),
+    "clock": pa.time64("us"),
+    "until": pa.timestamp("us", tz="UTC"),
+    "amount": pa.decimal128(28, 6),
+    "label": pa.string(),
+    "code": pa.string(),
+    "doc": pa.string(),
 }
+_DAYS = (date(1, 1, 1), date(1969, 12, 31), date(2026, 3, 1), LAST_DAY)
+_CLOCKS = (time(0), time(0, 0, 0, 1000), time(12, 30, 0, 999000), time(23, 59, 59, 999000))
+_AMOUNTS = tuple(map(Decimal, ("0", "1", "-1", "0.000001", "1.5", "-1.500001", "1234567890123456.000001")))
+_CODES = tuple(f"00000000-0000-4000-8000-00000000000{digit}" for digit in "01af")
 
 Row = tuple[Any, ...]
 
@@ -61,6 +74,20 @@ def _value(kind: str, random: Random) -> Any:
             return NOON + timedelta(microseconds=random.choice([0, 1, 3_600_000_000]))
         case "flag":
             return random.random() < 0.5
+        case "day":
+            return random.choice(_DAYS)
+        case "clock":
+            return random.choice(_CLOCKS)
+        case "until":
+            return random.choice([NOON, NOON + timedelta(microseconds=1), LAST_MOMENT])
+        case "amount":
+            return random.choice(_AMOUNTS)
+        case "label":
+            return random.choice(["", "a", "A", " a", "ab", "é"])
+        case "code":
+            return random.choice(_CODES)
+        case "doc":
+            return random.choice(['{"a": 1}', '{"a": 2}', "[1]", "[]", '"a"', "1.5"])
         case _:
             return random.choice([b"", b"\x00", b"a", b"a\x00"])
 
