@@ -46,9 +46,13 @@ _CLAMPED_DATE = _CLAMPED.replace(" 23:59:59.999999", "")
 #: The ends dates and times are clamped to, over ``{0}``; NULL stays NULL.
 _AS_CLAMPED = "CASE WHEN {{0}} > {last} THEN {last} WHEN {{0}} < {first} THEN {first} ELSE {{0}} END"
 _LAST_MILLISECOND = 86_399_999_000
-_MILLISECONDS = "epoch_us({base}) = least(epoch_us({source}) // 1000 * 1000, 86399999000)"
+# least passes over NULL
+_MILLISECONDS = (
+    "{source} IS NOT NULL AND epoch_us({base}) = least(epoch_us({source}) // 1000 * 1000, 86399999000)"
+)
 _AS_MILLISECONDS = (
-    f"TIME '00:00:00' + to_microseconds(least(epoch_us({{}}) // 1000 * 1000, {_LAST_MILLISECOND}))"
+    "CASE WHEN {0} IS NOT NULL THEN TIME '00:00:00' "
+    f"+ to_microseconds(least(epoch_us({{0}}) // 1000 * 1000, {_LAST_MILLISECOND})) END"
 )
 
 

@@ -155,8 +155,8 @@ def unequal(plan: ColumnPlan, left: str, right: str) -> str:
 def _as_dms_writes(plan: ColumnPlan) -> str:
     """Return SQL for the source's value with what DMS does to the ends of dates and times."""
     value = f"s.{in_workspace(plan.column)}"
+    # greatest and least pass over NULL
     if pa.types.is_date(plan.arrow):
-        # greatest and least pass over NULL
         return f"CASE WHEN {value} IS NOT NULL THEN greatest(least({value}, {_LAST_DAY}), {_FIRST_DAY}) END"
     if isinstance(plan.arrow, pa.TimestampType):
         kind = "TIMESTAMPTZ" if plan.arrow.tz else "TIMESTAMP"
@@ -165,7 +165,7 @@ def _as_dms_writes(plan: ColumnPlan) -> str:
         return f"CASE WHEN {value} IS NOT NULL THEN greatest(least({value}, {last}), {first}) END"
     if pa.types.is_time(plan.arrow):
         micros = f"least(epoch_us({value}) // 1000 * 1000, 86399999000)"
-        return f"(TIME '00:00:00' + to_microseconds({micros}))"
+        return f"CASE WHEN {value} IS NOT NULL THEN TIME '00:00:00' + to_microseconds({micros}) END"
     return value
 
 

@@ -217,6 +217,8 @@ def test_a_value_equals_the_form_dms_gives_it(
         ("char(5)", "'ab'", pa.string(), " ab"),
         ("boolean", "true", pa.string(), "t"),
         ("jsonb", """'{"a": 1}'""", pa.string(), '{"a":1}'),
+        ("time", "NULL", pa.time64("us"), time(23, 59, 59, 999000)),
+        ("time", "'23:59:59.999999'", pa.time64("us"), None),
         ("date", "'infinity'", pa.date32(), date(2026, 1, 1)),
         ("date", "'infinity'", pa.date32(), None),
         ("date", "'9999-12-30'", pa.date32(), date(9999, 12, 31)),
