@@ -8,6 +8,7 @@ What is left is compared with the keys of its slot, hash first and then the key 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, cast
 
 import numpy as np
@@ -89,13 +90,14 @@ class WordSearch:
         self._field_ids = field_ids
         self._shape = shape
         self._threads = threads
-        self._table = WordTable(words)
+        self._words = words
 
     def find(self, files: Sequence[BaseFile]) -> tuple[list[pa.Table], list[BaseFile]]:
         """Return tables (file, pos, number) of the rows with a key, and the files that cannot be searched."""
-        if not self._table.is_even:
-            return [], list(files)
-        return searched(files, self._hits, self._threads)
+        # the first columns are read while the keys are put into their slots
+        with ThreadPoolExecutor(1) as builder:
+            self._table = builder.submit(WordTable, self._words)
+            return searched(files, self._hits, self._threads)
 
     def _hits(self, file: BaseFile) -> pa.Table | None:
         positions: list[Numbers] = []
@@ -109,6 +111,8 @@ class WordSearch:
             offset = 0
             for group in range(parquet.num_row_groups):
                 stored = parquet.read_row_group(group, columns=columns, use_threads=False).select(columns)
+                if not self._table.result().is_even:
+                    return None
                 rows, found = self._search(stored)
                 positions.append(rows + offset)
                 numbers.append(found)
@@ -121,7 +125,7 @@ class WordSearch:
             stored = stored.take(matching)
         if not len(stored):
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        rows, numbers = self._table.find(self._shape.words(stored.columns))
+        rows, numbers = self._table.result().find(self._shape.words(stored.columns))
         return (rows if matching is None else matching[rows]), numbers
 
 
