@@ -156,12 +156,27 @@ def _done(
     from cdc_platform.pipeline import reconcile as reconcile_window
 
     others = whole.runner(platform) or (lambda one: reconcile_window(platform, *one))
-    run = settling.runner(platform, others)
+    run = partial(_foreseen, settling.runner(platform, others))
     runs, failures = done_for_each(chosen, "reconciling", lambda one: f"{one[0]}/{one[1]} {one[2]}", run)
     results = [one for one in runs.values() if one is not None]
     if settling.is_wanted and not results and not failures:
         say_nothing_is_open()
     return results, failures
+
+
+def _foreseen(
+    run: Callable[[tuple[str, str, str]], Reconciliation | None], one: tuple[str, str, str]
+) -> Reconciliation | None:
+    """Run one comparison; what nobody foresaw is its failure, and others are done after it."""
+    from cdc_platform.errors import CdcError, ReconciliationError
+    from cdc_platform.reconcile.window import unexpected
+
+    try:
+        return run(one)
+    except (CdcError, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        raise ReconciliationError(unexpected(error).reason) from error
 
 
 def _published(

@@ -29,7 +29,7 @@ from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.on_the_way import count_changed, mark_awaited
 from cdc_platform.reconcile.recent_runs import OF_SOURCE
 from cdc_platform.reconcile.run_ids import begun_at
-from cdc_platform.reconcile.scan import Scan, scan_base, scan_source
+from cdc_platform.reconcile.scan import Scan, ranges_of, scan_base, scan_source
 from cdc_platform.reconcile.segment_results import Findings, SegmentResult, judge_segment, looked_up
 from cdc_platform.reconcile.segments import ROWS_PER_SEGMENT
 from cdc_platform.reconcile.sides import EMPTY, Sides, make_sides
@@ -119,6 +119,7 @@ class FullRun:
         carried = dict(progress.equal)
         everything = range(sides.segments.ranges + 1)
         with self.reader.snapshot() as snapshot:
+            sides = ranges_of(sides, snapshot)
             self._scan(snapshot, sides, scan, [n for n in everything if n not in carried], spending, progress)
             scan.source |= {number: scan.base.get(number, EMPTY) for number in carried}
             self._save(replace(progress, is_done=not scan.unread))
@@ -169,7 +170,7 @@ class FullRun:
     def _by_ranges(self, sides: Sides) -> bool:
         """Whether segments are read one by one: a run can stop between them, at some more cost."""
         bounded = self.options.budget != Budget() or self.options.resume
-        return self.plan.ranged and (bounded or sides.segments.ranges > MOST_READ_AT_ONCE)
+        return sides.plan.ranged and (bounded or sides.segments.ranges > MOST_READ_AT_ONCE)
 
     def _conclude(
         self,

@@ -26,7 +26,7 @@ from cdc_platform.reconcile.proven_segments import (
     count_keys,
     judge_proven,
 )
-from cdc_platform.reconcile.scan import Scan
+from cdc_platform.reconcile.scan import Scan, ranges_of
 from cdc_platform.reconcile.segment_results import Findings, SegmentResult
 from cdc_platform.reconcile.sides import Sides, make_sides
 from cdc_platform.reconcile.subject import Subject
@@ -61,6 +61,7 @@ class IncrementalRun(FullRun):
         scan = Scan(digests, keeps=self.reader.snapshot_read)
         progress = Progress(found.proofs.conditions, sides.segments.bounds)
         with self.reader.snapshot() as snapshot:
+            self.sides = sides = ranges_of(sides, snapshot)
             if numbers:
                 self._scan(snapshot, sides, scan, numbers, self.spending, progress)
             return self._conclude(snapshot, sides, scan, {}, self.spending)
@@ -101,7 +102,7 @@ class IncrementalRun(FullRun):
         self.options.tell(text)
 
     def _by_ranges(self, sides: Sides) -> bool:
-        return self.plan.ranged if self.since is not None else FullRun._by_ranges(self, sides)
+        return sides.plan.ranged if self.since is not None else FullRun._by_ranges(self, sides)
 
     def _save(self, progress: Progress) -> None:
         """Keep what is equal so far, so that a run that is killed need not be repeated."""

@@ -15,15 +15,21 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 from psycopg import sql
-from psycopg.types.numeric import Int4BinaryLoader, Int8BinaryLoader
 
 from cdc_platform.config.model import Connection
 from cdc_platform.errors import SourceUnavailable, redact
+from cdc_platform.reconcile.altered_keys import as_key
 from cdc_platform.reconcile.column_clashes import clashing, not_told_apart
 from cdc_platform.reconcile.decode import decode_columns
 from cdc_platform.reconcile.postgres_catalog import describe_table, reads_ranges
 from cdc_platform.reconcile.postgres_copy import copy_rows
 from cdc_platform.reconcile.postgres_identity import identity_of, refuse_other
+from cdc_platform.reconcile.postgres_lookup import (
+    has_altered_key,
+    holds_bounds,
+    numbers_of_altered,
+    rows_of_keys,
+)
 from cdc_platform.reconcile.postgres_money import refuse_own_format
 from cdc_platform.reconcile.postgres_position import log_position
 from cdc_platform.reconcile.postgres_types import plan_column
@@ -103,52 +109,45 @@ class PostgresSnapshot:
 
     def rows_of(self, keys: pa.Table, plan: ReadPlan) -> pa.Table:
         """Return the rows of ``keys``, numbered by the key they answer to."""
-        arrays = [keys.column(i).to_pylist() for i in range(len(plan.key))]
-        wanted = plan.columns
-        try:
-            self._check(plan)
-            with self._connection.cursor(binary=True) as cursor:
-                # Dates and times arrive as the integers they are: PostgreSQL's range exceeds Python's.
-                cursor.adapters.register_loader("date", Int4BinaryLoader)
-                for name in ("time", "timestamp", "timestamptz"):
-                    cursor.adapters.register_loader(name, Int8BinaryLoader)
-                cursor.execute(_rows_query(plan), [*arrays])
-                rows = cursor.fetchall()
-        except psycopg.Error as error:
-            raise unavailable(error, f"cannot read {plan.table.label}") from None
-        return decode_columns(rows, wanted)
+        with self._reading(plan):
+            rows = rows_of_keys(self._connection, keys, plan)
+        return decode_columns(rows, plan.columns)
+
+    def altered_keys(self, keys: pa.Table, plan: ReadPlan) -> list[int]:
+        """Return the numbers, from 0, of the keys that rows with another key in the source have in base."""
+        with self._reading(plan):
+            return numbers_of_altered(self._connection, keys, plan)
+
+    def has_altered_key(self, plan: ReadPlan) -> bool:
+        """Return whether any row has another key in base than in the source."""
+        with self._reading(plan, timeout=_STREAM_TIMEOUT):
+            return has_altered_key(self._connection, plan)
+
+    def holds_bounds(self, bounds: Sequence[Sequence[str]], plan: ReadPlan) -> bool:
+        """Return whether ``bounds`` are keys the source's types can hold."""
+        with self._reading(plan):
+            return holds_bounds(self._connection, bounds, plan)
 
     def rows_between(
         self, low: Sequence[str] | None, high: Sequence[str] | None, plan: ReadPlan
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a range of keys as they come over the wire."""
+        with self._reading(plan, timeout=_STREAM_TIMEOUT):
+            yield from copy_rows(self._connection, plan, low, high)
+
+    @contextmanager
+    def _reading(self, plan: ReadPlan, timeout: str = "") -> Iterator[None]:
+        """Let statements last up to ``timeout``; what the server refuses is SourceUnavailable."""
         try:
             self._check(plan)
-            self._connection.execute(f"SET LOCAL statement_timeout TO '{_STREAM_TIMEOUT}'")
-            yield from copy_rows(self._connection, plan, low, high)
-            self._connection.execute(f"SET LOCAL statement_timeout TO '{STATEMENT_TIMEOUT_MILLISECONDS}ms'")
+            if timeout:
+                self._connection.execute(f"SET LOCAL statement_timeout TO '{timeout}'")
+            yield
+            if timeout:
+                usual = f"{STATEMENT_TIMEOUT_MILLISECONDS}ms"
+                self._connection.execute(f"SET LOCAL statement_timeout TO '{usual}'")
         except psycopg.Error as error:
             raise unavailable(error, f"cannot read {plan.table.label}") from None
-
-
-def _rows_query(plan: ReadPlan) -> sql.Composed:
-    """Return the query that joins typed key arrays with the table; only named columns are selected."""
-    arrays = sql.SQL(", ").join(sql.SQL("%s::" + _array_cast(plan.table, column)) for column in plan.key)
-    names = sql.SQL(", ").join(sql.Identifier(f"k{i}") for i in range(len(plan.key)))
-    matches = sql.SQL(" AND ").join(
-        sql.SQL("t.{} = k.{}").format(sql.Identifier(column.source_column), sql.Identifier(f"k{i}"))
-        for i, column in enumerate(plan.key)
-    )
-    # The expressions come from the type table of this package, over quoted identifiers.
-    selected = sql.SQL(", ").join(sql.SQL(c.select.replace("%", "%%")) for c in plan.columns)
-    return sql.SQL("SELECT k.n, {} FROM unnest({}) WITH ORDINALITY AS k({}, n) JOIN {} t ON {}").format(
-        selected, arrays, names, sql.Identifier(plan.table.schema, plan.table.name), matches
-    )
-
-
-def _array_cast(table: SourceTable, column: ColumnPlan) -> Any:
-    declared = next(c.declared_type for c in table.columns if c.name == column.source_column)
-    return f"{declared.replace('%', '%%')}[]"
 
 
 class PostgresReader:
@@ -198,6 +197,12 @@ class PostgresReader:
 
 def describe(connection: psycopg.Connection[tuple[Any, ...]], schema: str, table: str) -> SourceTable:
     """Describe the table, or raise SourceUnavailable: it is missing, or would hide columns or rows."""
+    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        raise SourceUnavailable(
+            "the database's encoding is SQL_ASCII: which characters its bytes stand for, nobody can tell",
+            where=f"{schema}.{table}",
+            mend="move the data to a database in UTF8, or compare with an export of it (--against)",
+        )
     try:
         described = describe_table(connection, schema, table)
     except psycopg.Error as error:
@@ -254,7 +259,7 @@ def plan_table(table: SourceTable, key: Sequence[str], base_columns: pa.Schema) 
             where=table.label,
             mend="name the source's key columns in `merge_key`, and declare their types in `columns`",
         )
-    keys = tuple(plans[column] for column in key)
+    keys = tuple(as_key(plans[c], by_name[c], base_columns.field(c).type) for c in key)
     return ReadPlan(table, keys, tuple(plans.values()), tuple(excluded), refused=refused)
 
 

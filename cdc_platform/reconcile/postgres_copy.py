@@ -22,6 +22,7 @@ from psycopg.pq import ExecStatus
 
 from cdc_platform.errors import SourceUnavailable
 from cdc_platform.reconcile.decode import decode
+from cdc_platform.reconcile.postgres_lookup import key_type
 from cdc_platform.reconcile.postgres_numeric import decimals, fits
 from cdc_platform.reconcile.sources import ColumnPlan, Decoding, ReadPlan
 
@@ -128,7 +129,7 @@ def _key(plan: ReadPlan) -> sql.Composed:
 
 def _values(plan: ReadPlan, bound: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(
-        sql.SQL("{}::").format(sql.Literal(value)) + sql.SQL(column.declared_type)
+        sql.SQL("{}::").format(sql.Literal(value)) + sql.SQL(key_type(plan.table, column))
         for value, column in zip(bound, plan.key, strict=True)
     )
 

@@ -7,13 +7,15 @@ segments that were found to differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import duckdb
 
 from cdc_platform.errors import CdcError, SourceUnavailable
 from cdc_platform.reconcile.budget import Spending
+from cdc_platform.reconcile.segments import Bound
 from cdc_platform.reconcile.sides import (
     EMPTY,
     BudgetSpent,
@@ -23,7 +25,7 @@ from cdc_platform.reconcile.sides import (
     base_digests,
     source_digests,
 )
-from cdc_platform.reconcile.sources import SourceSnapshot
+from cdc_platform.reconcile.sources import ReadPlan, SourceSnapshot
 from cdc_platform.reconcile.verdict import Verdict
 
 #: So many pairs of a side are kept at most: about 100 MB, which the engine spills when it has to.
@@ -57,6 +59,25 @@ class Scan:
     @property
     def differing(self) -> list[int]:
         return [number for number in sorted(self.source) if not self.equal(number)]
+
+
+@runtime_checkable
+class KnowsBounds(Protocol):
+    """A snapshot that tells which keys its source can hold."""
+
+    def holds_bounds(self, bounds: Sequence[Bound], plan: ReadPlan) -> bool:
+        """Return whether ``bounds`` are keys the source's types can hold."""
+        ...
+
+
+def ranges_of(sides: Sides, snapshot: SourceSnapshot) -> Sides:
+    """Return the sides, to be read at once where the source could not hold a bound of their ranges."""
+    is_held = (
+        not sides.plan.ranged
+        or not isinstance(snapshot, KnowsBounds)
+        or snapshot.holds_bounds(sides.segments.bounds, sides.plan)
+    )
+    return sides if is_held else replace(sides, plan=replace(sides.plan, ranged=False))
 
 
 def scan_base(connection: duckdb.DuckDBPyConnection, sides: Sides, *, keeps: bool) -> Scan:

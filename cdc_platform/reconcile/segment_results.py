@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from cdc_platform.reconcile.altered_keys import ALTERED
 from cdc_platform.reconcile.drill import Drilled
 from cdc_platform.reconcile.in_flight import Judgement
 from cdc_platform.reconcile.scan import Scan
@@ -72,8 +73,10 @@ class LookedUp:
     differing: int = 0
     #: The rows the source has of them.
     in_source: int = 0
-    #: That may have changed since an export was made, so that it says nothing of them.
+    #: Of which nothing can be said: they may have changed since an export was made, or
     later: int = 0
+    #: are others in base than in the source.
+    altered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,8 @@ def looked_up(connection: duckdb.DuckDBPyConnection) -> dict[int, LookedUp]:
                   count(*) FILTER (o.awaited OR o.moved),
                   count(*) FILTER (o.outcome > 0 AND NOT o.awaited AND NOT o.moved AND NOT o.later),
                   sum(CASE WHEN s.in_source THEN greatest(1, o.source_copies) ELSE 0 END)::BIGINT,
-                  count(*) FILTER (o.outcome > 0 AND NOT o.awaited AND NOT o.moved AND o.later)
+                  count(*) FILTER (o.outcome > 0 AND NOT o.awaited AND NOT o.moved AND o.later),
+                  count(*) FILTER (o.outcome = 6 AND NOT o.awaited AND NOT o.moved)
            FROM suspects s JOIN source_outcomes o ON o.key_id = s.rowid + 1 GROUP BY 1"""
     ).fetchall()
     return {row[0]: LookedUp(*row[1:]) for row in rows}
@@ -175,7 +179,9 @@ def _drilled(found: Findings, number: int, source_rows: int, base_rows: int) -> 
         unverified=tally.unverified + beyond + counts.later,
     )
     parts = [f"{counts.differing:,} of {suspects:,} suspicious keys differ" if counts.differing else ""]
-    parts.append(f"{counts.later:,} may have changed since the export" if counts.later else "")
+    later = counts.later - counts.altered
+    parts.append(f"{later:,} may have changed since the export" if later else "")
+    parts.append(f"{counts.altered:,}: {ALTERED}" if counts.altered else "")
     parts.append(f"{counts.equal:,} are equal under the named rules" if counts.equal else "")
     parts.append(f"{beyond:,} more differ by digest and were not looked up" if beyond else "")
     return tally, "; ".join(filter(None, parts)) or "the keys that differ are on their way"

@@ -83,7 +83,7 @@ def settlement(
 
 def _outcomes(looks: Looks) -> dict[int, str]:
     rows = looks.workspace.execute(
-        """SELECT key_id, CASE WHEN awaited OR moved THEN 'open'
+        """SELECT key_id, CASE WHEN awaited OR moved THEN 'open' WHEN later THEN 'undecided'
                                WHEN outcome = 0 THEN 'equal' ELSE 'different' END FROM source_outcomes"""
     ).fetchall()
     return dict(rows)
@@ -103,7 +103,8 @@ def _key_numbers(looks: Looks) -> dict[str, int]:
 
 
 def _told(one: Discrepancy, number: int | None, looks: Looks, aged: set[int], now: datetime) -> Discrepancy:
-    if number is None:
+    # that nothing can be said of it is no matter of the position
+    if number is None or one.verdict is Verdict.UNVERIFIED:
         return one
     what, entry = one.reason.partition(";")[0], looks.queued[number]
     reason = f"{what}; {looks.reasons[number]}"

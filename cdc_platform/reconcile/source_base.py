@@ -13,6 +13,7 @@ from enum import IntEnum
 
 import duckdb
 
+from cdc_platform.reconcile.altered_keys import ALTERED, altered_points, load_altered_keys
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.bracket import Bracket
 from cdc_platform.reconcile.column_differences import column_differences
@@ -48,6 +49,7 @@ class Outcome(IntEnum):
     CHANGED = 3
     DUPLICATE = 4
     AMBIGUOUS = 5
+    ALTERED = 6
 
 
 _FOUND = {
@@ -60,13 +62,14 @@ _FOUND = {
         "the source holds more than one row of this key: it does not identify a row, so `merge_key` needs "
         "further columns",
     ),
+    Outcome.ALTERED: (Kind.CHANGED, ALTERED),
 }
 
 #: The condition on ``source_outcomes o`` that a difference is one, where the judgement is DIFFERENT.
 CONFIRMED = "o.outcome > 0 AND NOT o.awaited AND NOT o.moved AND NOT o.later"
 
 #: Added to the outcome for the sample: the key is on its way, its source row moved while it was read, or it
-#: may have changed since the source side was made, which is an export then.
+#: may have changed since the source side was made, which is an export then, or cannot be told otherwise.
 _AWAITED, _MOVED, _LATER = 100, 200, 300
 
 
@@ -119,9 +122,10 @@ def compare_source_base(
 
 
 def _read(connection: duckdb.DuckDBPyConnection, reader: SourceReader, plan: ReadPlan) -> Bracket:
-    """Make ``source_rows`` of ``keys``; return the positions between which they were read."""
+    """Make ``source_rows`` and ``altered_keys``; return the positions between which they were read."""
     with reader.snapshot() as snapshot:
         load_source_rows(connection, snapshot, plan, into="source_rows", keys="SELECT * FROM keys")
+        load_altered_keys(connection, snapshot, plan)
         return Bracket.of(reader, snapshot.position)
 
 
@@ -136,7 +140,7 @@ def _gaps(
     excluded = empty_told(connection, plan, rows, in_workspace).excluded
     # a base that is not there yet lacks rows, not columns
     gaps = gap_points(excluded) if view.relation is not None else []
-    return excluded, [*open_points, *gaps]
+    return excluded, [*open_points, *gaps, *altered_points(connection, plan)]
 
 
 def _column_differences(
@@ -168,7 +172,9 @@ def _outcomes_sql(plan: ReadPlan, view: BaseView, *, has_later: bool) -> str:
             WHERE {view.live_condition} GROUP BY key_id)
         SELECT k.key_id, os.source_row, ob.base_row, coalesce(os.n, 0) AS source_copies,
                coalesce(ob.n, 0) AS base_copies, a.key_id IS NOT NULL AS awaited, false AS moved,
-               l.key_id IS NOT NULL AS later, coalesce(l.reason, '') AS reason, CASE
+               l.key_id IS NOT NULL OR x.key_id IS NOT NULL AS later,
+               CASE WHEN x.key_id IS NULL THEN coalesce(l.reason, '') ELSE '' END AS reason, CASE
+                WHEN x.key_id IS NOT NULL THEN {Outcome.ALTERED:d}
                 WHEN os.n > 1 THEN {Outcome.AMBIGUOUS:d}
                 WHEN ob.n > 1 THEN {Outcome.DUPLICATE:d}
                 WHEN os.n IS NULL AND ob.n IS NULL THEN {Outcome.EQUAL:d}
@@ -182,6 +188,7 @@ def _outcomes_sql(plan: ReadPlan, view: BaseView, *, has_later: bool) -> str:
         LEFT JOIN source_rows s ON s.rowid = os.source_row
         LEFT JOIN base_rows b ON b.rowid = ob.base_row
         LEFT JOIN awaited a ON a.key_id = k.key_id
+        LEFT JOIN altered_keys x ON x.key_id = k.key_id
         LEFT JOIN {later} l ON l.key_id = k.key_id"""
 
 
@@ -285,5 +292,6 @@ def _reason(tally: Tally, judgement: Judgement, open_points: Sequence[str]) -> s
     if tally.in_flight:
         parts.append(f"{tally.in_flight:,} in flight")
     if tally.unverified:
-        parts.append(f"{tally.unverified:,} differ and could not be decided: {judgement.reason}")
+        why = f": {judgement.reason}" if judgement.verdict is Verdict.UNVERIFIED else ""
+        parts.append(f"{tally.unverified:,} could not be decided{why}")
     return "; ".join([*parts, *open_points])

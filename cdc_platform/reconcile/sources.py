@@ -79,7 +79,8 @@ class ColumnPlan:
     ``select`` is the source's SQL expression, ``base`` the SQL template (over ``{}``) applied to the base
     value, ``rule`` the conversion rule both are compared under; None when they are compared as they are.
     ``also`` is a condition over ``{source}`` and ``{base}`` under which two unequal values are equal by rule;
-    ``usual`` makes of the source's value (``{}``) the form it usually has in base then.
+    ``usual`` makes of the source's value (``{}``) the form it usually has in base then. ``altered`` and
+    ``reached_from`` are those of key columns, see ``altered_keys``.
     """
 
     column: str
@@ -93,6 +94,8 @@ class ColumnPlan:
     also: str | None = None
     usual: str = "{}"
     rule: str | None = None
+    altered: str | None = None
+    reached_from: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,11 @@ capture was asked how far it has come; see ``in_flight``.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
 import duckdb
@@ -103,6 +105,10 @@ def pinned(platform: Platform, source: str, table_id: str, window: str) -> Subje
         return pin(platform, source, table_id, window)
     except MergeError as error:
         return Failed(str(error))
+    except CdcError:
+        raise
+    except Exception as error:
+        return unexpected(error)
 
 
 def _compared(subject: Subject) -> tuple[Comparison, ...]:
@@ -228,13 +234,24 @@ class Failed:
 
 
 def guarded(step: Callable[[], _T]) -> _T | Failed:
-    """Run ``step``; what it raises on purpose, or DuckDB over bad files, becomes a reason."""
+    """Run ``step``; what it raises becomes a reason."""
     try:
         return step()
     except CdcError as error:
         return Failed(str(error))
-    except (duckdb.Error, pa.ArrowException) as error:
+    except Exception as error:
+        # whatever it is, it must not end the comparison of other tables
+        return unexpected(error)
+
+
+def unexpected(error: Exception) -> Failed:
+    """Return what nobody foresaw as the reason of one table's ERROR, with where it came from."""
+    if isinstance(error, duckdb.Error | pa.ArrowException):
         return Failed(redact(f"{type(error).__name__}: {error}"))
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(last.filename).name}:{last.lineno}"
+    what = redact(f"{type(error).__name__}: {error}")
+    return Failed(f"unexpected {what} ({place}) → a fault of cdc itself: please report it")
 
 
 def _failed(name: str, failed: Failed, subject: Subject) -> Comparison:

@@ -22,7 +22,7 @@ _OUTCOMES = {
     False: """SELECT s.key_id, e.event, s.outcome > 0 AS differs FROM source_outcomes s
         LEFT JOIN (SELECT key_id, min(event) AS event FROM last_effects GROUP BY key_id) e
                ON e.key_id = s.key_id
-        WHERE NOT s.awaited AND NOT s.moved""",
+        WHERE NOT s.awaited AND NOT s.moved AND NOT s.later""",
 }
 
 

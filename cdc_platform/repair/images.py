@@ -71,7 +71,7 @@ def make_images(judged: Judged, columns: ImageColumns, *, upserts_only: bool) ->
     Returns why the others of the keys that differ are left out, with how many.
     """
     con = judged.con
-    certain = "NOT o.awaited AND NOT o.moved" if judged.tally.different else "false"
+    certain = "NOT o.awaited AND NOT o.moved AND NOT o.later" if judged.tally.different else "false"
     partial = judged.subject.table.images is Images.PARTIAL
     con.execute(f"CREATE OR REPLACE TEMP TABLE images AS {_images_sql(judged, columns, certain, partial)}")
     left_out = {
