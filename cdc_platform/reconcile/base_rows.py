@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 from cdc_platform.events import CONTROL_COLUMNS, GENERATION, OP, POSITION
 from cdc_platform.naming import quoted
+from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform.reconcile.workspace_names import in_workspace, shape_of
 
 
@@ -40,13 +42,22 @@ class BaseView:
         return f"b.{OP} <> 'D'" if self.soft_deletes else "true"
 
 
-def load_base_rows(connection: duckdb.DuckDBPyConnection, view: BaseView, key: tuple[str, ...]) -> None:
+def load_base_rows(
+    connection: duckdb.DuckDBPyConnection,
+    view: BaseView,
+    key: tuple[str, ...],
+    forms: Mapping[str, str] | None = None,
+) -> None:
     """Make ``base_rows`` and ``tombstones`` for the rows of the temporary table ``keys``.
 
-    Every row of a key is taken, also a second one that should not be there.
+    Every row of a key is taken, also a second one that should not be there. ``forms`` are SQL templates of
+    what key columns are compared as, where that is another than what base has.
     """
     names = [column.name for column in view.columns]
-    same_key = " AND ".join(f"b.{quoted(column)} = k.{in_workspace(column)}" for column in key)
+    same_key = " AND ".join(
+        f"{form.format('b.' + quoted(column))} = {form.format('k.' + in_workspace(column))}"
+        for column, form in ((column, (forms or {}).get(column, "{}")) for column in key)
+    )
     wanted = ", ".join(
         f"b.{quoted(name)} AS {in_workspace(name)}" for name in [OP, GENERATION, POSITION, *names]
     )
@@ -68,3 +79,24 @@ def load_base_rows(connection: duckdb.DuckDBPyConnection, view: BaseView, key: t
         else "SELECT 0::BIGINT AS key_id, 0::BIGINT AS generation, 0::DECIMAL(38,0) AS position WHERE false"
     )
     connection.execute(f"CREATE OR REPLACE TEMP TABLE tombstones AS {tombstones}")
+
+
+def load_all_spellings(connection: duckdb.DuckDBPyConnection, view: BaseView, plan: ReadPlan) -> None:
+    """Make ``base_rows`` anew with the rows of other spellings of a key (padding), where there can be any.
+
+    In base they are rows of several keys, to the source they are one.
+    """
+    forms = spelled(plan)
+    if forms:
+        load_base_rows(connection, view, tuple(column.column for column in plan.key), forms)
+
+
+def first_row_sql(plan: ReadPlan) -> str:
+    """Return SQL of which of a key's rows in ``base_rows b`` is compared: that of the shortest spelling."""
+    names = ", ".join(f"b.{in_workspace(column)}" for column in spelled(plan))
+    return f"arg_min(b.rowid, concat_ws(chr(0), {names}))" if names else "min(b.rowid)"
+
+
+def spelled(plan: ReadPlan) -> dict[str, str]:
+    """Return, of the key columns of which base may have a value in several spellings, the form compared."""
+    return {column.column: column.base for column in plan.key if column.base != "{}"}

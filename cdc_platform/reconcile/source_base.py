@@ -14,7 +14,7 @@ from enum import IntEnum
 import duckdb
 
 from cdc_platform.reconcile.altered_keys import ALTERED, altered_points, load_altered_keys
-from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.base_rows import BaseView, first_row_sql, load_all_spellings
 from cdc_platform.reconcile.bracket import Bracket
 from cdc_platform.reconcile.column_differences import column_differences
 from cdc_platform.reconcile.compared_columns import empty_told, gap_points
@@ -91,6 +91,7 @@ def compare_source_base(
     is; ``has_later``: ``later`` (key_id, reason) has keys it cannot be said of. Raises SourceUnavailable.
     """
     started = time.monotonic()
+    load_all_spellings(connection, view, plan)
     bracket = _read(connection, reader, plan)
     judgement = bracket.judge(connection, judge, observe())
     connection.execute(_outcomes_sql(plan, view, has_later=has_later))
@@ -168,7 +169,7 @@ def _outcomes_sql(plan: ReadPlan, view: BaseView, *, has_later: bool) -> str:
             SELECT k.key_id, min(s.rowid) AS source_row, count(*) AS n
             FROM source_rows s JOIN keys k ON k.key_id = s.key_id AND {own_key} GROUP BY k.key_id),
         of_base AS (
-            SELECT key_id, min(rowid) AS base_row, count(*) AS n FROM base_rows b
+            SELECT key_id, {first_row_sql(plan)} AS base_row, count(*) AS n FROM base_rows b
             WHERE {view.live_condition} GROUP BY key_id)
         SELECT k.key_id, os.source_row, ob.base_row, coalesce(os.n, 0) AS source_copies,
                coalesce(ob.n, 0) AS base_copies, a.key_id IS NOT NULL AS awaited, false AS moved,

@@ -17,6 +17,7 @@ from pyiceberg.schema import Schema
 from cdc_platform.config.model import Images
 from cdc_platform.errors import ReconciliationError
 from cdc_platform.lake.column_types import duckdb_type
+from cdc_platform.reconcile.base_rows import spelled
 from cdc_platform.reconcile.source_base import Outcome
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan
 from cdc_platform.reconcile.subject import Subject
@@ -130,7 +131,34 @@ def _images_sql(judged: Judged, columns: ImageColumns, certain: str, partial: bo
         LEFT JOIN base_rows b ON b.rowid = o.base_row
         LEFT JOIN known n ON n.key_id = o.key_id
         LEFT JOIN rows_of c ON c.key_id = o.key_id
-        WHERE o.outcome IN ({wanted}) AND {certain}"""
+        WHERE o.outcome IN ({wanted}) AND {certain} {_other_spellings(judged, columns, certain)}"""
+
+
+def _other_spellings(judged: Judged, columns: ImageColumns, certain: str) -> str:
+    """Return what adds the deletes of other spellings of a key (padding), which a merge takes for other keys.
+
+    Two of a key's spellings may have been looked up: what is done for both is done once.
+    """
+    assert judged.plan is not None
+    names = list(spelled(judged.plan))
+    if not names:
+        return ""
+    key = ", ".join(f"b.{in_workspace(name)}" for name in columns.key)
+    before = [f"b.{in_workspace(name)}" for name in columns.names]
+    is_other = " OR ".join(f"b.{in_workspace(name)} <> f.{in_workspace(name)}" for name in names)
+    after = ", ".join("NULL" for _ in columns.names)
+    keys = ", ".join(f"key_{i}" for i in range(len(columns.key)))
+    return f"""
+        QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY o.key_id) = 1
+        UNION ALL
+        SELECT o.key_id, o.outcome, NULL, 'D', n.place.g, n.place.p, true, true,
+               {key}, {", ".join(before)}, {after}
+        FROM source_outcomes o JOIN base_rows f ON f.rowid = o.base_row
+        JOIN base_rows b ON b.key_id = o.key_id
+        LEFT JOIN known n ON n.key_id = o.key_id
+        WHERE o.outcome = {Outcome.DUPLICATE:d} AND ({is_other}) AND {certain}
+          AND {judged.subject.view.live_condition}
+        QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY o.key_id) = 1"""
 
 
 def _after(name: str, columns: ImageColumns) -> str:

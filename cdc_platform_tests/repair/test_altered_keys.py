@@ -1,4 +1,4 @@
-"""Repairs of tables whose keys are others in base than in the source: nothing is done by such a key."""
+"""Repairs of tables whose keys are others in base than in the source, or have several spellings there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from cdc_platform.reconcile.full import reconcile_full
+from cdc_platform.reconcile.verdict import Kind, Verdict
 from cdc_platform.repair.record import RepairState
 from cdc_platform.testing import write_load_file
 from cdc_platform_tests.repair import shop as stock
@@ -49,3 +51,31 @@ def test_rows_whose_key_is_changed_on_its_way_are_never_deleted(versions: Shop) 
     assert (RepairState.PLANNED, 0) == (done.state, done.keys)
     assert {"could not be decided": 10} == done.left_out
     assert before == versions.rows(("id", "valid_to", "name"))
+
+
+def test_a_row_under_another_padding_of_its_key_is_a_duplicate_and_deleted(
+    tmp_path: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types = {"id": pa.string(), "name": pa.string()}
+    monkeypatch.setattr(stock, "TYPES", types)
+    shop = Shop(tmp_path, postgres_database)
+    shop.sql("CREATE TABLE item (id char(5) PRIMARY KEY, name text)", "INSERT INTO item VALUES ('a', 'x')")
+    loaded = shop.at - timedelta(minutes=10)
+    row = {"id": "a", "name": "x"}
+    write_load_file(shop.raw, "public", "item", [row], at=loaded, types=types, options=shop.options)
+    shop.tell({"Op": "U", **row}, at=shop.at)
+    shop.apply()
+    shop.catch_up()
+    shop.tamper("INSERT INTO base SELECT * REPLACE ('a  ' AS id) FROM base")
+
+    runs = (reconcile_full(shop.platform, "retail", "item"), shop.reconcile(shop.window))
+    done = shop.repair()
+
+    found = [run.comparison("source_matches_base").discrepancies for run in runs]
+    assert [[(Kind.DUPLICATE, Verdict.DIFFERENT)]] * 2 == [
+        [(one.kind, one.verdict) for one in those] for those in found
+    ]
+    assert {"insert": 0, "update": 1, "delete": 1} == done.ops
+    assert [("a", "x")] == shop.rows(("id", "name"))
+    assert Verdict.MATCH is reconcile_full(shop.platform, "retail", "item").verdict
+    shop.platform.lake.close()
