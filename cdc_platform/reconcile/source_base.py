@@ -91,8 +91,7 @@ def compare_source_base(
     is; ``has_later``: ``later`` (key_id, reason) has keys it cannot be said of. Raises SourceUnavailable.
     """
     started = time.monotonic()
-    load_all_spellings(connection, view, plan)
-    bracket = _read(connection, reader, plan)
+    bracket = _read(connection, reader, plan, view)
     judgement = bracket.judge(connection, judge, observe())
     connection.execute(_outcomes_sql(plan, view, has_later=has_later))
     _confirm(connection, reader, plan, judgement)
@@ -122,8 +121,11 @@ def compare_source_base(
     )
 
 
-def _read(connection: duckdb.DuckDBPyConnection, reader: SourceReader, plan: ReadPlan) -> Bracket:
+def _read(
+    connection: duckdb.DuckDBPyConnection, reader: SourceReader, plan: ReadPlan, view: BaseView
+) -> Bracket:
     """Make ``source_rows`` and ``altered_keys``; return the positions between which they were read."""
+    load_all_spellings(connection, view, plan)
     with reader.snapshot() as snapshot:
         load_source_rows(connection, snapshot, plan, into="source_rows", keys="SELECT * FROM keys")
         load_altered_keys(connection, snapshot, plan)
