@@ -169,11 +169,11 @@ def _compare(
     plan = read_plan(reader, subject, *([narrowed] if narrowed else []))
     rows = f"{subject.view.relation} b WHERE {subject.view.live_condition}"
     plan = empty_told(workspace, plan, rows)
-    altered = whole_points(reader, plan)
-    if altered:
+    points = whole_points(reader, plan)
+    if points:
         # as base has them, keys may lie in another range than the source gives them in
         plan = replace(plan, ranged=False)
-    points = unversioned(workspace, options.version_column, rows) if options.keys_only else []
+    points += unversioned(workspace, options.version_column, rows) if options.keys_only else []
     when = as_of(subject, reader) if isinstance(reader, ParquetReader) else None
     own: dict[str, Any] = {"subject": subject} if options.incremental else {}
     return (IncrementalRun if options.incremental else FullRun)(
@@ -182,9 +182,7 @@ def _compare(
         workspace=workspace,
         reader=reader,
         plan=plan,
-        observe=lambda sides: _observed(
-            observe_table(subject, workspace, reader, sides), [*points, *altered]
-        ),
+        observe=lambda sides: _observed(observe_table(subject, workspace, reader, sides), points),
         # progress is of runs that compare values
         objects=None if options.keys_only else _objects(subject),
         options=options,
