@@ -240,3 +240,11 @@ def test_a_file_without_any_position_column_is_ordered_by_its_time(tmp_path: Pat
     _changes(tmp_path, [{"id": 1}], options=options_of(tmp_path, **BARE))
 
     assert "file-time" == read(tmp_path, options_of(tmp_path), table_of()).position_kind
+
+
+def test_a_file_whose_column_names_are_not_utf8_is_refused(tmp_path: Path) -> None:
+    file = _changes(tmp_path, [{"id": 1, "naaame": "x"}])
+    file.write_bytes(file.read_bytes().replace(b"naaame", b"n\xe9\xe9\xe9me"))
+
+    with pytest.raises(UnreadableRawFile, match="can't decode"):
+        read(tmp_path, options_of(tmp_path), table_of())
