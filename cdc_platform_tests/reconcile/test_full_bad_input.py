@@ -98,7 +98,12 @@ def test_columns_left_out_by_the_configuration_are_listed_and_stand_against_noth
     (comparison,) = found.certificate["comparisons"]
     assert Verdict.MATCH is found.verdict
     assert [
-        {"column": name, "reason": "left out by `not_compared` in cdc.yaml", "gap": None}
+        {
+            "column": name,
+            "reason": "left out by `not_compared` in cdc.yaml",
+            "gap": None,
+            "verdict": "EXCLUDED",
+        }
         for name in ("v", "fresh", "w")
     ] == comparison["excluded"]
 
