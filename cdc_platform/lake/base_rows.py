@@ -27,7 +27,8 @@ from cdc_platform.lake.key_lookup import IndexFolder
 from cdc_platform.lake.key_search import KeySearch
 from cdc_platform.lake.touched_keys import TouchedKeys
 from cdc_platform.lake.workspace import alias, table_column
-from cdc_platform.naming import quoted, sql_text
+from cdc_platform.naming import quoted
+from cdc_platform.parquet_sql import parquet_sql
 
 
 class BaseRows:
@@ -212,10 +213,9 @@ class BaseRows:
         numbers = pa.array([file.index for file in files], pa.int32())
         listing = pa.table({"file": numbers, "iceberg_path": [file.data.file_path for file in files]})
         self._con.register("new_base_files", listing)
-        paths = ", ".join(map(sql_text, deletes))
         self._con.execute(
             "INSERT INTO base_deleted SELECT DISTINCT b.file, d.pos "
-            f"FROM read_parquet([{paths}], hive_partitioning = false) d "
+            f"FROM {parquet_sql(deletes)} d "
             "JOIN new_base_files b ON b.iceberg_path = d.file_path"
         )
         self._con.unregister("new_base_files")

@@ -27,7 +27,7 @@ from cdc_platform.lake.live_rows import DATA_FILE, DATA_ROW, live_files
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.lake.wanted import Wanted
 from cdc_platform.lake.workspace import alias
-from cdc_platform.naming import sql_text
+from cdc_platform.parquet_sql import parquet_sql
 from cdc_platform.raw.objects import ObjectStore
 
 #: Rows shown when many lie at one position (a load's).
@@ -106,11 +106,10 @@ def find_tombstone(
     if not record.tombstones:
         return None
     urls = {objects.url(key): key for key in record.tombstones}
-    files = ", ".join(map(sql_text, urls))
     named = wanted.condition(alias("") if wanted.is_key else "")
     query = (
         "SELECT generation, position, committed_at, filename "
-        f"FROM read_parquet([{files}], union_by_name = true, filename = true, hive_partitioning = false) "
+        f"FROM {parquet_sql(urls, by_name=True, filename=True)} "
         f"WHERE {named} ORDER BY generation DESC, position DESC LIMIT 1"
     )
     con = open_workspace(lake)

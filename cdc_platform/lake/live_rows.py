@@ -19,6 +19,7 @@ from cdc_platform.lake.base_files import BaseFile, local_path, read_sql
 from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.lake.damage import damage
 from cdc_platform.naming import quoted, sql_text
+from cdc_platform.parquet_sql import parquet_sql
 
 #: Bits of a row number in the number that names a row of a file list.
 _ROW_BITS = 40
@@ -172,8 +173,6 @@ def _deletes(files: Sequence[BaseFile], numbers: Sequence[int]) -> str:
     """Return SQL for the rows of the delete files of ``files``, joined with the files' numbers."""
     pairs = zip(numbers, files, strict=True)
     listing = ", ".join(f"({number}, {sql_text(file.data.file_path)})" for number, file in pairs)
-    paths = ", ".join(sorted({sql_text(local_path(d.file_path)) for file in files for d in file.deletes}))
-    return (
-        f"read_parquet([{paths}], union_by_name = true, hive_partitioning = false) d "
-        f"JOIN (VALUES {listing}) f(number, path) ON f.path = d.file_path"
-    )
+    paths = sorted({local_path(d.file_path) for file in files for d in file.deletes})
+    rows = parquet_sql(paths, by_name=True)
+    return f"{rows} d JOIN (VALUES {listing}) f(number, path) ON f.path = d.file_path"

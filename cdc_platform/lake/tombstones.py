@@ -28,6 +28,7 @@ from cdc_platform.lake.applied import AppliedRecord
 from cdc_platform.lake.staging import place
 from cdc_platform.lake.statistics import columns_with_statistics
 from cdc_platform.naming import quoted, sql_text
+from cdc_platform.parquet_sql import parquet_sql
 from cdc_platform.raw.objects import ObjectStore
 
 FOLDER = "tombstones"
@@ -171,11 +172,8 @@ class Tombstones:
         if not files:
             nothing = ", ".join(f"NULL::{kind} AS {quoted(name)}" for name, kind in fields.items())
             return f"(SELECT {nothing} WHERE false)"
-        paths = ", ".join(sql_text(self._objects.url(file)) for file in files)
         cast = ", ".join(f"{quoted(name)}::{kind} AS {quoted(name)}" for name, kind in fields.items())
-        return (
-            f"(SELECT {cast} FROM read_parquet([{paths}], union_by_name = true, hive_partitioning = false))"
-        )
+        return f"(SELECT {cast} FROM {parquet_sql(map(self._objects.url, files), by_name=True)})"
 
     def _write(self, con: duckdb.DuckDBPyConnection, key: str, rows: str | pa.Table) -> Position | None:
         """Write the tombstones that are, or that a query yields; return a position none is above.

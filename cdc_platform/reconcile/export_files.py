@@ -19,6 +19,7 @@ from pyiceberg.io import load_file_io
 
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.naming import quoted, safe_name, sql_text
+from cdc_platform.parquet_sql import parquet_sql
 from cdc_platform.reconcile.export_columns import HeldColumn, cast_sql, held_column, one_type
 
 _BATCH_ROWS = 65_536
@@ -151,8 +152,7 @@ def _top(shape: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 
 def _read(files: Sequence[str]) -> str:
-    listed = ", ".join(sql_text(file.translate(_MAGIC)) for file in files)
-    return f"read_parquet([{listed}], hive_partitioning = false)"
+    return parquet_sql(file.translate(_MAGIC) for file in files)
 
 
 def below_microseconds(lake: Lake, export: Export, column: str) -> str | None:

@@ -19,7 +19,8 @@ from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.live_rows import live_sql
 from cdc_platform.lake.quarantine import items_in
 from cdc_platform.lake.workspace import alias
-from cdc_platform.naming import quoted, sql_text
+from cdc_platform.naming import quoted
+from cdc_platform.parquet_sql import parquet_sql
 from cdc_platform.raw.files import AcceptedFile, FileKind
 from cdc_platform.raw.manifests import Accepted, WindowManifest, read_accepted
 from cdc_platform.raw.objects import ObjectStore
@@ -157,17 +158,16 @@ def base_view(
 ) -> BaseView:
     """Return how SQL reads the pinned snapshot of ``base``."""
     snapshot = base.current_snapshot() if base is not None else None
-    urls = ", ".join(sql_text(objects.url(key)) for key in record.tombstones)
+    urls = [objects.url(key) for key in record.tombstones]
     key = (f"{quoted(alias(name))} AS {quoted(name)}" for name in table.safe_key)
     tombstone_keys = f"SELECT {', '.join([*key, *_TOMBSTONE])}"
-    tombstone_files = f"read_parquet([{urls}], union_by_name = true, hive_partitioning = false)"
     return BaseView(
         relation=live_sql(base) if base is not None and snapshot is not None else None,
         schema=canonical_schema(schema_to_pyarrow(base.schema(), include_field_ids=False))
         if base
         else pa.schema([]),
         snapshot_id=snapshot.snapshot_id if snapshot else None,
-        tombstones=f"({tombstone_keys} FROM {tombstone_files})" if urls else None,
+        tombstones=f"({tombstone_keys} FROM {parquet_sql(urls, by_name=True)})" if urls else None,
         completed_generation=record.generation_complete or None,
         soft_deletes=table.delete_mode is DeleteMode.SOFT,
         partial_images=table.images is Images.PARTIAL,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from cdc_platform.errors import ReconciliationError
-from cdc_platform.naming import sql_text
+from cdc_platform.parquet_sql import parquet_sql
 from cdc_platform.pipeline import Platform
 from cdc_platform.raw.manifests import accept, read_load_sets
 from cdc_platform.raw.objects import ObjectStore
@@ -99,10 +99,7 @@ def _keep_planned(draft: Draft, plan: Repair, objects: ObjectStore) -> int:
     Raises ReconciliationError when base's row of a planned key is not what it was.
     """
     con, columns = draft.con, draft.columns
-    con.execute(
-        "CREATE TEMP TABLE planned AS "
-        f"FROM read_parquet({sql_text(objects.url(plan.planned or ''))}, hive_partitioning = false)"
-    )
+    con.execute(f"CREATE TEMP TABLE planned AS FROM {parquet_sql([objects.url(plan.planned or '')])}")
     same = " AND ".join(f"p.key_{i} = b.{in_workspace(name)}" for i, name in enumerate(columns.key))
     values = [f"p.before_{i} IS DISTINCT FROM b.{in_workspace(name)}" for i, name in enumerate(columns.names)]
     moved = count_rows(

@@ -19,7 +19,7 @@ import duckdb
 from cdc_platform.config.model import SourceConfig
 from cdc_platform.errors import ConfigError, ReconciliationError
 from cdc_platform.lake.read import open_workspace
-from cdc_platform.naming import sql_text
+from cdc_platform.parquet_sql import parquet_sql
 from cdc_platform.pipeline import Platform
 from cdc_platform.reconcile.base_rows import load_base_rows
 from cdc_platform.reconcile.compared_columns import read_plan
@@ -150,7 +150,7 @@ def _load_keys(judged: Judged, url: str) -> None:
     order = ", ".join(f"key_{i}" for i, _ in columns)
     judged.con.execute(
         f"CREATE TEMP TABLE keys AS SELECT row_number() OVER (ORDER BY {order}) AS key_id, {names} "
-        f"FROM read_parquet({sql_text(url)}, hive_partitioning = false)"
+        f"FROM {parquet_sql([url])}"
     )
     load_base_rows(judged.con, judged.subject.view, judged.subject.key)
 

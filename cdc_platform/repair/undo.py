@@ -25,7 +25,7 @@ from cdc_platform.lake.applied import read_applied, walk_batches
 from cdc_platform.lake.lineage import snapshot_history
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.lake.rollback import commit_rollback, plan_rollback
-from cdc_platform.naming import sql_text
+from cdc_platform.parquet_sql import parquet_sql
 from cdc_platform.pipeline import Platform
 from cdc_platform.raw.manifests import read_load_sets
 from cdc_platform.raw.objects import ObjectStore
@@ -134,9 +134,7 @@ def _compensation(platform: Platform, repair: Repair, by: str) -> Undo:
     with closing(open_workspace(platform.lake, iceberg=True)) as con:
         url = objects.url(approval.touched)
         names = ", ".join(f"key_{i} AS {in_workspace(column)}" for i, column in enumerate(repair.key))
-        con.execute(
-            f"CREATE TEMP TABLE touched AS FROM read_parquet({sql_text(url)}, hive_partitioning = false)"
-        )
+        con.execute(f"CREATE TEMP TABLE touched AS FROM {parquet_sql([url])}")
         con.execute(f"CREATE TEMP TABLE keys AS SELECT key_id, {names} FROM touched")
         load_base_rows(con, subject.view, repair.key)
         partial = subject.table.images is Images.PARTIAL

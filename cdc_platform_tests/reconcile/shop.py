@@ -23,6 +23,7 @@ from cdc_platform.config.model import (
     WindowOptions,
 )
 from cdc_platform.pipeline import Platform, merge_table, take_in
+from cdc_platform.reconcile import postgres_position
 from cdc_platform.reconcile.full import FullOptions, compare_full
 from cdc_platform.reconcile.verdict import Reconciliation
 from cdc_platform.testing import write_change_file, write_load_file
@@ -33,9 +34,7 @@ DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def log_position(dsn: str) -> str:
     """Return where the source's log ends now."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
-        assert row is not None
-        return str(row[0])
+        return postgres_position.log_position(connection)
 
 
 class ToldPlatform(Platform):
