@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -34,9 +34,8 @@ def certificate(
     verdict: Verdict,
     comparisons: Sequence[Comparison],
     started_at: datetime,
-    guilty: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Return the certificate as JSON can hold it; ``guilty`` columns are known to differ by digests."""
+    """Return the certificate as JSON can hold it."""
     positions = [c.source_position for c in comparisons if c.source_position]
     snapshots = [c.snapshot_id for c in comparisons if c.snapshot_id is not None]
     return {
@@ -57,13 +56,13 @@ def certificate(
         "snapshot_id": str(snapshots[0]) if snapshots else None,
         "type_rules_version": TYPE_RULES_VERSION,
         "engine": f"duckdb {duckdb.__version__}",
-        "comparisons": [_comparison(comparison, guilty) for comparison in comparisons],
+        "comparisons": [_comparison(comparison) for comparison in comparisons],
         "not_covered": list(NOT_COVERED),
     }
 
 
-def _comparison(comparison: Comparison, guilty: Collection[str]) -> dict[str, Any]:
-    verdicts = column_verdicts(comparison, guilty)
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    verdicts = column_verdicts(comparison)
     return {
         "name": comparison.name,
         "verdict": comparison.verdict.value,

@@ -6,7 +6,6 @@ the rows it was compared in is left open.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from enum import StrEnum
 
 from cdc_platform.reconcile.verdict import Comparison, Verdict, combine
@@ -33,9 +32,9 @@ _GRAVEST_FIRST = (
 )
 
 
-def column_verdicts(comparison: Comparison, guilty: Collection[str] = ()) -> dict[str, ColumnVerdict]:
-    """Return the verdict of every column the comparison names; ``guilty`` ones are known to differ."""
-    differ = {*guilty, *(one.column for one in comparison.column_differences)}
+def column_verdicts(comparison: Comparison) -> dict[str, ColumnVerdict]:
+    """Return the verdict of every column the comparison names."""
+    differ = {*comparison.guilty, *(one.column for one in comparison.column_differences)}
     others = ColumnVerdict(_besides_differences(comparison).value)
     compared = {
         column: ColumnVerdict.DIFFERENT if column in differ else others for column in comparison.columns
@@ -47,9 +46,9 @@ def column_verdicts(comparison: Comparison, guilty: Collection[str] = ()) -> dic
     return {**compared, **left}
 
 
-def columns_by_verdict(comparison: Comparison, guilty: Collection[str] = ()) -> dict[str, list[str]]:
+def columns_by_verdict(comparison: Comparison) -> dict[str, list[str]]:
     """Return the columns of each verdict that some column has, the gravest verdict first."""
-    found = column_verdicts(comparison, guilty)
+    found = column_verdicts(comparison)
     return {
         verdict.value: columns
         for verdict in _GRAVEST_FIRST

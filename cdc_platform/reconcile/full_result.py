@@ -58,7 +58,6 @@ class FullComparison:
     segments: tuple[SegmentResult, ...] = ()
     salt: Salt | None = None
     is_systemic: bool = False
-    guilty_columns: tuple[str, ...] = ()
     #: Every key that is DIFFERENT for certain, as base holds it; None when there is none.
     confirmed: pa.Table | None = None
 
@@ -66,12 +65,14 @@ class FullComparison:
     def verdict(self) -> Verdict:
         return self.comparison.verdict
 
+    @property
+    def guilty_columns(self) -> tuple[str, ...]:
+        return self.comparison.guilty
+
 
 def full_certificate(full: FullComparison, *, against: str, window: str, **common: Any) -> dict[str, Any]:
     """Return the certificate; ``against`` names the source side, ``common`` is :func:`certificate`'s."""
-    proof = certificate(
-        **common, window=window, bounds=None, comparisons=[full.comparison], guilty=full.guilty_columns
-    )
+    proof = certificate(**common, window=window, bounds=None, comparisons=[full.comparison])
     counts = {
         verdict.value: sum(one.verdict is verdict for one in full.segments)
         for verdict in Verdict

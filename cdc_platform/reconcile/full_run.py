@@ -207,11 +207,10 @@ class FullRun:
         comparison = full_comparison(
             sides, segments, points, rows, position=bracket.high, method=self.options.method, notes=notes
         )
-        if rows is None:
-            return FullComparison(comparison, segments, self.options.salt, drilled.is_sample)
-        guilty = guilty_columns(self.workspace, sides) if numbers else ()
-        full = FullComparison(comparison, segments, self.options.salt, drilled.is_sample, guilty)
-        return self._explained(full, sides, numbers)
+        if rows and numbers:
+            comparison = replace(comparison, guilty=guilty_columns(self.workspace, sides))
+        full = FullComparison(comparison, segments, self.options.salt, drilled.is_sample)
+        return self._explained(full, sides, numbers) if rows else full
 
     def _more_suspects(self, sides: Sides, scan: Scan) -> bool:
         """Add keys to ``suspects``; return whether there are any."""

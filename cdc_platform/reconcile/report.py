@@ -174,7 +174,7 @@ def _shown(comparison: Comparison, sources: Mapping[str, Discrepancy], run: Reco
             if tally[name]
         ],
         "rules": _by_rule(comparison),
-        "columns": columns_by_verdict(comparison, run.certificate.get("guilty_columns", ())),
+        "columns": columns_by_verdict(comparison),
         "discrepancies": [sample_of(found, sources) for found in comparison.discrepancies],
         "faults": faults_in_words(comparison.faults, comparison.tally.different),
     }

@@ -64,13 +64,12 @@ def segment_row(reconciliation: Reconciliation, comparison: Comparison) -> dict[
         "attribution": comparison.attribution,
         "faults": json.dumps({fault.value: keys for fault, keys in comparison.faults.items()}),
         "kinds": json.dumps({kind.value: keys for kind, keys in comparison.kinds.items()}),
-        "column_verdicts": json.dumps(_column_verdicts(reconciliation, comparison)),
+        "column_verdicts": json.dumps(_column_verdicts(comparison)),
     }
 
 
-def _column_verdicts(reconciliation: Reconciliation, comparison: Comparison) -> dict[str, str]:
-    guilty = reconciliation.certificate.get("guilty_columns", ())
-    return {column: verdict.value for column, verdict in column_verdicts(comparison, guilty).items()}
+def _column_verdicts(comparison: Comparison) -> dict[str, str]:
+    return {column: verdict.value for column, verdict in column_verdicts(comparison).items()}
 
 
 def _scope_name(reconciliation: Reconciliation) -> str:

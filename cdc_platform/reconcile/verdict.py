@@ -184,6 +184,8 @@ class Comparison:
     sightings: tuple[Sighting, ...] = ()
     #: What stands against MATCH besides the keys counted and the columns that could not be compared.
     points: tuple[Verdict, ...] = ()
+    #: Columns known to differ by digests of their values, also in rows whose differences are not kept.
+    guilty: tuple[str, ...] = ()
 
     @property
     def faults(self) -> dict[Fault, int]:

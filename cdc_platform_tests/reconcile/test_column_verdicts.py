@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cdc_platform.assets.metadata import comparison_metadata
 from cdc_platform.reconcile.column_verdicts import column_verdicts, columns_by_verdict
 from cdc_platform.reconcile.difference_kinds import ColumnDifference
 from cdc_platform.reconcile.verdict import Comparison, Excluded, Gap, Tally, Verdict, combine
@@ -70,4 +71,12 @@ def test_a_column_left_out_is_excluded_and_a_gap_is_unverified() -> None:
 
 
 def test_a_column_known_to_differ_by_digests_is_different() -> None:
-    assert "DIFFERENT" == column_verdicts(comparison(Tally(compared=5, unverified=5)), ["name"])["name"]
+    one = comparison(Tally(compared=5, unverified=5), guilty=("name",))
+
+    assert ["UNVERIFIED", "DIFFERENT", "UNVERIFIED"] == verdicts(one)
+
+
+def test_what_dagster_shows_names_columns_known_to_differ_by_digests() -> None:
+    one = comparison(Tally(compared=5, unverified=5), guilty=("name",))
+
+    assert "DIFFERENT: name; UNVERIFIED: id, price" == comparison_metadata(one)["columns_by_verdict"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from cdc_platform.assets.metadata import comparison_metadata
 from cdc_platform.pipeline import take_in
 from cdc_platform.reconcile import drill
 from cdc_platform.reconcile.budget import Budget
@@ -118,6 +119,9 @@ def test_a_fault_of_the_whole_table_is_systemic_and_names_the_column(
         found.certificate["is_systemic"],
         found.certificate["guilty_columns"],
     )
+    assert ["DIFFERENT: at", "UNVERIFIED: id, name, price, ratio"] == comparison_metadata(
+        found.comparisons[0]
+    )["columns_by_verdict"].split("; ")[:2]
     assert {"DIFFERENT": 8, "UNVERIFIED": 12, "MATCH": 1} == found.certificate["segment_verdicts"]
 
 
