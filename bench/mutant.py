@@ -22,6 +22,7 @@ SESSIONS = "reconcile/test_sessions.py"
 RESUMED = "reconcile/test_interrupted.py"
 KEYS = "reconcile/test_keys_and_versions.py"
 REPAIR = "repair/test_repair.py"
+REPAIR_ALTERED = "repair/test_altered_keys.py"
 REPAIR_WHOLE = "repair/test_repair_whole.py"
 
 

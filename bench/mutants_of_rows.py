@@ -12,6 +12,7 @@ from bench.mutant import (
     ORACLE,
     RAW,
     REPAIR,
+    REPAIR_ALTERED,
     REPAIR_WHOLE,
     RESUMED,
     SESSIONS,
@@ -177,7 +178,7 @@ _AS_OF = of(
 _REPAIRS = of(
     "repair/guards.py",
     ("deletes beyond what was verified", "    if seen.unverified:\n", "    if False:\n",
-     (REPAIR, REPAIR_WHOLE,)),
+     (REPAIR_ALTERED,)),
     ("deletes where the whole was not compared", "    if seen.incomplete:\n", "    if False:\n",
      (REPAIR, REPAIR_WHOLE)),
     ("deletes where the source gave nothing", "    if not seen.source_rows:\n", "    if False:\n", (REPAIR,)),

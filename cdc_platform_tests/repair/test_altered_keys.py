@@ -9,8 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from cdc_platform.errors import ReconciliationError
 from cdc_platform.reconcile.full import reconcile_full
 from cdc_platform.reconcile.verdict import Kind, Verdict
+from cdc_platform.repair.approve import plan_and_approve
 from cdc_platform.repair.record import RepairState
 from cdc_platform.testing import write_load_file
 from cdc_platform_tests.repair import shop as stock
@@ -51,6 +53,20 @@ def test_rows_whose_key_is_changed_on_its_way_are_never_deleted(versions: Shop) 
     assert (RepairState.PLANNED, 0) == (done.state, done.keys)
     assert {"could not be decided": 10} == done.left_out
     assert before == versions.rows(("id", "valid_to", "name"))
+
+
+def test_h4_nothing_is_deleted_beside_keys_that_could_not_be_verified(versions: Shop) -> None:
+    versions.run(
+        "DELETE FROM item WHERE id = 1 AND valid_to < 'infinity'",
+        "UPDATE item SET name = 'lost' WHERE id = 2 AND valid_to < 'infinity'",
+    )
+
+    with pytest.raises(ReconciliationError, match="but 10 keys could not be verified"):
+        plan_and_approve(versions.platform, versions.ask())
+    done = versions.repair(upserts_only=True)
+
+    assert {"insert": 0, "update": 1, "delete": 0} == done.ops
+    assert 20 == len(versions.rows(("id", "valid_to", "name")))
 
 
 def test_a_row_under_another_padding_of_its_key_is_a_duplicate_and_deleted(
