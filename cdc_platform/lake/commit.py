@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Event
 
 import duckdb
+import pyarrow as pa
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
@@ -39,9 +39,10 @@ from cdc_platform.lake.quarantine import record as record_items
 from cdc_platform.lake.read_ahead import after, read_ahead, telling_end
 from cdc_platform.lake.result import MergeResult
 from cdc_platform.lake.row_delta import RowDelta, commit_row_delta
-from cdc_platform.lake.rows_to_write import rows_to_write
+from cdc_platform.lake.rows_to_write import parts_to_write, rows_to_write
 from cdc_platform.lake.schema import new_table
 from cdc_platform.lake.tombstones import Horizon, TombstoneFiles, tombstone_objects
+from cdc_platform.lake.written import Written
 
 
 def commit_merge(plan: MergePlan) -> MergeResult:
@@ -54,7 +55,7 @@ def commit_merge(plan: MergePlan) -> MergeResult:
     mark_replayed(plan.objects, plan.selection.settled)
     if not plan.has_record:
         return _result(plan, None, {})
-    written = _Written()
+    written = Written()
     try:
         snapshot_id, laps = _Commit(plan, written).run()
     except BaseException as e:
@@ -70,34 +71,14 @@ def commit_merge(plan: MergePlan) -> MergeResult:
     return _result(plan, snapshot_id, laps)
 
 
-@dataclass(slots=True)
-class _Written:
-    """What a commit wrote so far, to remove when it certainly failed."""
-
-    table: Table | None = None
-    files: list[str] = field(default_factory=list)
-    objects: list[str] = field(default_factory=list)
-    #: Whether the catalog was asked to commit: the files may be in the table from then on.
-    is_offered: bool = False
-
-    def remove(self, plan: MergePlan) -> None:
-        # What cannot be removed now is an orphan, which the clean-up finds; the error that led here counts.
-        for path in self.files:
-            with suppress(Exception):
-                if self.table is not None:
-                    self.table.io.delete(path)
-        for key in self.objects:
-            with suppress(Exception):
-                plan.objects.delete(key)
-
-    def offer(self) -> None:
-        self.is_offered = True
+#: Delete files, and the paths of what they replace or what is wholly gone.
+_Deletes = tuple[tuple[DataFile, ...], frozenset[str]]
 
 
 class _Commit:
     """One attempt to carry a plan out."""
 
-    def __init__(self, plan: MergePlan, written: _Written) -> None:
+    def __init__(self, plan: MergePlan, written: Written) -> None:
         self._plan = plan
         self._written = written
 
@@ -117,16 +98,8 @@ class _Commit:
             tombstones, (deletes, removed) = self._tombstones(plan.con), self._deletes(plan.con, table)
             appended = (*loaded, *self._data_files(table, metadata))
         else:
-            # what does not depend on each other is written side by side, first the rows, which take longest
-            gathered = Event()
-            with ThreadPoolExecutor(2) as threads, self._cursor() as one, self._cursor() as other:
-                buried = threads.submit(after, gathered, lambda: self._tombstones(one))
-                hidden = threads.submit(after, gathered, lambda: self._deletes(other, table))
-                try:
-                    appended = (*loaded, *self._data_files(table, metadata, gathered))
-                finally:
-                    gathered.set()
-                (deletes, removed), tombstones = hidden.result(), buried.result()
+            rows, (deletes, removed), tombstones = self._side_by_side(table, metadata)
+            appended = (*loaded, *rows)
         manifest = self._manifest(tombstones)
         write_manifest_object(plan.objects, manifest, plan.record)
         wrote = time.perf_counter()
@@ -141,6 +114,27 @@ class _Commit:
             transaction, table, delta, metadata=metadata, offering=self._written.offer
         )
         return snapshot_id, {"write": wrote - started, "commit": time.perf_counter() - wrote}
+
+    def _side_by_side(
+        self, table: Table, metadata: TableMetadata
+    ) -> tuple[list[DataFile], _Deletes, TombstoneFiles]:
+        """Write what does not depend on each other side by side, first the rows, which take longest."""
+        parts = parts_to_write(self._plan, metadata, self._plan.lake.config.engine.threads)
+        gathered = Event()
+        with (
+            ThreadPoolExecutor(len(parts) + 2) as threads,
+            self._cursor() as one,
+            self._cursor() as other,
+        ):
+            written = [threads.submit(self._part, table, metadata, part) for part in parts]
+            buried = threads.submit(after, gathered, lambda: self._tombstones(one))
+            hidden = threads.submit(after, gathered, lambda: self._deletes(other, table))
+            try:
+                rows = [] if parts else list(self._data_files(table, metadata, gathered))
+            finally:
+                gathered.set()
+            rows += [file for part in written for file in part.result()]
+            return rows, hidden.result(), buried.result()
 
     def _create(self) -> Table:
         plan = self._plan
@@ -160,6 +154,11 @@ class _Commit:
         rows = rows_to_write(self._plan, metadata)
         yield from writer.write(rows if gathered is None else read_ahead(telling_end(rows, gathered)))
 
+    def _part(self, table: Table, metadata: TableMetadata, rows: Iterator[pa.RecordBatch]) -> list[DataFile]:
+        writer = DataFileWriter(metadata, table.io, table.location_provider())
+        writer.paths = self._written.files
+        return list(writer.write(rows))
+
     def _cursor(self) -> closing[duckdb.DuckDBPyConnection]:
         """Return a connection of its own to the workspace, for what runs beside the data files."""
         return closing(self._plan.con.cursor())
@@ -170,9 +169,7 @@ class _Commit:
         rows = plan.decision.tombstones_sql if folded is None else folded.tombstones()
         return plan.tombstones.write(con, plan.batch_id, rows, self._horizon())
 
-    def _deletes(
-        self, con: duckdb.DuckDBPyConnection, table: Table
-    ) -> tuple[tuple[DataFile, ...], frozenset[str]]:
+    def _deletes(self, con: duckdb.DuckDBPyConnection, table: Table) -> _Deletes:
         """Write one delete file per data file touched, old and new positions together.
 
         Return them, with the paths of the delete files they replace and of files that are wholly gone.

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cdc_platform.events import ROW
 from cdc_platform.lake.packing import Numbers
@@ -34,12 +35,14 @@ class EventImages:
             rows: Any = files[index].column(ROW)
             if len(rows) and rows[len(rows) - 1].as_py() != len(rows) - 1:
                 self._gaps[index] = rows.to_numpy()
-        self._images = pa.concat_tables([_typed(files[index], schema) for index in order]).combine_chunks()
+        whole = pa.concat_tables([_typed(files[index], schema) for index in order])
+        self._columns: list[Any] = [_one_chunk(column) for column in whole.columns]
 
     def take(self, rows: Numbers) -> pa.RecordBatch:
         """Return the columns of some events, given by their rows among those of all files."""
-        gathered = self._images.take(rows)
-        columns: Sequence[Any] = [column.combine_chunks() for column in gathered.columns]
+        # column by column: a table's own take is twice as slow
+        numbers: Any = pa.array(rows)
+        columns = [pc.take(column, numbers, boundscheck=False) for column in self._columns]
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
     def fill(self, outline: pa.RecordBatch) -> pa.RecordBatch:
@@ -73,6 +76,10 @@ class ImagesAhead:
         if self._future is not None and self._schema == schema:
             return self._future.result()
         return EventImages(self._files, schema)
+
+
+def _one_chunk(column: pa.ChunkedArray[Any]) -> Any:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _typed(events: pa.Table, schema: pa.Schema) -> pa.Table:

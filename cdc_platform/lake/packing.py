@@ -33,6 +33,11 @@ class Packing:
         spans = tuple(int(column.max()) - low + 1 for column, low in zip(columns, lows, strict=True))
         return cls(lows, spans) if math.prod(spans) < 2**63 else None
 
+    @property
+    def places(self) -> int:
+        """How many keys there are within the ranges."""
+        return math.prod(self.spans)
+
     def pack(self, columns: Sequence[Numbers]) -> npt.NDArray[np.int64]:
         """Return the numbers of keys, all of them within the ranges."""
         packed = np.zeros(len(columns[0]), dtype=np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table.metadata import TableMetadata
@@ -12,6 +13,7 @@ from cdc_platform.events import CONTROL_COLUMNS, CONTROL_PREFIX, ROW
 from cdc_platform.lake.data_files import PARTITION_PREFIX
 from cdc_platform.lake.event_images import EventImages
 from cdc_platform.lake.merge_plan import MergePlan
+from cdc_platform.lake.packing import Numbers
 from cdc_platform.lake.partitions import partition_expressions
 from cdc_platform.lake.staging import FILE
 from cdc_platform.lake.workspace import alias
@@ -20,6 +22,8 @@ from cdc_platform.naming import quoted
 _BATCH_ROWS = 65_536
 #: Rows gathered at a time: fewer are gathered more slowly.
 _GATHERED_ROWS = 131_072
+#: Of fewer rows a file of its own, written beside another, is not worth being one file more to read.
+LEAST_ROWS_OF_A_PART = 2 * _GATHERED_ROWS
 
 
 def rows_to_write(plan: MergePlan, metadata: TableMetadata) -> Iterator[pa.RecordBatch]:
@@ -28,9 +32,7 @@ def rows_to_write(plan: MergePlan, metadata: TableMetadata) -> Iterator[pa.Recor
         return
     folded = plan.decision.folded
     if folded is not None and not metadata.spec().fields:
-        images = folded.images.of(schema_to_pyarrow(metadata.schema()))
-        for start in range(0, len(folded.upserts), _GATHERED_ROWS):
-            yield images.take(folded.upserts[start : start + _GATHERED_ROWS])
+        yield from _taken(folded.images.of(schema_to_pyarrow(metadata.schema())), folded.upserts)
         return
     if folded is not None:
         plan.con.register("upserted", folded.upserted())
@@ -44,6 +46,27 @@ def rows_to_write(plan: MergePlan, metadata: TableMetadata) -> Iterator[pa.Recor
     order = ", ".join([*names, *map(quoted, plan.target.key)])
     query = f"SELECT *{extra} FROM ({rows})" + (f" ORDER BY {order}" if order else "")
     yield from plan.con.execute(query).to_arrow_reader(_BATCH_ROWS)
+
+
+def parts_to_write(plan: MergePlan, metadata: TableMetadata, most: int) -> list[Iterator[pa.RecordBatch]]:
+    """Return the rows as up to ``most`` streams that may be read side by side, each a range of keys.
+
+    Many rows are given so that need no partition: one file would be written by one thread.
+    Empty where it has to be one stream, see :func:`rows_to_write`.
+    """
+    folded = plan.decision.folded
+    if not plan.decision.rows_sql or folded is None or metadata.spec().fields:
+        return []
+    number = min(most, len(folded.upserts) // LEAST_ROWS_OF_A_PART)
+    if number < 2:
+        return []
+    images = folded.images.of(schema_to_pyarrow(metadata.schema()))
+    return [_taken(images, rows) for rows in np.array_split(folded.upserts, number)]
+
+
+def _taken(images: EventImages, rows: Numbers) -> Iterator[pa.RecordBatch]:
+    for start in range(0, len(rows), _GATHERED_ROWS):
+        yield images.take(rows[start : start + _GATHERED_ROWS])
 
 
 def _renamed(plan: MergePlan) -> str:

@@ -1,8 +1,9 @@
-"""Finding keys, as words, in data files of any order: by a hash of the words, each hit confirmed by them.
+"""Finding keys, as words, in data files of any order: by their place, or by a hash of the words.
 
-The keys of a batch lie in a table of slots by the upper bits of their hash. Of a data file the key columns
-alone are read, row group by row group; most of its rows fall into a slot that is empty and are done with.
-What is left is compared with the keys of its slot, hash first and then the key itself.
+Keys that lie densely have a place each (:mod:`cdc_platform.lake.dense_keys`). Others lie in a table of slots
+by the upper bits of their hash. Of a data file the key columns alone are read, row group by row group. Most
+of its rows fall into a slot that is empty and are done with; what is left is compared with the keys of its
+slot, hash first and then the key itself.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from pyiceberg.io import FileIO
 
 from cdc_platform.lake.base_files import BaseFile
+from cdc_platform.lake.dense_keys import DenseTable
 from cdc_platform.lake.key_words import KeyShape, Words
 from cdc_platform.lake.ordered_files import hits_table, names_by_field, searched
 from cdc_platform.lake.packing import Numbers
@@ -96,7 +98,7 @@ class WordSearch:
         """Return tables (file, pos, number) of the rows with a key, and the files that cannot be searched."""
         # the first columns are read while the keys are put into their slots
         with ThreadPoolExecutor(1) as builder:
-            self._table = builder.submit(WordTable, self._words)
+            self._table = builder.submit(_key_table, self._words)
             return searched(files, self._hits, self._threads)
 
     def _hits(self, file: BaseFile) -> pa.Table | None:
@@ -127,6 +129,10 @@ class WordSearch:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         rows, numbers = self._table.result().find(self._shape.words(stored.columns))
         return (rows if matching is None else matching[rows]), numbers
+
+
+def _key_table(words: Words) -> DenseTable | WordTable:
+    return DenseTable.of(words) or WordTable(words)
 
 
 def _hashes(words: Words) -> Numbers:

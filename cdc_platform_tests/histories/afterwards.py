@@ -49,6 +49,9 @@ TUNINGS: dict[str, tuple[tuple[str, str, int], ...]] = {
         ("touched_keys", "HELD_KEYS", 0),
     ),
     "fold": (("staging", "FEW_EVENTS", 0), ("merge_plan", "FEW_EVENTS", 0), ("rules", "FEW_EVENTS", 0)),
+    #: Takes effect with the fold only.
+    "write in parts": (("rows_to_write", "LEAST_ROWS_OF_A_PART", 1),),
+    "no dense keys": (("dense_keys", "MOST_PLACES", 0),),
     "search in order": (("key_search", "LEAST_ROWS", 0),),
     #: Takes effect with indexes only: every two keys have one hash.
     "let hashes collide": (),

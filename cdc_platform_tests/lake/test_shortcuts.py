@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from cdc_platform.lake import direct_load, key_lookup, key_search, merge_plan, rules, staging
+from cdc_platform.lake import direct_load, key_lookup, key_search, merge_plan, rows_to_write, rules, staging
 from cdc_platform_tests.histories.soak import failures
 
 HISTORIES = int(os.environ.get("CDC_HYPOTHESIS_EXAMPLES", "80"))
@@ -16,6 +16,7 @@ PARTS = 2
 @pytest.fixture
 def _shortcuts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(direct_load, "LEAST_ROWS", 0)
+    monkeypatch.setattr(rows_to_write, "LEAST_ROWS_OF_A_PART", 1)
     for module in (staging, merge_plan, rules):
         monkeypatch.setattr(module, "FEW_EVENTS", 0)
     for module in (key_search, key_lookup):
