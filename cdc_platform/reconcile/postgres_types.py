@@ -38,11 +38,9 @@ RULE_CLAMPED = "dates beyond the years 1 to 9999, and infinite ones, are clamped
 RULE_MILLISECONDS = "time keeps milliseconds only, and 24:00:00 becomes the last of them"
 RULE_TIMETZ = "time with time zone loses its zone"
 
-_CLAMPED = (
-    "({source} > '9999-12-31 23:59:59.999999' AND {base} >= '9999-12-31')"
-    " OR ({source} < '0001-01-01' AND {base} < '0001-01-02')"
-)
-_CLAMPED_DATE = _CLAMPED.replace(" 23:59:59.999999", "")
+#: The last moment of a day as DMS may have it: nothing says to which precision it clamps. Any other moment of
+#: that day is a value of its own.
+_LAST_MOMENTS = ("23:59:59.999999", "23:59:59.999", "23:59:59")
 #: The ends dates and times are clamped to, over ``{0}``; NULL stays NULL.
 _AS_CLAMPED = "CASE WHEN {{0}} > {last} THEN {last} WHEN {{0}} < {first} THEN {first} ELSE {{0}} END"
 _LAST_MILLISECOND = 86_399_999_000
@@ -189,8 +187,7 @@ def _temporal_or_bytes(column: SourceColumn, base: pa.DataType, is_key: bool) ->
     if kind == "uuid" and pa.types.is_fixed_size_binary(base):
         return _plan(column, "uuid_send({})", pa.binary())
     if kind == "date" and pa.types.is_date32(base):
-        planned = _plan(column, "{}", pa.date32(), rule=RULE_CLAMPED, also=_CLAMPED_DATE)
-        return planned if is_key else replace(planned, usual=_as_clamped(planned.arrow))
+        return _clamped(_plan(column, "{}", pa.date32(), rule=RULE_CLAMPED), is_key)
     if kind in ("time", "timetz") and pa.types.is_time64(base):
         rule = RULE_MILLISECONDS if kind == "time" else f"{RULE_TIMETZ}; {RULE_MILLISECONDS}"
         planned = _plan(column, "{}::time", pa.time64("us"), rule=rule, also=_MILLISECONDS)
@@ -199,20 +196,25 @@ def _temporal_or_bytes(column: SourceColumn, base: pa.DataType, is_key: bool) ->
         zoned = base.tz is not None
         shift = None if zoned == (kind == "timestamptz") else (RULE_UTC if zoned else RULE_UTC_WALL)
         rule = "; ".join(filter(None, [shift, RULE_CLAMPED]))
-        planned = _plan(column, "{}", _UTC if zoned else pa.timestamp("us"), rule=rule, also=_CLAMPED)
-        return planned if is_key else replace(planned, usual=_as_clamped(planned.arrow))
+        return _clamped(_plan(column, "{}", _UTC if zoned else pa.timestamp("us"), rule=rule), is_key)
     return None
 
 
-def _as_clamped(kind: pa.DataType) -> str:
-    """Return SQL of a date or time as DMS clamps it."""
+def _clamped(planned: ColumnPlan, is_key: bool) -> ColumnPlan:
+    """Return the plan of dates or times of which base holds those beyond its range as the end of it."""
     first, last = "0001-01-01", "9999-12-31"
-    if not isinstance(kind, pa.TimestampType):
-        return _AS_CLAMPED.format(first=f"DATE '{first}'", last=f"DATE '{last}'")
-    name, zone = ("TIMESTAMPTZ", "+00") if kind.tz else ("TIMESTAMP", "")
-    return _AS_CLAMPED.format(
-        first=f"{name} '{first} 00:00:00{zone}'", last=f"{name} '{last} 23:59:59.999999{zone}'"
+    ends = [f"DATE '{last}'"]
+    start = f"DATE '{first}'"
+    if isinstance(planned.arrow, pa.TimestampType):
+        name, zone = ("TIMESTAMPTZ", "+00") if planned.arrow.tz else ("TIMESTAMP", "")
+        ends = [f"{name} '{last} {moment}{zone}'" for moment in _LAST_MOMENTS]
+        start = f"{name} '{first} 00:00:00{zone}'"
+    also = (
+        f"({{source}} > {ends[0]} AND {{base}} IN ({', '.join(ends)}))"
+        f" OR ({{source}} < {start} AND {{base}} = {start})"
     )
+    usual = "{}" if is_key else _AS_CLAMPED.format(first=start, last=ends[0])
+    return replace(planned, also=also, usual=usual)
 
 
 def _by_value(plan: ColumnPlan, base: pa.DataType) -> ColumnPlan | None:

@@ -17,7 +17,7 @@ from uuid import UUID
 import pyarrow as pa
 
 #: Changes whenever a rule of this module or of the source's type rules does: old verdicts say what they mean.
-TYPE_RULES_VERSION = "2"
+TYPE_RULES_VERSION = "3"
 
 #: Longest text a discrepancy carries; comparing always sees the whole value.
 _LONGEST_TEXT = 2000

@@ -266,13 +266,15 @@ def test_values_in_the_form_dms_gives_them_are_equal_by_digest_however_many(
     equal = shop.compare()
     # the lowest 128 bits of its digits are those of 1/7
     shop.sql("UPDATE item SET amount = 2 ^ 128::numeric * 0.000001 + 0.142857 WHERE id = 1")
+    # infinity is the end of that day, and no other moment of it
+    shop.tamper("UPDATE base SET until = '9999-12-31 03:33:00+00' WHERE id = 2")
     shop.catch_up()
     found = shop.compare()
     shop.platform.lake.close()
 
     assert (Verdict.MATCH, 30) == (equal.verdict, equal.comparisons[0].tally.matched)
-    (one,) = found.comparisons[0].discrepancies
-    assert (1, ("amount",)) == (one.key["id"], one.columns)
+    one, two = sorted(found.comparisons[0].discrepancies, key=lambda each: each.key["id"])
+    assert [(1, ("amount",)), (2, ("until",))] == [(each.key["id"], each.columns) for each in (one, two)]
     assert ("340282366920938463463374607431768.354313", "0.142857") == tuple(
         (side or {})["amount"] for side in (one.expected, one.actual)
     )
