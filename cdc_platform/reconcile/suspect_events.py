@@ -85,7 +85,11 @@ def load_suspect_events(
     Values are in base's types: what a merge makes of them. Beside the columns of a window's ``raw_events``
     there is ``standing``, where the event is on its way to base.
     """
-    reading = files_of(subject, generations)
+    return load_events(connection, subject, files_of(subject, generations))
+
+
+def load_events(connection: duckdb.DuckDBPyConnection, subject: Subject, reading: Reading) -> Reading:
+    """Make the tables of :func:`load_suspect_events` of the files in ``reading``."""
     columns, key = subject.view.columns, subject.key
     _create(connection, columns, key)
     types = types_in(connection, columns)

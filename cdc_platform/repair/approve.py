@@ -151,5 +151,6 @@ def _approved(draft: Draft, plan: Repair, objects: ObjectStore, by: str, dropped
         file=file,
         touched=touched,
         snapshot_before=str(draft.subject.view.snapshot_id),
+        record_before=draft.subject.record.path,
     )
     return advance(objects, plan, replace(plan, state=RepairState.APPROVED, approval=approval))

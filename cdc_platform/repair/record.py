@@ -79,6 +79,8 @@ class Approval:
     #: Object with the touched keys and their rows before.
     touched: str
     snapshot_before: str
+    #: Object key of the record of what base had applied then; None before the first merge.
+    record_before: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,8 @@ class Undo:
     by: str
     at: str
     keys: int
-    #: Keys that a later change has overtaken; they stay as they are.
+    #: Keys that a later change has overtaken, or of which a genuine change came meanwhile; they stay as they
+    #: are.
     left: int = 0
     file: EventsFile | None = None
     snapshot_id: str | None = None

@@ -5,7 +5,8 @@
   snapshot before, control columns and all.
 * Else compensating events restore the rows it replaced. They stand at the repair's own place in the order of
   changes, one step above it: whatever is later than the repair is later than its undoing as well. Keys whose
-  row is not the repair's any more are left alone.
+  row is not the repair's any more are left alone, and so are those of which a genuine change reached raw
+  meanwhile (see :mod:`latecomers`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from cdc_platform.repair.audit import tell
 from cdc_platform.repair.carry_out import merge_events, withdraw
 from cdc_platform.repair.draft import count_rows
 from cdc_platform.repair.events import keep_events, repair_events
+from cdc_platform.repair.latecomers import load_latecomers
 from cdc_platform.repair.order import Place
 from cdc_platform.repair.record import Approval, EventsFile, Repair, RepairState, Undo, advance
 
@@ -137,6 +139,7 @@ def _compensation(platform: Platform, repair: Repair, by: str) -> Undo:
         con.execute(f"CREATE TEMP TABLE touched AS FROM {parquet_sql([url])}")
         con.execute(f"CREATE TEMP TABLE keys AS SELECT key_id, {names} FROM touched")
         load_base_rows(con, subject.view, repair.key)
+        load_latecomers(con, subject, repair)
         partial = subject.table.images is Images.PARTIAL
         con.execute(f"CREATE TEMP TABLE restored AS {_restored_sql(approval.file.sequence, partial)}")
         keys = count_rows(con, "restored")
@@ -177,7 +180,7 @@ def _keep(
 
 
 def _restored_sql(sequence: str, partial: bool) -> str:
-    """Return SQL for the touched keys whose newest change in base is still the repair's."""
+    """Return SQL for the touched keys whose newest change is still the repair's, in base and in raw."""
     again = "'I'" if partial else "CASE WHEN t.op = 'D' THEN 'I' ELSE 'U' END"
     return f"""
         SELECT t.* REPLACE (CASE WHEN t.has_before THEN {again} ELSE 'D' END AS op)
@@ -185,7 +188,8 @@ def _restored_sql(sequence: str, partial: bool) -> str:
             SELECT key_id, max({{g: generation, p: position}}) AS place FROM (
                 SELECT key_id, _cdc_generation AS generation, _cdc_position AS position FROM base_rows
                 UNION ALL SELECT key_id, generation, position FROM tombstones) GROUP BY key_id) n
-        ON n.key_id = t.key_id AND n.place.p = {sequence}::DECIMAL(38, 0)"""
+        ON n.key_id = t.key_id AND n.place.p = {sequence}::DECIMAL(38, 0)
+        WHERE NOT EXISTS (FROM latecomers l WHERE l.key_id = t.key_id)"""
 
 
 def _approval(repair: Repair) -> Approval:

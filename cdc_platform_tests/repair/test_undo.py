@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from cdc_platform.errors import ReconciliationError
 from cdc_platform.events import Position
-from cdc_platform.pipeline import merge_table
+from cdc_platform.pipeline import merge_table, take_in
 from cdc_platform.reconcile.result_tables import RESULT_TABLES
 from cdc_platform.reconcile.results import NAMESPACE
 from cdc_platform.repair import approve, carry_out
@@ -17,7 +18,7 @@ from cdc_platform.repair.asking import repair_now
 from cdc_platform.repair.record import Repair, RepairState, read_repair, repairs_in
 from cdc_platform.repair.undo import undo_repair
 from cdc_platform.row_history import row_history, row_lineage, what_is_wanted
-from cdc_platform_tests.repair.shop import Shop, prior_row
+from cdc_platform_tests.repair.shop import Shop, now, prior_row
 
 pytestmark = pytest.mark.postgres
 
@@ -73,6 +74,26 @@ def test_h5_undo_after_other_merges_restores_the_rows_and_leaves_what_is_later(s
     shop.tell({"Op": "U", **prior_row(2, "newest")})
     shop.merge_again()
     assert (2, "newest") in [row[:2] for row in shop.rows()]
+
+
+def test_h5_undo_leaves_keys_whose_own_lost_change_arrived_meanwhile(shop: Shop) -> None:
+    committed = now()
+    lose(shop)
+    shop.run("UPDATE item SET name = 'lost' WHERE id = 4")
+    done = shop.repair()
+    # rightly stale below the repair; that of row 4 is older than what the repair replaced
+    shop.tell({"Op": "U", **prior_row(1, "lost")}, at=committed)
+    shop.tell({"Op": "U", **prior_row(4, "older")}, at=shop.at - timedelta(minutes=1))
+    shop.merge_again()
+    shop.tell({"Op": "D", **prior_row(2)}, at=committed + timedelta(milliseconds=1))
+    take_in(shop.platform, "retail")
+
+    undone = undo_repair(shop.platform, done, "a test")
+    shop.merge_again()
+
+    assert undone.undo is not None
+    assert ("events", 2, 2) == (undone.undo.method, undone.undo.keys, undone.undo.left)
+    assert [(1, "lost"), (4, "item 4"), (5, "item 5")] == [row[:2] for row in shop.rows()[:3]]
 
 
 def test_an_approved_repair_that_was_not_merged_is_withdrawn(shop: Shop) -> None:
