@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import Field
 
 from cdc_platform.assets.keys import reconciliation_key
 from cdc_platform.assets.metadata import comparison_metadata, table_value, without_none
@@ -27,8 +28,8 @@ class SettlingRun(dg.Config):
 
     source: str | None = None
     table: str | None = None
-    min_age_seconds: float = 0.0
-    max_age_seconds: float = 3600.0
+    min_age_seconds: float = Field(default=0.0, ge=0, le=1e9)
+    max_age_seconds: float = Field(default=3600.0, ge=0, le=1e9)
 
 
 def settling_metadata(outcome: Reconciliation) -> dict[str, Any]:

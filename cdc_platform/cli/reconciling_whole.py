@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdc_platform.cli.numbers import finite
 from cdc_platform.cli.output import print_json, print_table, stderr
 from cdc_platform.errors import ConfigError
 from cdc_platform.lsn import find_lsn
@@ -63,17 +64,23 @@ ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with the segments an earlier full run left over.")
 ]
 SecondsOption = Annotated[
-    float | None, typer.Option("--max-seconds", min=0, help="Stop a full run after so long.")
+    float | None, typer.Option("--max-seconds", min=0, callback=finite, help="Stop a full run after so long.")
 ]
 RowsOption = Annotated[
     int | None, typer.Option("--max-rows", min=0, help="Stop a full run after so many source rows.")
 ]
 CpuOption = Annotated[
     float | None,
-    typer.Option("--max-cpu-seconds", min=0, help="Stop a full run after so much processor time of its own."),
+    typer.Option(
+        "--max-cpu-seconds",
+        min=0,
+        callback=finite,
+        help="Stop a full run after so much processor time of its own.",
+    ),
 ]
 RateOption = Annotated[
-    float | None, typer.Option("--queries-per-second", min=0.001, help="Ask the source no more often.")
+    float | None,
+    typer.Option("--queries-per-second", min=0.001, callback=finite, help="Ask the source no more often."),
 ]
 
 

@@ -10,6 +10,7 @@ import typer
 
 from cdc_platform.cli.exits import ExitCode
 from cdc_platform.cli.failures import exit_if_found
+from cdc_platform.cli.numbers import finite
 from cdc_platform.cli.output import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -40,7 +41,10 @@ UndoOption = Annotated[str | None, typer.Option("--undo", help="Take this repair
 ListOption = Annotated[bool, typer.Option("--list", help="Show plans and repairs, the newest last.")]
 UpsertsOption = Annotated[bool, typer.Option("--upserts-only", help="Write rows, delete none.")]
 RowsOption = Annotated[int | None, typer.Option("--max-rows", help="Refuse above so many rows.")]
-ShareOption = Annotated[float | None, typer.Option("--max-share", help="Refuse above this share (0 to 1).")]
+ShareOption = Annotated[
+    float | None,
+    typer.Option("--max-share", callback=finite, help="Refuse above this share (0 to 1)."),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 

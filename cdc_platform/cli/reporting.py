@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cdc_platform.cli.exits import ExitCode
+from cdc_platform.cli.numbers import finite
 from cdc_platform.cli.output import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -36,7 +37,10 @@ OutOption = Annotated[
     Path,
     typer.Option("--out", "-o", help="Folder for the pages; a name that ends in .html: one file, the fleet."),
 ]
-DaysOption = Annotated[float, typer.Option("--days", min=0.01, help="How far back runs are told of.")]
+DaysOption = Annotated[
+    float,
+    typer.Option("--days", min=0.01, max=36_500, callback=finite, help="How far back runs are told of."),
+]
 OpenOption = Annotated[bool, typer.Option("--open", help="Show it in the browser.")]
 
 _FOLDER = Path("cdc-report")

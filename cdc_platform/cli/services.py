@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cdc_platform.cli.exits import ExitCode
+from cdc_platform.cli.numbers import finite
 from cdc_platform.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, print_json, stderr, stdout
 from cdc_platform.errors import LocalServiceError
 
@@ -65,7 +66,9 @@ def up(
     config: ConfigOption = DEFAULT_CONFIG,
     folder: FolderOption = LOCAL_FOLDER,
     ui_port: Annotated[int, typer.Option("--ui-port", min=1, max=65535, help="Port of Dagster's UI.")] = 3000,
-    rate: Annotated[float, typer.Option(min=0.0, help="Changes a second; 0 for none.")] = 2.0,
+    rate: Annotated[
+        float, typer.Option(min=0.0, callback=finite, help="Changes a second; 0 for none.")
+    ] = 2.0,
     ui: Annotated[bool, typer.Option(help="Start Dagster's UI and daemon.")] = True,
 ) -> None:
     """Start PostgreSQL, local DMS, a gentle workload, and Dagster's UI and daemon; Ctrl-C stops them all.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdc_platform.cli.numbers import finite
 from cdc_platform.cli.output import stderr, stdout
 from cdc_platform.errors import ConfigError
 from cdc_platform.reconcile.scopes import SETTLING
@@ -19,19 +20,31 @@ if TYPE_CHECKING:
     from cdc_platform.pipeline import Platform
     from cdc_platform.reconcile.verdict import Reconciliation
 
+#: About 31 years, in seconds.
+LONGEST_AGE = 1e9
+
 SettleOption = Annotated[
     bool,
     typer.Option("--settle", help="Only keys that earlier runs left in flight, or found different in them."),
 ]
 MinAgeOption = Annotated[
     float | None,
-    typer.Option("--min-age", min=0, metavar="SECONDS", help="With --settle: only keys open for so long."),
+    typer.Option(
+        "--min-age",
+        min=0,
+        max=LONGEST_AGE,
+        callback=finite,
+        metavar="SECONDS",
+        help="With --settle: only keys open for so long.",
+    ),
 ]
 MaxAgeOption = Annotated[
     float | None,
     typer.Option(
         "--max-age",
         min=0,
+        max=LONGEST_AGE,
+        callback=finite,
         metavar="SECONDS",
         help="With --settle: a key open for longer is unverified.  [default: 3600]",
     ),

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
+#: No span of time is longer, so that dates can be reckoned with it.
+LONGEST_DAYS = 36_500
+
 
 class Model(BaseModel):
     """A frozen part of the configuration that refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def mistake(what: str, mend: str, *, kind: str = "cdc_mistake") -> PydanticCustomError:

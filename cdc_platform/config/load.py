@@ -206,6 +206,7 @@ def _mend(kind: str, context: Mapping[str, Any]) -> str:
     forms = {
         "int": "write a whole number",
         "float": "write a number",
+        "finite": "write a number, neither infinite nor nan",
         "bool": "write true or false",
         "date": "write a date as 2026-01-31",
         "string": "write text; put quotes around a number that is meant as text",

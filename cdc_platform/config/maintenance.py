@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from cdc_platform.config.base import Model, mistake
+from cdc_platform.config.base import LONGEST_DAYS, Model, mistake
 
 #: Below this age an unnamed file may belong to a merge that has not committed yet.
 SHORTEST_ORPHAN_AGE_HOURS = 1.0
@@ -33,7 +33,7 @@ class CompactionOptions(Model):
 class SnapshotOptions(Model):
     """Which snapshots are kept for time travel and rollback; tags and branches always are."""
 
-    max_age_days: float = Field(7, gt=0, description="older snapshots expire")
+    max_age_days: float = Field(7, gt=0, le=LONGEST_DAYS, description="older snapshots expire")
     min_count: int = Field(20, ge=1, description="the newest so many are kept whatever their age")
     max_count: int = Field(100, ge=1, description="the newest so many at most are kept whatever their age")
 
@@ -51,6 +51,7 @@ class OrphanOptions(Model):
     min_age_hours: float = Field(
         72,
         gt=0,
+        le=24 * LONGEST_DAYS,
         description="younger files stay: a merge writes its files before the snapshot that names them",
     )
 

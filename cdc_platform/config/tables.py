@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field, field_validator, model_validator
 
-from cdc_platform.config.base import Model, mistake
+from cdc_platform.config.base import LONGEST_DAYS, Model, mistake
 from cdc_platform.config.maintenance import MaintenanceOptions
 from cdc_platform.config.partition_fields import faults_of_types, faults_together, parse_partition_field
 from cdc_platform.config.raw_options import RawOptions
@@ -66,6 +66,7 @@ class TableConfig(Model):
     verify_within_days: float | None = Field(
         None,
         gt=0,
+        le=LONGEST_DAYS,
         description="a check fails when a row was not compared with the source for so long; "
         "cdc reconcile --incremental keeps it, and 30 days without it",
     )

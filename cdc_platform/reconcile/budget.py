@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+
+from cdc_platform.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,18 @@ class Budget:
     queries_per_second: float | None = None
     #: Of this process: the source tells nobody what a session of its costs.
     max_cpu_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a bound that bounds nothing."""
+        for name in (one.name for one in fields(self)):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                mend = "give a number, or leave the bound out"
+                raise ConfigError("the budget", [(name, f"{value} bounds nothing", mend)])
+
+
+class BudgetSpent(Exception):
+    """A bound of the budget was reached while the source was read."""
 
 
 @dataclass(slots=True)
@@ -39,10 +54,24 @@ class Spending:
             return f"the budget of {rows:,} source rows was spent"
         return None
 
+    def seconds_left(self) -> float | None:
+        """Return how much is left of the time; None where it has no bound."""
+        seconds = self.budget.max_seconds
+        return None if seconds is None else self.started + seconds - time.monotonic()
+
     def before_query(self) -> None:
-        """Hold the source's queries to the rate the budget allows."""
-        if self.budget.queries_per_second:
-            pause = self._last_query + 1 / self.budget.queries_per_second - time.monotonic()
+        """Hold the source's queries to the rate the budget allows.
+
+        Raises BudgetSpent where the next one would be allowed only when the time is over.
+        """
+        rate, left = self.budget.queries_per_second, self.seconds_left()
+        if rate:
+            pause = self._last_query + 1 / rate - time.monotonic()
+            if pause > 0 and left is not None and pause >= left:
+                raise BudgetSpent(
+                    f"the budget of {self.budget.max_seconds:g} seconds has no time for another query "
+                    f"at {rate:g} a second"
+                )
             if pause > 0:
                 time.sleep(pause)
         self._last_query = time.monotonic()

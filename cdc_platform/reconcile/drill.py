@@ -17,7 +17,7 @@ from cdc_platform.errors import CdcError, RawFileError, SchemaError
 from cdc_platform.events import before_name
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.awaited import MOST_FILES_READ
-from cdc_platform.reconcile.budget import Spending
+from cdc_platform.reconcile.budget import BudgetSpent, Spending
 from cdc_platform.reconcile.scan import BASE_KEPT, SOURCE_KEPT, Scan
 from cdc_platform.reconcile.sides import Arriving, Sides
 from cdc_platform.reconcile.sources import SourceSnapshot
@@ -102,9 +102,10 @@ def drill(
         beyond |= _read_again(
             connection, snapshot, sides, [n for n in numbers if n not in scan.kept], spending
         )
-    except CdcError as error:
+    except (BudgetSpent, CdcError) as error:
         reason = f"the digests differ, and the rows could not be read again: {error}"
-        scan.unread |= dict.fromkeys(numbers, (Verdict.ERROR, reason))
+        verdict = Verdict.UNVERIFIED if isinstance(error, BudgetSpent) else Verdict.ERROR
+        scan.unread |= dict.fromkeys(numbers, (verdict, reason))
         no_suspects(connection, sides)
         return Drilled(is_sample=True)
     return Drilled(tuple(numbers), beyond, is_sample=len(numbers) < len(differing))
@@ -119,7 +120,7 @@ def _read_again(
 ) -> dict[int, int]:
     """Read the segments ``numbers`` again and add what is suspect; return what is beyond the bound.
 
-    Raises SourceUnavailable.
+    Raises SourceUnavailable, and BudgetSpent.
     """
     beyond: dict[int, int] = {}
     pairs = ("source_part", "base_part")

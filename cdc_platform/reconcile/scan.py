@@ -14,11 +14,10 @@ from typing import Protocol, runtime_checkable
 import duckdb
 
 from cdc_platform.errors import CdcError, SourceUnavailable
-from cdc_platform.reconcile.budget import Spending
+from cdc_platform.reconcile.budget import BudgetSpent, Spending
 from cdc_platform.reconcile.segments import Bound
 from cdc_platform.reconcile.sides import (
     EMPTY,
-    BudgetSpent,
     Digest,
     Kept,
     Sides,

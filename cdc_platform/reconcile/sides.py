@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView
-from cdc_platform.reconcile.budget import Budget, Spending
+from cdc_platform.reconcile.budget import Budget, BudgetSpent, Spending
 from cdc_platform.reconcile.digest import RowDigest, Salt, duckdb_types
 from cdc_platform.reconcile.segments import Bound, Segments, quantile_segments
 from cdc_platform.reconcile.sources import ReadPlan, SourceSnapshot
@@ -196,10 +196,6 @@ class Kept:
 
     table: str
     rows: int
-
-
-class BudgetSpent(Exception):
-    """A bound of the budget was reached while rows were streaming."""
 
 
 class Arriving:

@@ -310,3 +310,11 @@ def test_a_share_out_of_bounds_is_mended_in_words(value: str, mend: str) -> None
     text = RIGHT + f"maintenance: {{compaction: {{delete_debt: {value}}}}}\n"
 
     assert [mend] == [one for _, _, one in mistakes_of(text, {"CDC_RETAIL_DSN": "host=h"})]
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
+def test_what_is_no_number_is_refused_where_a_number_is_meant(value: str) -> None:
+    mistakes = mistakes_of(f"version: 1\nmaintenance: {{snapshots: {{max_age_days: {value}}}}}\n")
+
+    assert ["maintenance.snapshots.max_age_days (line 2)"] == [path for path, _, _ in mistakes]
+    assert ["write a number, neither infinite nor nan"] == [mend for _, _, mend in mistakes]
