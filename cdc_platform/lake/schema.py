@@ -37,6 +37,7 @@ from cdc_platform.lake.inputs import EventFile
 from cdc_platform.lake.partition_fit import partition_floors
 from cdc_platform.lake.partitions import partition_spec
 from cdc_platform.lake.publishing import hold_back
+from cdc_platform.naming import safe_name
 
 _PROPERTIES = {
     "format-version": "2",
@@ -75,6 +76,8 @@ class TargetSchema:
         for field in self._table.fields if self._table is not None else ():
             if not field.name.startswith(CONTROL_PREFIX) and isinstance(field.field_type, PrimitiveType):
                 self.columns[field.name] = field.field_type
+                if field.doc is not None:
+                    self._docs[field.name] = field.doc
 
     @property
     def before(self) -> tuple[str, ...]:
@@ -97,6 +100,7 @@ class TargetSchema:
             if known is None:
                 columns[field.name] = kind
                 continue
+            self._check_source_name(field.name, known, file.source_columns.get(field.name))
             result = combined(known, kind, key=field.name in self.key)
             if result is None:
                 raise self._incompatible(field.name, known, kind)
@@ -112,10 +116,30 @@ class TargetSchema:
                 mend="correct `merge_key`, or let DMS replicate the column again",
             )
         self.columns = columns
-        self._docs |= {name: file.source_columns.get(name, name) for name in present}
+        self._docs = {name: file.source_columns.get(name, name) for name in present} | self._docs
         wanted = {before_name(column) for column in self.before}
         before = [f.name.removeprefix(BEFORE_PREFIX) for f in file.schema if f.name in wanted]
         return FileColumns(present, tuple(before), frozenset(checked))
+
+    def _check_source_name(self, column: str, known: PrimitiveType, incoming: str | None) -> None:
+        """Raise IncompatibleSchemaChange where two of the source's columns have one safe name.
+
+        Case alone makes no other column. Docs that are no name of the column are a person's words.
+        """
+        there = self._docs.get(column)
+        if there is None or incoming is None or there.casefold() == incoming.casefold():
+            return
+        declared = any(one.name.casefold() == incoming.casefold() for one in self._config.columns)
+        if declared or safe_name(there) != column or safe_name(incoming) != column:
+            return
+        raise IncompatibleSchemaChange(
+            f"column {column!r} of the table holds the source's {there!r}, the file has {incoming!r}, whose "
+            "name in the table is the same",
+            where=self._where,
+            mend=f"if {there!r} was renamed, declare name: {incoming!r}, type: {known} under `columns`, then "
+            f"release the file; if it is another column, let a transformation rule of the DMS task rename it "
+            "and reload the table, and discard the file",
+        )
 
     def _type_of(self, field: pa.Field[pa.DataType]) -> PrimitiveType:
         kind = iceberg_type(field.type)

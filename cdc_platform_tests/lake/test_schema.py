@@ -10,7 +10,7 @@ import pytest
 from cdc_platform.errors import ConfigError
 from cdc_platform.lake import direct_load
 from cdc_platform.lake.merge import MergeInput
-from cdc_platform.lake.quarantine import list_items
+from cdc_platform.lake.quarantine import list_items, release
 from cdc_platform_tests.lake.conftest import SOURCE, Bench
 from cdc_platform_tests.lake.memory_files import Change, accepted, change_file, load_file, memory_file
 
@@ -56,6 +56,61 @@ def test_the_source_name_of_a_column_stays_in_its_doc(bench: Bench) -> None:
     assert table is not None
 
     assert ["ID", "V$1"] == [table.schema().find_field(name).doc for name in ("id", "v")]
+
+
+def named(name: str, source_name: str, *events: tuple[object, ...]) -> MergeInput:
+    """Return a file of changes whose column v has another name at the source."""
+    return change_file(name, *events, generation=1, source_columns={"id": "id", "v": source_name})
+
+
+def test_another_source_column_of_the_same_safe_name_is_set_aside_with_both_names(bench: Bench) -> None:
+    bench.merge(named("a", "V$", ("I", 1, "old", 10)))
+    result = bench.merge(named("b", "V#", ("U", 1, "new", 11)), named("c", "V$", ("I", 2, "c", 12)))
+    [item] = list_items(bench.lake, SOURCE, bench.config.id)
+
+    assert [item] == list(result.quarantined)
+    assert ("b", True, True) == (item.key, "'V$'" in item.reason, "'V#'" in item.reason)
+    assert "declare name: 'V#', type: string under `columns`" in item.mend
+    assert [(1, "old"), (2, "c")] == bench.rows()
+
+
+def test_two_such_columns_are_told_apart_before_there_is_a_table(bench: Bench) -> None:
+    result = bench.merge(named("a", "V$", ("I", 1, "a", 10)), named("b", "V#", ("I", 2, "b", 11)))
+
+    assert ["b"] == [item.key for item in result.quarantined]
+    assert [(1, "a")] == bench.rows()
+
+
+def test_a_renamed_column_goes_on_once_it_is_declared_and_its_file_released(bench: Bench) -> None:
+    bench.merge(named("a", "v$", ("I", 1, "old", 10)))
+    renamed = named("b", "v#", ("U", 1, "new", 11))
+    bench.merge(renamed)
+    [item] = list_items(bench.lake, SOURCE, bench.config.id)
+    declared = bench.with_table(columns=[{"name": "v#", "type": "string"}])
+    release(bench.lake, SOURCE, bench.config.id, item.id)
+
+    declared.merge(renamed, named("c", "v#", ("I", 2, "c", 12)), named("d", "v$", ("I", 3, "late", 9)))
+
+    assert [(1, "new"), (2, "c"), (3, "late")] == bench.rows()
+
+
+def test_a_source_column_whose_name_changes_in_case_goes_on(bench: Bench) -> None:
+    bench.merge(named("a", "V$", ("I", 1, "old", 10)))
+    bench.merge(named("b", "v$", ("U", 1, "new", 11)))
+
+    assert [(1, "new")] == bench.rows()
+
+
+@pytest.mark.parametrize("comment", ["", "what it is worth"])
+def test_a_column_whose_comment_is_no_source_name_takes_any(bench: Bench, comment: str) -> None:
+    bench.merge(named("a", "V$", ("I", 1, "old", 10)))
+    table = bench.lake.load(SOURCE, bench.config.id)
+    assert table is not None
+    with table.update_schema() as update:
+        update.update_column("v", doc=comment)
+    bench.merge(named("b", "V#", ("U", 1, "new", 11)))
+
+    assert [(1, "new")] == bench.rows()
 
 
 def test_a_new_column_comes_with_the_data_in_one_snapshot(bench: Bench) -> None:
