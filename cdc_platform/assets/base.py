@@ -50,6 +50,8 @@ def build_base_asset(
         with dagster_outcome(context):
             opened = platform.open()
             result = merge_table(opened, source, table.id, windows=[window])
+            for warning in result.warnings:
+                context.log.warning(warning)
             loaded = opened.lake.load(source, table.id)
             metadata = {**merge_metadata(result, loaded), **upkeep_metadata(result, loaded)}
             report_checks(context, opened, raw_key(source, table.id), raw_checks(settings))

@@ -102,6 +102,7 @@ def merge_metadata(result: "MergeResult", table: "Table | None") -> dict[str, An
             "files_waiting_in_quarantine": result.files_waiting,
             "quarantined": len(result.quarantined),
             "newly_quarantined": table_value(waiting[:SHOWN_ROWS]),
+            "warnings": table_value({"warning": text} for text in result.warnings),
             "ops": table_value({"op": op, "events": count} for op, count in ops.items()),
             "effects": table_value(
                 {"effect": name.replace("_", " "), "count": n} for name, n in effects.items() if n

@@ -18,6 +18,7 @@ from cdc_platform.cli.output import (
     print_json,
     print_table,
     progress,
+    stderr,
     stdout,
 )
 from cdc_platform.cli.selection import check_windows, chosen_tables, open_platform
@@ -75,6 +76,8 @@ def apply(
         print_json({**parts, "merges": merges, "failures": texts(failures)})
     else:
         _print_merges(done.values())
+    for remark in (remark for one in done.values() for remark in one.merge.warnings):
+        stderr().print(remark, style="yellow", highlight=False, markup=False)
     exit_with_failures(failures)
     is_found = any(one.intake.refused or one.merge.quarantined for one in done.values())
     exit_if_found(is_found, "some input was quarantined: `cdc quarantine list` says what and why")

@@ -22,6 +22,7 @@ from cdc_platform.errors import CdcError, ConfigError
 
 if TYPE_CHECKING:
     from cdc_platform.config.model import PlatformConfig
+    from cdc_platform.pipeline import Platform
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +36,8 @@ def register(app: typer.Typer) -> None:
 def check_config(
     config: ConfigOption = DEFAULT_CONFIG,
     reach: Annotated[
-        bool, typer.Option("--reach", help="Also reach the raw locations, the catalog and the sources.")
+        bool,
+        typer.Option("--reach", help="Also reach raw locations, catalog, tables and sources."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -63,13 +65,15 @@ def check_config(
         for name, source in loaded.sources.items()
         for table in source.tables
     ]
-    faults = _faults(config) if reach else {}
+    faults, remarks = _reached(config) if reach else ({}, [])
+    remarks = [*_remarks(loaded), *remarks]
     if as_json:
-        print_json({"file": str(config), "mistakes": [], "tables": len(tables), "faults": texts(faults)})
+        found = {"mistakes": [], "tables": len(tables), "faults": texts(faults), "remarks": remarks}
+        print_json({"file": str(config), **found})
     else:
         stdout().print(f"{config} is right", style="green", highlight=False)
         print_table("", ["source", "table", "id", "merge key", "active"], tables)
-    for remark in _remarks(loaded):
+    for remark in remarks:
         stderr().print(remark, style="yellow", highlight=False, markup=False)
     exit_with_failures(faults)
 
@@ -120,17 +124,31 @@ def _named(error: ConfigError) -> list[dict[str, str]]:
     return [{"path": path, "what": what, "mend": mend} for path, what, mend in error.mistakes]
 
 
-def _faults(config: Path) -> dict[str, CdcError]:
-    """Return what does not answer: raw locations, the catalog, the source databases."""
+def _reached(config: Path) -> tuple[dict[str, CdcError], list[str]]:
+    """Return what does not answer, and what the tables that are there do not do as cdc.yaml says."""
     from cdc_platform.cli.selection import open_platform
-    from cdc_platform.reconcile.postgres import connect
+    from cdc_platform.lake.configured import not_taken_over
 
     platform = open_platform(config)
-    faults: dict[str, CdcError] = {}
+    faults = _faults(platform)
     try:
         platform.lake.catalog.list_namespaces()
     except CdcError as error:
-        faults["lake"] = error
+        return {"lake": error, **faults}, []
+    remarks: list[str] = []
+    for source, table in platform.tables():
+        try:
+            remarks += not_taken_over(platform.lake.load(source, table.id), table)
+        except CdcError as error:
+            faults[f"{source}/{table.id}"] = error
+    return faults, remarks
+
+
+def _faults(platform: Platform) -> dict[str, CdcError]:
+    """Return what does not answer of the raw locations and the source databases."""
+    from cdc_platform.reconcile.postgres import connect
+
+    faults: dict[str, CdcError] = {}
     for name, source in platform.config.sources.items():
         try:
             platform.raw_store(name).children()

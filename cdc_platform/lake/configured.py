@@ -32,14 +32,37 @@ def configured_differences(table: Table, config: TableConfig) -> Iterator[tuple[
         yield "partition fields", ", ".join(wanted_fields) or "none", ", ".join(there_fields) or "none"
 
 
+def not_taken_over(table: Table | None, config: TableConfig) -> tuple[str, ...]:
+    """Return, for a person, what ``cdc.yaml`` declares and an existing table does not become by merging."""
+    if table is None:
+        return ()
+    wanted, there = _configured_partitions(config), _partitions(table)
+    if wanted == there:
+        return ()
+    return (
+        f"partition_by of {config.name} is [{', '.join(wanted)}] in cdc.yaml, the table has "
+        f"[{', '.join(there)}]: it stays as it is; to change it rebuild the table: give it a new `id`, then "
+        "cdc apply (docs/configuration.md, Partitions)",
+    )
+
+
 def _configured_partitions(config: TableConfig) -> list[str]:
     parsed = (parse_partition_field(field) for field in config.partition_by)
-    return [
-        f"{transform}[{width}]({safe_name(column)})" if width else f"{transform}({safe_name(column)})"
-        for transform, width, column in parsed
-    ]
+    return [_written(transform, width, safe_name(column)) for transform, width, column in parsed]
 
 
 def _partitions(table: Table) -> list[str]:
+    """Return the table's partition fields as ``partition_by`` has them."""
     schema = table.schema()
-    return [f"{field.transform}({schema.find_column_name(field.source_id)})" for field in table.spec().fields]
+    found = []
+    for field in table.spec().fields:
+        transform, _, width = str(field.transform).rstrip("]").partition("[")
+        column = schema.find_column_name(field.source_id) or f"dropped column {field.source_id}"
+        found.append(_written(transform, int(width) if width else None, column))
+    return found
+
+
+def _written(transform: str, width: int | None, column: str) -> str:
+    if transform == "identity":
+        return column
+    return f"{transform}({width}, {column})" if width else f"{transform}({column})"

@@ -16,6 +16,7 @@ from cdc_platform.config.model import TableConfig
 from cdc_platform.errors import CommitOutcomeUnknown, StaleCommit
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.commit import commit_merge
+from cdc_platform.lake.configured import not_taken_over
 from cdc_platform.lake.inputs import EventBatch, EventFile, MergeInput, RejectedRow
 from cdc_platform.lake.merge_plan import MergePlan
 from cdc_platform.lake.outages import outages
@@ -118,13 +119,14 @@ def _attempt(
     known = standing if standing is not None else read_standing(lake, source, table.id)
     known = as_declared(lake, source, table, known)
     selection = select_inputs(inputs, known.record, known.items)
+    warnings = not_taken_over(known.base, table)
     if (idle := _nothing_to_do(lake, source, table, selection, completed, known)) is not None:
-        return idle
+        return replace(idle, warnings=warnings)
     plan = plan_merge(
         lake, source, table, inputs, completed_generation=completed, standing=known, selection=selection
     )
     try:
-        return commit_merge(plan)
+        return replace(commit_merge(plan), warnings=warnings)
     finally:
         plan.close()
 

@@ -68,6 +68,8 @@ class MergeResult:
     watermark: datetime | None = None
     attempts: int = 1
     seconds: Mapping[str, float] = field(default_factory=dict)
+    #: What the table does not do as ``cdc.yaml`` says, each with the mend; the merge is right all the same.
+    warnings: tuple[str, ...] = ()
     #: What was rewritten or expired right after it, by the table's policy; None when nothing was due.
     maintenance: MaintenanceResult | None = None
 

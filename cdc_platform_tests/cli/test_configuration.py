@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 
 from cdc_platform.config.load import load_config
+from cdc_platform.pipeline import Platform
 from cdc_platform.testing import write_change_file
 from cdc_platform_tests.cli.conftest import Cdc
 
@@ -66,6 +68,56 @@ def test_reaching_out_tells_what_does_not_answer(cdc: Cdc, project: Path) -> Non
 
     assert 3 == done.code
     assert "shop: connection" in done.err
+
+
+def _partition_of(project: Path, table_id: str) -> str:
+    table = Platform.open(project / "cdc.yaml").lake.load("shop", table_id)
+    assert table is not None
+    return ", ".join(field.name for field in table.spec().fields)
+
+
+def _declare(project: Path, *options: str) -> None:
+    config = project / "cdc.yaml"
+    lines = "".join(f"        {option}\n" for option in options)
+    config.write_text(config.read_text().rstrip() + "\n" + lines)
+
+
+def test_partitions_that_a_table_does_not_have_are_told_and_a_new_id_rebuilds_it(
+    cdc: Cdc, project: Path
+) -> None:
+    cdc("apply")
+    rows = cdc("show", "orders", "--format", "json").json
+    _declare(project, 'partition_by: ["bucket(4, id)"]')
+    told = "partition_by of public.orders is [bucket(4, id)] in cdc.yaml, the table has []: it stays as it is"
+    applied, reached = cdc("apply"), cdc("check-config", "--reach")
+    shown = cdc("apply", "--json").json["merges"][0]["warnings"]
+
+    assert (0, True) == (applied.code, told in applied.err)
+    assert (0, True) == (reached.code, told in reached.err)
+    assert [True] == [told in text for text in shown]
+    assert told not in cdc("check-config").err
+    assert [told in text for text in cdc("check-config", "--reach", "--json").json["remarks"]] == [True]
+
+    _declare(project, "id: orders_2")
+    rebuilt = cdc("apply", "-t", "orders_2")
+    assert (0, "") == (rebuilt.code, rebuilt.err)
+    assert sorted(map(str, rows)) == sorted(map(str, cdc("show", "orders_2", "--format", "json").json))
+    assert "id_bucket_4" == _partition_of(project, "orders_2")
+
+
+def test_a_table_dropped_with_its_record_of_batches_is_rebuilt_under_its_id(cdc: Cdc, project: Path) -> None:
+    cdc("apply")
+    rows = cdc("show", "orders", "--control", "--format", "json").json
+    _declare(project, "partition_by: [id]")
+    with Platform.open(project / "cdc.yaml").lake as lake:
+        lake.catalog.drop_table(lake.identifier("shop", "orders"))
+    shutil.rmtree(project / "warehouse" / "_cdc" / "shop" / "orders" / "batches")
+
+    rebuilt = cdc("apply", "-t", "orders")
+    assert (0, "") == (rebuilt.code, rebuilt.err)
+    again = cdc("show", "orders", "--control", "--format", "json").json
+    assert sorted(map(str, rows)) == sorted(map(str, again))
+    assert "id" == _partition_of(project, "orders")
 
 
 def test_the_schema_is_json(cdc: Cdc) -> None:

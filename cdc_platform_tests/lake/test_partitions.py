@@ -11,6 +11,7 @@ import pytest
 from pyiceberg.expressions import EqualTo
 
 from cdc_platform.errors import ConfigError, MergeError
+from cdc_platform.lake import direct_load
 from cdc_platform.lake.outages import outages
 from cdc_platform_tests.lake.conftest import SOURCE, Bench
 from cdc_platform_tests.lake.memory_files import change_file, load_file
@@ -38,6 +39,30 @@ def test_a_time_may_be_in_buckets(bench: Bench) -> None:
 
     assert [(1, time(5)), (2, time(23, 59))] == table.rows()
     assert [1] == _by_pyiceberg(table, v="05:00:00")
+
+
+def test_partitions_declared_later_are_not_taken_over_and_every_merge_says_so(bench: Bench) -> None:
+    first = bench.with_table(partition_by=("bucket(2, id)", "v")).merge(load_file("l", (1, "a")))
+    change = change_file("c", ("U", 1, "b", 10), generation=1)
+    merged, idle = (bench.with_table(partition_by=("truncate(3, id)",)).merge(change) for _ in range(2))
+
+    assert () == first.warnings
+    assert merged.warnings == idle.warnings
+    [warning] = merged.warnings
+    assert "is [truncate(3, id)] in cdc.yaml, the table has [bucket(2, id), v]: it stays" in warning
+    assert "new `id`" in warning
+    assert [(1, "b")] == bench.rows()
+
+
+def test_a_large_load_goes_into_the_partitions_there_are_though_none_is_declared_any_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct_load, "LEAST_ROWS", 0)
+    bench.with_table(partition_by=("v",)).merge(load_file("l", (1, "a")))
+    bench.merge(load_file("m", (1, "b"), (2, "c"), generation=2), completed=2)
+
+    assert [(1, "b"), (2, "c")] == bench.rows()
+    assert [2] == _by_pyiceberg(bench, v="c")
 
 
 def test_one_column_may_divide_a_table_in_several_ways(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,22 @@ def test_merging_a_window_again_changes_nothing(shop: Shop, instance: dg.Dagster
         metadata_of(again, *BASE)[name].value for name in ("files_applied", "files_already_applied")
     )
     assert EXPECTED == shop.rows("orders")
+
+
+def test_partitions_that_the_table_does_not_have_are_told_in_metadata_and_log(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    write_history(shop)
+    shop.materialize(instance, RAW, BASE, window="2024-05-01")
+    config = shop.config_path.read_text()
+    shop.config_path.write_text(config.replace("merge_key: [id]", "merge_key: [id], partition_by: [id]", 1))
+
+    result = shop.materialize(instance, RAW, BASE, window="2024-05-02")
+
+    shown = str(metadata_of(result, *BASE)["warnings"].value)
+    logged = [one.user_message for one in instance.all_logs(result.run_id) if one.level == logging.WARNING]
+    assert "is [id] in cdc.yaml, the table has []" in shown
+    assert any("is [id] in cdc.yaml, the table has []" in text for text in logged)
 
 
 def test_materializing_raw_takes_in_its_window_only(shop: Shop, instance: dg.DagsterInstance) -> None:
