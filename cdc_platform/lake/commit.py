@@ -31,6 +31,7 @@ from cdc_platform.lake.applied import (
     write_manifest_object,
 )
 from cdc_platform.lake.data_files import DataFileWriter, write_position_deletes
+from cdc_platform.lake.declared import changed_declaration
 from cdc_platform.lake.gone_rows import gone_positions
 from cdc_platform.lake.inputs import MergeInput
 from cdc_platform.lake.merge_plan import MergePlan
@@ -108,7 +109,10 @@ class _Commit:
             (*rejected, *deletes),
             removed,
             self._properties(manifest),
-            table_properties={summary.BATCH_MANIFEST: manifest_path(plan.batch_id)},
+            table_properties={
+                summary.BATCH_MANIFEST: manifest_path(plan.batch_id),
+                **changed_declaration(table, plan.config),
+            },
         )
         snapshot_id = commit_row_delta(
             transaction, table, delta, metadata=metadata, offering=self._written.offer

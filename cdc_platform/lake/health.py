@@ -9,10 +9,11 @@ from typing import Any
 
 from pyiceberg.table import Table
 
-from cdc_platform.config.model import DeleteMode, TableConfig
+from cdc_platform.config.model import TableConfig
 from cdc_platform.lake.applied import AppliedRecord, read_applied
 from cdc_platform.lake.base_files import BaseFile, target_size
 from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.declared import keeps_deleted
 from cdc_platform.lake.lineage import snapshot_history
 from cdc_platform.lake.live_rows import live_files, live_sql
 from cdc_platform.lake.read import open_workspace
@@ -94,7 +95,7 @@ def table_health(
     deletes = {delete.file_path: delete for file in files for delete in file.deletes}
     options = lake.config.maintenance.with_overrides(table.maintenance).compaction
     small = target_size(base) * options.small_file_share
-    soft = _soft_deleted(lake, base) if table.delete_mode == DeleteMode.SOFT else 0
+    soft = _soft_deleted(lake, base) if keeps_deleted(base, table) else 0
     oldest = min(each.timestamp_ms for each in base.metadata.snapshots)
     deleted = sum(delete.record_count for delete in deletes.values())
     records = sum(file.data.record_count for file in files)

@@ -20,6 +20,7 @@ from cdc_platform.events import GENERATION, POSITION, Op, Position
 from cdc_platform.lake.applied import AppliedRecord
 from cdc_platform.lake.base_rows import BaseRows
 from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.declared import check_declared
 from cdc_platform.lake.inputs import MergeInput
 from cdc_platform.lake.intake import Intake, Reader
 from cdc_platform.lake.merge_plan import MergePlan, Reach
@@ -64,10 +65,12 @@ def plan_merge(
     ``completed_generation`` says that the load set of that generation is complete and all its files are in
     ``inputs`` or applied; it is honoured when none of them failed. ``standing`` is the table as it was read
     a moment ago, ``selection`` what of the inputs is new to it; they are found out now without.
-    Raises SchemaError when the table's declaration contradicts itself.
+    Raises SchemaError when the table's declaration contradicts itself, MergeError when another key made its
+    rows.
     """
     check_declaration(table, source)
     standing = standing if standing is not None else read_standing(lake, source, table.id)
+    check_declared(standing.base, table, ".".join(lake.identifier(source, table.id)))
     refused: dict[tuple[str, str], QuarantineItem] = {}
     while True:
         planner = _Planner(lake, source, table, inputs, completed_generation, standing, selection, refused)

@@ -26,6 +26,7 @@ from cdc_platform.lake.branch import (
     standing_still,
 )
 from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.moments import check_clock
 from cdc_platform.lake.row_delta import empty_snapshot
 from cdc_platform.lake.standing import Standing, read_standing
 
@@ -117,6 +118,7 @@ def as_declared(lake: Lake, source: str, table: TableConfig, known: Standing) ->
 
 def _commit(table: Table, updates: Sequence[TableUpdate]) -> None:
     where = ".".join(table.name())
+    check_clock(table.metadata, where)
     try:
         table._do_commit(tuple(updates), standing_still(table))
     except (CommitFailedException, ValidationException) as e:

@@ -24,6 +24,7 @@ from cdc_platform.lake.applied import FOLDER, AppliedRecord, read_record, walk_b
 from cdc_platform.lake.branch import history, moved, published_id, standing_still, write_branch
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.lineage import SnapshotInfo, snapshot_history
+from cdc_platform.lake.moments import check_clock
 
 #: Properties with a number that are no counts.
 _NO_COUNTS = (summary.GENERATION_COMPLETE, summary.FILES_APPLIED, summary.FILES_QUARANTINED)
@@ -130,6 +131,7 @@ def commit_rollback(plan: RollbackPlan) -> None:
     catalog does not tell.
     """
     objects = plan.lake.objects(plan.source, plan.table_id)
+    check_clock(plan.base.metadata, ".".join(plan.base.name()))
     # released before the commit: a replay too many changes nothing, one too few loses the row
     reopened = quarantine.release_again(objects, plan.replays)
     try:

@@ -38,6 +38,7 @@ from cdc_platform.errors import CommitOutcomeUnknown, MergeError, StaleCommit
 from cdc_platform.lake.branch import adding, write_branch
 from cdc_platform.lake.delta_counts import delta_counts
 from cdc_platform.lake.manifest_writers import DataManifestWriter, DeleteManifestWriter
+from cdc_platform.lake.moments import moment_after
 from cdc_platform.lake.outcome import Outcome, outcome_of
 
 #: The kind of a manifest and the partition spec of its files.
@@ -166,6 +167,7 @@ class _Snapshot:
             parent_snapshot_id=parent_id,
             manifest_list=path,
             sequence_number=sequence_number,
+            timestamp_ms=moment_after(self._metadata),
             summary=self._summary(),
             schema_id=self._metadata.current_schema_id,
         )

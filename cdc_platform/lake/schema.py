@@ -33,6 +33,7 @@ from cdc_platform.lake import applied
 from cdc_platform.lake.branch import at_write_branch
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.column_types import combined, iceberg_type
+from cdc_platform.lake.declared import declaration
 from cdc_platform.lake.inputs import EventFile
 from cdc_platform.lake.partition_fit import partition_floors
 from cdc_platform.lake.partitions import partition_spec
@@ -243,6 +244,7 @@ def create_table(lake: Lake, source: str, config: TableConfig, target: TargetSch
             **metrics,
             "schema.name-mapping.default": schema.name_mapping.model_dump_json(),
             "comment": f"{config.name} of source {source}",
+            **declaration(schema, config),
         },
     )
     if config.publish is Publish.ON_MATCH:

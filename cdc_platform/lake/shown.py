@@ -17,12 +17,13 @@ import duckdb
 import pyarrow as pa
 from pyiceberg.table import Table
 
-from cdc_platform.config.model import DeleteMode, TableConfig
+from cdc_platform.config.model import TableConfig
 from cdc_platform.errors import ConfigError
 from cdc_platform.events import CONTROL_PREFIX, OP
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.lake.damage import damage
+from cdc_platform.lake.declared import keeps_deleted
 from cdc_platform.lake.live_batches import live_row_count
 from cdc_platform.lake.live_rows import LiveFiles, live_files
 from cdc_platform.lake.read import open_workspace, read_live
@@ -123,7 +124,7 @@ def shown_rows(
     there = [field.name for field in live.schema.fields]
     columns = _columns(there, asked)
     parts = []
-    if config.delete_mode is DeleteMode.SOFT and not asked.deleted and OP in there:
+    if keeps_deleted(base, config) and not asked.deleted and OP in there:
         parts.append(f"({_SOFT_DELETED}) IS NOT TRUE")
     if asked.where is not None:
         check_condition(asked.where, live)

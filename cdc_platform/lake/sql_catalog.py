@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from datetime import UTC, datetime
 
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
@@ -27,6 +26,8 @@ from pyiceberg.table.update import (
     _update_table_metadata_log,
 )
 from pyiceberg.typedef import Identifier
+
+from cdc_platform.lake.moments import moment_after
 
 #: Of so many files the metadata are kept: a merge needs those of one table, several threads as many.
 _KEPT = 8
@@ -112,8 +113,7 @@ def _updated(base: TableMetadata, updates: tuple[TableUpdate, ...], location: st
     if context.has_changes():
         metadata = _update_table_metadata_log(metadata, location, base.last_updated_ms)
         if base.last_updated_ms == metadata.last_updated_ms:
-            now = int(datetime.now(UTC).timestamp() * 1000)
-            metadata = metadata.model_copy(update={"last_updated_ms": now})
+            metadata = metadata.model_copy(update={"last_updated_ms": moment_after(base)})
     metadata.spec().check_compatible(metadata.schema())
     metadata.sort_order().check_compatible(metadata.schema())
     return metadata

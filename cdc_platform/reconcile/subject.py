@@ -12,10 +12,11 @@ import pyarrow as pa
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import Table
 
-from cdc_platform.config.model import DeleteMode, Images, PlatformConfig, SourceConfig, TableConfig
+from cdc_platform.config.model import Images, PlatformConfig, SourceConfig, TableConfig
 from cdc_platform.events import GENERATION, POSITION
 from cdc_platform.lake.applied import AppliedRecord, read_applied
 from cdc_platform.lake.catalog import Lake
+from cdc_platform.lake.declared import keeps_deleted
 from cdc_platform.lake.live_rows import live_sql
 from cdc_platform.lake.quarantine import items_in
 from cdc_platform.lake.workspace import alias
@@ -169,6 +170,6 @@ def base_view(
         snapshot_id=snapshot.snapshot_id if snapshot else None,
         tombstones=f"({tombstone_keys} FROM {parquet_sql(urls, by_name=True)})" if urls else None,
         completed_generation=record.generation_complete or None,
-        soft_deletes=table.delete_mode is DeleteMode.SOFT,
+        soft_deletes=keeps_deleted(base, table),
         partial_images=table.images is Images.PARTIAL,
     )

@@ -23,6 +23,7 @@ from cdc_platform.errors import StaleCommit
 from cdc_platform.lake import summary
 from cdc_platform.lake.branch import held_back, history
 from cdc_platform.lake.maintenance.named import named_files, named_objects, own_objects, roots
+from cdc_platform.lake.moments import check_clock
 from cdc_platform.raw.objects import ObjectStore
 
 _ATTEMPTS = 5
@@ -84,7 +85,8 @@ def plan_expiry(
 def commit_expiry(plan: ExpiryPlan) -> ExpiryResult:
     """Take the snapshots of ``plan`` out of the table, then remove what no snapshot names any more.
 
-    Raises StaleCommit when other writers commit first each time it is tried; nothing is removed then.
+    Raises StaleCommit when other writers commit first each time it is tried, and MergeError where the clock
+    is behind; nothing is removed then.
     """
     if not plan.expired:
         return ExpiryResult(0, plan.kept, 0, 0)
@@ -132,6 +134,7 @@ def _without(plan: ExpiryPlan) -> Table:
             AssertRefSnapshotId(ref=name, snapshot_id=reference.snapshot_id)
             for name, reference in table.metadata.refs.items()
         )
+        check_clock(table.metadata, ".".join(table.name()))
         with suppress(CommitFailedException):
             # pyiceberg's own way copies the metadata twice for each snapshot that goes
             table._do_commit(
