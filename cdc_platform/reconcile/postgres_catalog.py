@@ -25,7 +25,8 @@ _COLUMNS = """
         SELECT b.attnum, t.typbasetype, CASE WHEN b.typmod = -1 THEN t.typtypmod ELSE b.typmod END
         FROM below b JOIN pg_catalog.pg_type t ON t.oid = b.type WHERE t.typtype = 'd')
     SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), t.typname, t.typcategory, b.typmod,
-           NOT a.attnotnull, has_column_privilege(a.attrelid, a.attnum, 'SELECT'), a.attgenerated = 'v'
+           NOT a.attnotnull, has_column_privilege(a.attrelid, a.attnum, 'SELECT'), a.attgenerated = 'v',
+           pg_catalog.format_type(b.type, -1), a.atttypid <> b.type
     FROM pg_catalog.pg_attribute a
     JOIN below b ON b.attnum = a.attnum
     JOIN pg_catalog.pg_type t ON t.oid = b.type AND t.typtype <> 'd'
@@ -101,7 +102,7 @@ def describe_table(
 
 
 def _column(row: tuple[Any, ...]) -> SourceColumn:
-    name, declared, type_name, category, typmod, nullable, readable, is_virtual = row
+    name, declared, type_name, category, typmod, nullable, readable, is_virtual, plain, is_domain = row
     precision, scale = _numeric_shape(typmod) if type_name == "numeric" else (None, None)
     return SourceColumn(
         name=name,
@@ -114,6 +115,8 @@ def _column(row: tuple[Any, ...]) -> SourceColumn:
         nullable=bool(nullable),
         readable=bool(readable),
         is_virtual=bool(is_virtual),
+        plain_type=plain,
+        is_domain=bool(is_domain),
     )
 
 

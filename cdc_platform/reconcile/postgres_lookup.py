@@ -1,13 +1,14 @@
 """Looking keys up in PostgreSQL: their rows, and which of them rows of another key become on their way.
 
 Keys are sent as text, each cast to the type its column has: neither infinite dates nor years beyond Python's
-are lost on the way there. A key that the type cannot hold has no row, which is an answer and no error.
+are lost on the way there. A key that the type cannot hold has no row, which is an answer and no error. Where
+a type has no equality, keys are compared as text, which is what base has of such a type.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, timedelta
 from typing import Any, cast
 
@@ -16,12 +17,15 @@ import pyarrow as pa
 from psycopg.types.numeric import Int4BinaryLoader, Int8BinaryLoader
 
 from cdc_platform.naming import quoted
-from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceTable
+from cdc_platform.reconcile.postgres_types import RULE_AS_TEXT
+from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceColumn, SourceTable
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
 _Texts = Sequence[Sequence[str | None]]
+_Columns = Collection[ColumnPlan]
 
-#: Types keys are cast to without the length or domain they are declared with: a cast to those cuts values.
+#: Types by the names they are cast to. No cast is to the length or domain a column is declared with: that
+#: cuts values, or refuses them.
 _PLAIN_TYPES = frozenset(
     (
         *("bool", "int2", "int4", "int8", "oid", "float4", "float8", "numeric", "text", "varchar", "bpchar"),
@@ -30,6 +34,11 @@ _PLAIN_TYPES = frozenset(
 )
 
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+#: Classes of SQLSTATE of what a key is refused with when its type cannot hold it: bad data, a domain's CHECK,
+#: a name that does not exist (regclass and its like), a syntax or size no value of the type has.
+_REFUSALS = frozenset(("0A", "22", "23", "3F", "42", "54", "P0"))
+_STATEMENT, _PRIVILEGE = "42", "42501"
 
 # The calendar repeats itself after so many years, and they are so many days.
 _CYCLE_YEARS, _CYCLE_DAYS = 400, 146_097
@@ -41,10 +50,17 @@ def rows_of_keys(connection: _Connection, keys: pa.Table, plan: ReadPlan) -> lis
     """Return the number of a key, from 1, and the columns of each of its rows. Raises psycopg.Error."""
     # The expressions come from the type table of this package, over quoted identifiers.
     selected = ", ".join(column.select for column in plan.columns)
-    same = " AND ".join(f"t.{quoted(c.source_column)} = k.k{i}" for i, c in enumerate(plan.key))
-    return _asked(
-        connection, keys, plan, f"SELECT k.n, {selected} FROM ", f" JOIN {_table(plan)} t ON {same}"
-    )
+    head, tail = f"SELECT k.n, {selected} FROM ", f" JOIN {_table(plan)} t ON "
+    texts = [_key_texts(keys.column(i), column, plan.table) for i, column in enumerate(plan.key)]
+    typed = _query(plan, head, tail + _same(plan, ()))
+    try:
+        return _asked(connection, plan, typed, texts)
+    except psycopg.Error as error:
+        compared_as_text = [column for column in plan.key if _is_own_text(plan.table, column)]
+        if not compared_as_text or not _is_of_statement(error):
+            raise
+    alike = _query(plan, head, tail + _same(plan, compared_as_text), compared_as_text)
+    return _asked(connection, plan, alike, texts, compared_as_text)
 
 
 def numbers_of_altered(connection: _Connection, keys: pa.Table, plan: ReadPlan) -> list[int]:
@@ -54,7 +70,9 @@ def numbers_of_altered(connection: _Connection, keys: pa.Table, plan: ReadPlan) 
     """
     where = " AND ".join(_reaches(column, f"k.k{i}") for i, column in enumerate(plan.key))
     rest = f" WHERE EXISTS (SELECT 1 FROM {_table(plan)} t WHERE {where} AND {_altered(plan)})"
-    return [number - 1 for (number,) in _asked(connection, keys, plan, "SELECT k.n FROM ", rest)]
+    texts = [_key_texts(keys.column(i), column, plan.table) for i, column in enumerate(plan.key)]
+    found = _asked(connection, plan, _query(plan, "SELECT k.n FROM ", rest), texts)
+    return [number - 1 for (number,) in found]
 
 
 def has_altered_key(connection: _Connection, plan: ReadPlan) -> bool:
@@ -72,19 +90,13 @@ def holds_bounds(connection: _Connection, bounds: Sequence[Sequence[str]], plan:
         # other spellings of one value are in another order
         if _base_type(plan.table, column) == "uuid" and any(not _CANONICAL_UUID.fullmatch(v) for v in values):
             return False
-    casts = ", ".join("%s" + _array_cast(plan.table, c).replace("%", "%%") for c in plan.key)
-    try:
-        with connection.transaction():
-            connection.execute(f"SELECT {casts}".encode(), texts)
-    except psycopg.DataError:
-        return False
-    return True
+    return len(_held(connection, plan, texts, ())) == len(bounds)
 
 
 def key_type(table: SourceTable, column: ColumnPlan) -> str:
     """Return the type values of a key column are compared in."""
-    base_type = _base_type(table, column)
-    return base_type if base_type in _PLAIN_TYPES else column.declared_type
+    found = _of(table, column)
+    return found.base_type if found.base_type in _PLAIN_TYPES else found.plain_type
 
 
 def _table(plan: ReadPlan) -> str:
@@ -100,6 +112,12 @@ def _own(column: ColumnPlan) -> str:
     return f"t.{quoted(column.source_column)}"
 
 
+def _compared(table: SourceTable, column: ColumnPlan) -> str:
+    """Return a key column as its type compares: of a domain not every type's equality is found."""
+    found = _of(table, column)
+    return f"{_own(column)}::{key_type(table, column)}" if found.is_domain else _own(column)
+
+
 def _reaches(column: ColumnPlan, key: str) -> str:
     """Return the condition that a value of the source is the key's, or may become it."""
     if column.reached_from is None:
@@ -108,31 +126,49 @@ def _reaches(column: ColumnPlan, key: str) -> str:
     return f"{_own(column)} >= {lowest} AND {_own(column)} <= {highest}"
 
 
-def _asked(
-    connection: _Connection, keys: pa.Table, plan: ReadPlan, head: str, tail: str
-) -> list[tuple[Any, ...]]:
-    """Return what a query gives that has the keys as ``k`` (k0 …, n from 1) between ``head`` and ``tail``."""
+def _same(plan: ReadPlan, as_text: _Columns) -> str:
+    """Return the condition that a row ``t`` has the key ``k``."""
+    return " AND ".join(
+        f"{_own(c)}::text = k.k{i}" if c in as_text else f"{_compared(plan.table, c)} = k.k{i}"
+        for i, c in enumerate(plan.key)
+    )
+
+
+def _query(plan: ReadPlan, head: str, tail: str, as_text: _Columns = ()) -> str:
+    """Return a query that has the keys of its parameters as ``k`` between ``head`` and ``tail``."""
+    # each by itself: a cast of an array makes elements of what is an array in it
+    casts = (f"x.k{i}{_cast(plan.table, c, as_text)} AS k{i}" for i, c in enumerate(plan.key))
     names = ", ".join(f"k{i}" for i in range(len(plan.key)))
-    casts = [_array_cast(plan.table, column) for column in plan.key]
     # a percent sign of a name is none of a placeholder
-    head, tail = head.replace("%", "%%"), tail.replace("%", "%%")
-    arrays = ", ".join("%s" + one.replace("%", "%%") for one in casts)
-    query = f"{head}unnest({arrays}) WITH ORDINALITY AS k({names}, n){tail}"
-    texts = [_key_texts(keys.column(i), column, plan.table) for i, column in enumerate(plan.key)]
+    before, after = (
+        part.replace("%", "%%")
+        for part in (
+            f"{head}(SELECT x.n, {', '.join(casts)} FROM unnest(",
+            f") WITH ORDINALITY AS x({names}, n)) k{tail}",
+        )
+    )
+    return before + ", ".join("%s::text[]" for _ in plan.key) + after
+
+
+def _asked(
+    connection: _Connection, plan: ReadPlan, query: str, texts: _Texts, as_text: _Columns = ()
+) -> list[tuple[Any, ...]]:
+    """Return what ``query`` gives, of those keys that its types can hold."""
     try:
-        # a savepoint: a failure would end the snapshot
-        with connection.transaction():
-            return _fetched(connection, query, texts)
-    except psycopg.DataError:
-        held = _held(connection, f"SELECT {arrays}", texts, 0, keys.num_rows)
-        if len(held) == keys.num_rows:
+        return _fetched(connection, query, texts)
+    except psycopg.Error as error:
+        if not _is_refusal(error):
             raise
-        rows = _fetched(connection, query, [[column[place] for place in held] for column in texts])
-        return [(held[number - 1] + 1, *row) for number, *row in rows]
+        held = _held(connection, plan, texts, as_text)
+        if len(held) == len(texts[0]):
+            raise
+    rows = _fetched(connection, query, [[column[place] for place in held] for column in texts])
+    return [(held[number - 1] + 1, *row) for number, *row in rows]
 
 
 def _fetched(connection: _Connection, query: str, texts: _Texts) -> list[tuple[Any, ...]]:
-    with connection.cursor(binary=True) as cursor:
+    # a savepoint: a failure would end the snapshot
+    with connection.transaction(), connection.cursor(binary=True) as cursor:
         # Dates and times arrive as the integers they are: PostgreSQL's range exceeds Python's.
         cursor.adapters.register_loader("date", Int4BinaryLoader)
         for name in ("time", "timestamp", "timestamptz"):
@@ -141,29 +177,59 @@ def _fetched(connection: _Connection, query: str, texts: _Texts) -> list[tuple[A
         return cursor.fetchall()
 
 
-def _held(connection: _Connection, cast_query: str, texts: _Texts, first: int, last: int) -> list[int]:
-    """Return the places of the keys from ``first`` to below ``last`` that the key's types can hold."""
-    try:
-        with connection.transaction():
-            connection.execute(cast_query.encode(), [list(column[first:last]) for column in texts])
-        return list(range(first, last))
-    except psycopg.DataError:
-        if last - first < 2:
-            return []
+def _held(connection: _Connection, plan: ReadPlan, texts: _Texts, as_text: _Columns) -> list[int]:
+    """Return the places of the keys that the key's types can hold."""
+    read = ", ".join(f"count(k.k{i})" for i in range(len(plan.key)))
+    query = _query(plan, f"SELECT {read} FROM ", "", as_text)
+
+    def held(first: int, last: int) -> list[int]:
+        try:
+            _fetched(connection, query, [column[first:last] for column in texts])
+            return list(range(first, last))
+        except psycopg.Error as error:
+            if not _is_refusal(error):
+                raise
+            if last - first < 2:
+                return []
         middle = (first + last) // 2
-        below = _held(connection, cast_query, texts, first, middle)
-        return below + _held(connection, cast_query, texts, middle, last)
+        return held(first, middle) + held(middle, last)
+
+    # what refuses no key at all is the fault of none
+    _fetched(connection, query, [[] for _ in texts])
+    return held(0, len(texts[0]))
 
 
-def _array_cast(table: SourceTable, column: ColumnPlan) -> str:
-    """Return the cast of an array of texts to one of what the key column compares with."""
+def _is_refusal(error: psycopg.Error) -> bool:
+    """Whether a value may have been refused, and not the whole statement."""
+    if error.sqlstate is None:
+        # what the driver does not even send: a zero byte
+        return isinstance(error, psycopg.DataError)
+    return error.sqlstate[:2] in _REFUSALS and error.sqlstate != _PRIVILEGE
+
+
+def _is_of_statement(error: psycopg.Error) -> bool:
+    """Whether there is no such comparison or type, as far as the reconciliation user sees."""
+    return (error.sqlstate or "").startswith(_STATEMENT)
+
+
+def _cast(table: SourceTable, column: ColumnPlan, as_text: _Columns = ()) -> str:
+    """Return the cast of a text to what the key column compares with."""
     # the text of money depends on a locale
-    between = "::numeric[]" if _base_type(table, column) == "money" else ""
-    return f"{between}::{key_type(table, column)}[]"
+    between = "::numeric" if _base_type(table, column) == "money" else ""
+    return "" if column in as_text else f"{between}::{key_type(table, column)}"
+
+
+def _is_own_text(table: SourceTable, column: ColumnPlan) -> bool:
+    """Whether base has PostgreSQL's own text of the values of a key column."""
+    return column.rule == RULE_AS_TEXT and _base_type(table, column) not in _PLAIN_TYPES
+
+
+def _of(table: SourceTable, column: ColumnPlan) -> SourceColumn:
+    return next(one for one in table.columns if one.name == column.source_column)
 
 
 def _base_type(table: SourceTable, column: ColumnPlan) -> str:
-    return next(one.base_type for one in table.columns if one.name == column.source_column)
+    return _of(table, column).base_type
 
 
 def _key_texts(values: Any, column: ColumnPlan, table: SourceTable) -> list[str | None]:

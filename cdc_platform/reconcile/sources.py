@@ -21,7 +21,8 @@ KEY_NUMBER = "_cdc_key_number"
 class SourceColumn:
     """A column of the source table. ``base_type`` is the type below any domain; precision for numerics.
 
-    ``is_virtual``: it is computed when it is read, and no log carries it.
+    ``is_virtual``: it is computed when it is read, and no log carries it. ``plain_type`` is how SQL names the
+    base type, without a length.
     """
 
     name: str
@@ -34,6 +35,8 @@ class SourceColumn:
     nullable: bool = True
     readable: bool = True
     is_virtual: bool = False
+    plain_type: str = ""
+    is_domain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

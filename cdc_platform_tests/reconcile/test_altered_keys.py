@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -135,6 +136,58 @@ def test_keys_the_types_of_the_source_cannot_hold_are_rows_too_many_in_base(make
         (one.kind, one.verdict) for one in run.comparisons[0].discrepancies
     ]
     assert (1, 5) == (run.comparisons[0].tally.matched, run.comparisons[0].tally.different)
+
+
+def test_keys_of_arrays_composites_domains_and_names_are_looked_up_as_any(make_shop: MakeShop) -> None:
+    key = ("tags", "grid", "pair", "hue", "relation", "bits")
+    one = {"tags": '{a,"b c"}', "grid": "{{1,2},{3,4}}", "pair": "(1,a)", "hue": "red"}
+    rows = [
+        {**one, "relation": "pg_class", "bits": "101", "name": "x"},
+        {**one, "tags": "{}", "relation": "pg_type", "bits": "111", "name": "y"},
+    ]
+    shop = make_shop(
+        {name: pa.string() for name in (*key, "name")},
+        "CREATE TYPE of_two AS (x int, y text)",
+        "CREATE TYPE colour AS ENUM ('red', 'green')",
+        "CREATE DOMAIN hue AS colour CHECK (VALUE <> 'green')",
+        "CREATE TABLE item (tags text[], grid int[], pair of_two, hue hue, relation regclass, bits bit(3), "
+        f"name text, PRIMARY KEY ({', '.join(key)}))",
+        *(f"INSERT INTO item VALUES ({', '.join(repr(value) for value in row.values())})" for row in rows),
+        rows=rows,
+        merge_key=key,
+    )
+    assert Verdict.MATCH is window(shop).verdict
+    shop.sql("UPDATE item SET name = 'lost' WHERE bits = '101'")
+    strange = ("'{a' AS tags", "'{5}' AS grid", "'(2,a)' AS pair", "'green' AS hue")
+    stranger = ("'none' AS relation", "'1010' AS bits")
+    of_one = (f"SELECT * REPLACE ({one}) FROM base WHERE bits = '101'" for one in strange + stranger)
+    shop.tamper(f"INSERT INTO base {' UNION ALL '.join(of_one)}")
+
+    run = shop.compare()
+
+    assert [(Kind.CHANGED, 1), (Kind.UNEXPECTED, 6)] == sorted(
+        Counter(
+            one.kind for one in run.comparisons[0].discrepancies if one.verdict is Verdict.DIFFERENT
+        ).items()
+    )
+
+
+def test_keys_of_a_type_without_equality_are_looked_up_by_their_text(make_shop: MakeShop) -> None:
+    shop = make_shop(
+        {"id": pa.int64(), "place": pa.string(), "name": pa.string()},
+        "CREATE TABLE item (id int, place json, name text)",
+        """INSERT INTO item VALUES (1, '{"a":  1}', 'x'), (2, '[]', 'y')""",
+        rows=[{"id": 1, "place": '{"a":  1}', "name": "x"}, {"id": 2, "place": "[]", "name": "y"}],
+        merge_key=("id", "place"),
+    )
+    equal = window(shop)
+    shop.tamper("INSERT INTO base SELECT * REPLACE ('{' AS place) FROM base WHERE id = 2")
+    shop.sql("UPDATE item SET name = 'lost' WHERE id = 1")
+
+    run = shop.compare()
+
+    assert Verdict.MATCH is equal.verdict
+    assert {(Kind.CHANGED, Verdict.DIFFERENT, 1), (Kind.UNEXPECTED, Verdict.DIFFERENT, 2)} == found(run)
 
 
 def test_a_key_the_source_cannot_hold_does_not_stop_a_run_by_ranges(make_shop: MakeShop) -> None:
