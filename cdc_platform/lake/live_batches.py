@@ -112,7 +112,7 @@ class _OpenFile:
             rows = self.footer.row_group(number).num_rows
             live = None if self.live is None else self.live[start : start + rows]
             if rows and (live is None or live.any()):
-                yield _Piece(self, number, rows, None if live is None or live.all() else live)
+                yield _Piece(self, number, rows, live)
             start += rows
 
 

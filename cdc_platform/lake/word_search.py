@@ -9,7 +9,8 @@ slot, hash first and then the key itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import IO, Any, cast
 
 import numpy as np
@@ -98,10 +99,10 @@ class WordSearch:
         """Return tables (file, pos, number) of the rows with a key, and the files that cannot be searched."""
         # the first columns are read while the keys are put into their slots
         with ThreadPoolExecutor(1) as builder:
-            self._table = builder.submit(_key_table, self._words)
-            return searched(files, self._hits, self._threads)
+            table = builder.submit(_key_table, self._words)
+            return searched(files, partial(self._hits, table), self._threads)
 
-    def _hits(self, file: BaseFile) -> pa.Table | None:
+    def _hits(self, table: Future[DenseTable | WordTable], file: BaseFile) -> pa.Table | None:
         positions: list[Numbers] = []
         numbers: list[Numbers] = []
         with self._io.new_input(file.data.file_path).open() as stream:
@@ -113,21 +114,21 @@ class WordSearch:
             offset = 0
             for group in range(parquet.num_row_groups):
                 stored = parquet.read_row_group(group, columns=columns, use_threads=False).select(columns)
-                if not self._table.result().is_even:
+                if not table.result().is_even:
                     return None
-                rows, found = self._search(stored)
+                rows, found = self._search(table.result(), stored)
                 positions.append(rows + offset)
                 numbers.append(found)
                 offset += len(stored)
         return hits_table(file, positions, numbers)
 
-    def _search(self, stored: pa.Table) -> tuple[Numbers, Numbers]:
+    def _search(self, table: DenseTable | WordTable, stored: pa.Table) -> tuple[Numbers, Numbers]:
         matching = self._shape.matching(stored.columns)
         if matching is not None:
             stored = stored.take(matching)
         if not len(stored):
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        rows, numbers = self._table.result().find(self._shape.words(stored.columns))
+        rows, numbers = table.find(self._shape.words(stored.columns))
         return (rows if matching is None else matching[rows]), numbers
 
 
