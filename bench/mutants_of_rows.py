@@ -115,13 +115,13 @@ _READERS = of(
     "reconcile/postgres_types.py",
     ("every text is padded", 'return _plan(column, "{}::text", pa.string())\n',
      'return _plan(column, "rtrim({}::text)", pa.string(), base="rtrim({})")\n', (SOURCE,)),
-    ("numbers rounded to what base has", "places = max(_DMS_SCALE, base.scale)\n", "places = base.scale\n",
+    ("numbers rounded to what base has", "places = max(DMS_SCALE, base.scale)\n", "places = base.scale\n",
      (f"{SOURCE}::test_a_value_that_differs_is_found",)),
     ("dates before the first not clamped", " WHEN {{0}} < {first} THEN {first}", "",
      (f"{FULL}::test_values_in_the_form_dms_gives_them_are_equal_by_digest_however_many",)),
 ) + of(
     "decimal_text.py",
-    ("digits taken modulo 2 ** 128", "if most > _MOST_DIGITS:", "if False:", ("test_decimal_text.py",)),
+    ("digits taken modulo 2 ** 128", "if most > MOST_DIGITS:", "if False:", ("test_decimal_text.py",)),
 ) + of(
     "reconcile/postgres_numeric.py",
     ("no sign", "np.where(sign == _NEGATIVE, -total, total)", "total", (COPY,)),

@@ -7,7 +7,8 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_MOST_DIGITS = 38
+#: Digits a decimal of 128 bits holds.
+MOST_DIGITS = 38
 
 
 def decimals_of_text(text: pa.Array[Any], kind: pa.DataType) -> pa.Array[Any]:
@@ -17,9 +18,9 @@ def decimals_of_text(text: pa.Array[Any], kind: pa.DataType) -> pa.Array[Any]:
     modulo 2 ** 128.
     """
     longest = pc.max(pc.binary_length(cast(Any, text))).as_py()
-    if longest is not None and longest > _MOST_DIGITS:
+    if longest is not None and longest > MOST_DIGITS:
         digits = pc.utf8_ltrim(pc.replace_substring_regex(cast(Any, text), "[-+.]", ""), "0")
         most = pc.max(pc.binary_length(cast(Any, digits))).as_py()
-        if most > _MOST_DIGITS:
-            raise pa.ArrowInvalid(f"a number has {most} digits, and {kind} holds {_MOST_DIGITS} at most")
+        if most > MOST_DIGITS:
+            raise pa.ArrowInvalid(f"a number has {most} digits, and {kind} holds {MOST_DIGITS} at most")
     return cast("pa.Array[Any]", text.cast(kind))

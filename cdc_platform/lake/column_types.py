@@ -30,6 +30,8 @@ from pyiceberg.types import (
     UUIDType,
 )
 
+from cdc_platform.decimal_text import MOST_DIGITS
+
 #: Iceberg types that several Arrow types become.
 _SEVERAL = (IntegerType, StringType, BinaryType)
 
@@ -75,7 +77,6 @@ _DUCKDB: dict[type[IcebergType], str] = {
 }
 
 _DIGITS: dict[type[IcebergType], int] = {IntegerType: 10, LongType: 19}
-_MAX_PRECISION = 38
 
 
 def iceberg_type(arrow: pa.DataType) -> PrimitiveType | None:
@@ -143,7 +144,7 @@ def _numbers(table: PrimitiveType, incoming: PrimitiveType) -> PrimitiveType | N
 def _decimal(table: DecimalType, integer_digits: int) -> DecimalType | None:
     """Return ``table`` with room for so many digits before the point; the scale never changes."""
     precision = max(table.precision, integer_digits + table.scale)
-    return DecimalType(precision, table.scale) if precision <= _MAX_PRECISION else None
+    return DecimalType(precision, table.scale) if precision <= MOST_DIGITS else None
 
 
 def _exchangeable(kind: Any) -> bool:

@@ -13,13 +13,12 @@ from typing import Protocol, runtime_checkable
 import duckdb
 import pyarrow as pa
 
+from cdc_platform.reconcile.postgres_types import DMS_SCALE
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceColumn, SourceReader, SourceSnapshot
 from cdc_platform.reconcile.verdict import Verdict
 from cdc_platform.reconcile.window_events import count
 from cdc_platform.reconcile.workspace_names import in_workspace
 
-#: Decimals DMS gives a numeric without precision.
-_NUMERIC_DECIMALS = 6
 _KEYS_AT_ONCE = 5_000
 
 ALTERED = "a key column is changed on its way to base, so which row of the source this is cannot be told"
@@ -74,7 +73,7 @@ def as_key(planned: ColumnPlan, column: SourceColumn, base: pa.DataType) -> Colu
         case "timetz":
             return replace(planned, altered="true", reached_from=("'00:00+15:59'", "'24:00-15:59'"))
         case "numeric" if column.precision is None and isinstance(base, pa.Decimal128Type):
-            decimals = min(_NUMERIC_DECIMALS, base.scale)
+            decimals = min(DMS_SCALE, base.scale)
             half = f"{Decimal(5).scaleb(-decimals - 1):f}"
             return replace(
                 planned,

@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from cdc_platform.decimal_text import MOST_DIGITS
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.typed import canonical_schema, common_type
 
-_MOST_DIGITS = 38
 _UNSIGNED: dict[pa.DataType, pa.DataType] = {
     pa.uint8(): pa.int16(),
     pa.uint16(): pa.int32(),
@@ -69,10 +69,10 @@ def held_column(shape: Mapping[str, Any], read: pa.Field[Any]) -> HeldColumn:
     if shape["type"] == "INT96":
         doubt = "timestamps of the old form INT96 have nanoseconds and do not say their zone"
         return HeldColumn(*names, seen, "INT96", doubt=doubt)
-    if (shape["digits"] or 0) > _MOST_DIGITS:
+    if (shape["digits"] or 0) > MOST_DIGITS:
         label = f"decimal({shape['digits']}, {shape['scale'] or 0})"
         return HeldColumn(
-            *names, seen, label, doubt=f"{label} is wider than the {_MOST_DIGITS} digits compared here"
+            *names, seen, label, doubt=f"{label} is wider than the {MOST_DIGITS} digits compared here"
         )
     if "NANOS=NanoSeconds" in logical:
         label = str(seen).replace("[us", "[ns")

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from cdc_platform.decimal_text import MOST_DIGITS
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.sources import ColumnPlan, Decoding, SourceColumn
 from cdc_platform.reconcile.typed import common_type
@@ -22,14 +23,14 @@ _TEXTS = {"text", "varchar", "name", "citext", "xml", "unknown"}
 _NEEDS_TYPE = {*_INTEGERS, *_FLOATS, "date", "timestamp", "timestamptz", "time", "bytea", "money"}
 _UTC = pa.timestamp("us", tz="UTC")
 #: What DMS makes of a numeric without precision: decimal(28,6).
-_DMS_SCALE = 6
-_MOST_DIGITS = 38
+DMS_SCALE = 6
+_MONEY_SCALE = 4
 
 RULE_BOOLEAN_TEXT = "boolean travels as the text 'true' or 'false'"
 RULE_AS_TEXT = "travels as PostgreSQL's own text of the value"
 RULE_CHAR = "char(n): pad spaces at the end are not part of the value"
 RULE_NUMERIC_ROUNDED = "numeric without precision is rounded to {} decimals"
-RULE_NUMERIC_TEXT = "numeric wider than 38 digits travels as text"
+RULE_NUMERIC_TEXT = f"numeric wider than {MOST_DIGITS} digits travels as text"
 RULE_UTC = "timestamp without time zone is taken as UTC"
 RULE_UTC_WALL = "timestamp with time zone is taken as UTC wall time"
 RULE_MONEY = "money travels as decimal"
@@ -68,11 +69,11 @@ def iceberg_type(column: SourceColumn) -> str:
         case "float8":
             return "double"
         case "numeric" if column.precision is None:
-            return "decimal(28,6)"
+            return f"decimal(28,{DMS_SCALE})"
         case "numeric" if (shape := _decimal_shape(column)) is not None:
             return f"decimal({shape.precision},{shape.scale})"
         case "money":
-            return "decimal(38,4)"
+            return f"decimal({MOST_DIGITS},{_MONEY_SCALE})"
         case "date" | "time":
             return column.base_type
         case "timestamp" | "timestamptz":
@@ -89,7 +90,7 @@ def _decimal_shape(column: SourceColumn) -> pa.Decimal128Type[int, int] | None:
         return None
     scale = column.scale or 0
     digits = max(column.precision, scale) - min(scale, 0)
-    return pa.decimal128(digits, max(scale, 0)) if digits <= 38 else None
+    return pa.decimal128(digits, max(scale, 0)) if digits <= MOST_DIGITS else None
 
 
 def plan_column(
@@ -144,7 +145,7 @@ def _as_text(column: SourceColumn) -> ColumnPlan | None:
 
 def _numeric(column: SourceColumn, base: pa.DataType, is_key: bool) -> ColumnPlan | None:
     if column.base_type == "money":
-        plan = _plan(column, "{}::numeric::text", pa.decimal128(38, 4), rule=RULE_MONEY)
+        plan = _plan(column, "{}::numeric::text", pa.decimal128(MOST_DIGITS, _MONEY_SCALE), rule=RULE_MONEY)
     elif column.precision is None:
         if not isinstance(base, pa.Decimal128Type):
             return None
@@ -158,7 +159,7 @@ def _numeric(column: SourceColumn, base: pa.DataType, is_key: bool) -> ColumnPla
 
 def _numeric_of_any_size(column: SourceColumn, base: pa.Decimal128Type[int, int]) -> ColumnPlan:
     """Compare as text of as many decimals on both sides: no decimal type holds what the source may."""
-    places = max(_DMS_SCALE, base.scale)
+    places = max(DMS_SCALE, base.scale)
     text = "{}::VARCHAR"
     if base.precision == base.scale:
         # DuckDB writes no zero before the point of a decimal without digits there
@@ -173,11 +174,11 @@ def _numeric_of_any_size(column: SourceColumn, base: pa.Decimal128Type[int, int]
 def _numeric_key(column: SourceColumn, base: pa.Decimal128Type[int, int]) -> ColumnPlan | None:
     """Keys are ordered, so they stay numbers: one that no decimal holds is refused where it is read."""
     whole = base.precision - base.scale
-    places = max(base.scale, min(_DMS_SCALE, _MOST_DIGITS - whole))
+    places = max(base.scale, min(DMS_SCALE, MOST_DIGITS - whole))
     # what has more decimals than base can be compared in is refused, and never rounded down to it
-    select = f"round({{}}, {places})::text" if places >= _DMS_SCALE else "{}::text"
+    select = f"round({{}}, {places})::text" if places >= DMS_SCALE else "{}::text"
     rule = f"{RULE_NUMERIC_ROUNDED.format(places)}; {RULE_FINITE}"
-    return _by_value(_plan(column, select, pa.decimal128(_MOST_DIGITS, places), rule=rule), base)
+    return _by_value(_plan(column, select, pa.decimal128(MOST_DIGITS, places), rule=rule), base)
 
 
 def _temporal_or_bytes(column: SourceColumn, base: pa.DataType, is_key: bool) -> ColumnPlan | None:

@@ -15,6 +15,7 @@ from cdc_platform.reconcile.in_flight import Judgement
 from cdc_platform.reconcile.scan import Scan
 from cdc_platform.reconcile.segments import Segments
 from cdc_platform.reconcile.sides import EMPTY
+from cdc_platform.reconcile.source_base import Outcome
 from cdc_platform.reconcile.verdict import Tally, Verdict
 from cdc_platform.words import counted
 
@@ -98,12 +99,12 @@ class Findings:
 def looked_up(connection: duckdb.DuckDBPyConnection) -> dict[int, LookedUp]:
     """Count the outcomes of the suspects by segment. ``suspects`` are numbered as ``keys`` is."""
     rows = connection.execute(
-        """SELECT s.segment, count(*) FILTER (o.outcome = 0 AND NOT o.awaited),
+        f"""SELECT s.segment, count(*) FILTER (o.outcome = 0 AND NOT o.awaited),
                   count(*) FILTER (o.awaited OR o.moved),
                   count(*) FILTER (o.outcome > 0 AND NOT o.awaited AND NOT o.moved AND NOT o.later),
                   sum(CASE WHEN s.in_source THEN greatest(1, o.source_copies) ELSE 0 END)::BIGINT,
                   count(*) FILTER (o.outcome > 0 AND NOT o.awaited AND NOT o.moved AND o.later),
-                  count(*) FILTER (o.outcome = 6 AND NOT o.awaited AND NOT o.moved)
+                  count(*) FILTER (o.outcome = {Outcome.ALTERED:d} AND NOT o.awaited AND NOT o.moved)
            FROM suspects s JOIN source_outcomes o ON o.key_id = s.rowid + 1 GROUP BY 1"""
     ).fetchall()
     return {row[0]: LookedUp(*row[1:]) for row in rows}

@@ -16,6 +16,8 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from cdc_platform.decimal_text import MOST_DIGITS
+
 #: Changes whenever a rule of this module or of the source's type rules does: old verdicts say what they mean.
 TYPE_RULES_VERSION = "3"
 
@@ -23,7 +25,6 @@ TYPE_RULES_VERSION = "3"
 _LONGEST_TEXT = 2000
 
 _DIGITS: dict[pa.DataType, int] = {pa.int8(): 3, pa.int16(): 5, pa.int32(): 10, pa.int64(): 19}
-_MAX_DIGITS = 38
 
 
 def common_type(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
@@ -62,7 +63,7 @@ def _common_decimal(left: pa.DataType, right: pa.DataType) -> pa.DataType | None
         return None
     whole = max(shape[0] for shape in shapes if shape)
     scale = max(shape[1] for shape in shapes if shape)
-    return pa.decimal128(whole + scale, scale) if whole + scale <= _MAX_DIGITS else None
+    return pa.decimal128(whole + scale, scale) if whole + scale <= MOST_DIGITS else None
 
 
 def _decimal_shape(type_: pa.DataType) -> tuple[int, int] | None:

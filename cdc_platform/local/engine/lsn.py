@@ -1,7 +1,7 @@
 """Where a task starts and stops in PostgreSQL's log, and the checkpoints DMS makes of its positions.
 
-A checkpoint reads ``checkpoint:V1#<n>#XXXXXXXX/XXXXXXXX#0#0#*#0#0``: everything committed before that LSN is
-in complete, visible files. ``n`` counts the transactions the task has read.
+A checkpoint reads ``checkpoint:V1#<n>#<LSN>#0#0#*#0#0``, both halves of the LSN as eight hexadecimal digits:
+everything committed before it is in complete, visible files. ``n`` counts the transactions the task has read.
 """
 
 from __future__ import annotations

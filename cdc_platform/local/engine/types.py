@@ -23,13 +23,12 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute
 
-from cdc_platform.decimal_text import decimals_of_text
+from cdc_platform.decimal_text import MOST_DIGITS, decimals_of_text
 from cdc_platform.errors import LocalServiceError
 
 UTC_MICROSECONDS = pa.timestamp("us", tz="UTC")
 _LOG = logging.getLogger(__name__)
 _UNBOUNDED_NUMERIC = pa.decimal128(28, 6)
-_MAX_PRECISION = 38
 _LOB_NAMES = frozenset({"text", "json", "jsonb", "xml", "bytea", "tsvector", "hstore"})
 _EARLIEST_DATE, _LATEST_DATE = "0001-01-01", "9999-12-31"
 
@@ -99,7 +98,7 @@ def _numeric_type(modifier: int) -> ColumnType:
     precision = ((modifier - 4) >> 16) & 0xFFFF
     scale = ((modifier - 4) & 0x7FF ^ 1024) - 1024
     precision, scale = max(precision, scale) - min(scale, 0), max(scale, 0)
-    if precision > _MAX_PRECISION:
+    if precision > MOST_DIGITS:
         return ColumnType(pa.string(), _parse_plain)
     return ColumnType(pa.decimal128(precision, scale), _parse_numeric)
 
