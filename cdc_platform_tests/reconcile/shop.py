@@ -125,6 +125,12 @@ class WholeShop(ItemShop):
         self.load(rows)
         self.apply()
 
+    def stock(self, *statements: str) -> None:
+        """Make the source by SQL, and base of what it holds; capture is as far as its log from now on."""
+        self.sql(*statements)
+        self.load_from_source()
+        self.catch_up()
+
     def change(self, *events: Mapping[str, Any], minutes: int = 10) -> None:
         moment = DAY.replace(minute=minutes)
         write_change_file(self.raw, "public", "item", at=moment, events=events, types=self.types)

@@ -27,13 +27,11 @@ CHEAP = {"keys_only": True, "version_column": "at"}
 def shop(tmp_path: Path, postgres_database: str) -> Iterator[WholeShop]:
     """Three segments of a table whose source holds key 7 twice; a merge leaves one row of it in base."""
     found = WholeShop(tmp_path, postgres_database, TYPES, rows_per_segment=20)
-    found.sql(
+    found.stock(
         "CREATE TABLE item (id bigint, name text, at timestamptz)",
         f"INSERT INTO item SELECT g, 'v' || g, '2026-01-01 00:00+00' FROM generate_series(1, {ROWS}) g",
         "INSERT INTO item VALUES (7, 'v7', '2026-01-01 00:00+00')",
     )
-    found.load_from_source()
-    found.catch_up()
     yield found
     found.platform.lake.close()
 
@@ -153,14 +151,12 @@ def test_a_primary_key_does_not_vouch_for_rows_of_tables_that_inherit_from_it(
     tmp_path: Path, postgres_database: str, how: dict[str, Any]
 ) -> None:
     shop = WholeShop(tmp_path, postgres_database, TYPES)
-    shop.sql(
+    shop.stock(
         "CREATE TABLE item (id bigint PRIMARY KEY, name text, at timestamptz)",
         "CREATE TABLE child () INHERITS (item)",
         f"INSERT INTO item SELECT g, 'v' || g, '2026-01-01 00:00+00' FROM generate_series(1, {ROWS}) g",
         "INSERT INTO child SELECT * FROM item WHERE id = 7",
     )
-    shop.load_from_source()
-    shop.catch_up()
     double(shop)
 
     assert (Verdict.DIFFERENT, [(7, Kind.DUPLICATE)]) == doubled(shop.compare(**how))

@@ -34,7 +34,7 @@ ROWS = 1000
 def shop(tmp_path: Path, postgres_database: str) -> Iterator[WholeShop]:
     """A thousand rows in ten segments, equal in the source and in base."""
     found = WholeShop(tmp_path, postgres_database, TYPES)
-    found.sql(
+    found.stock(
         "CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric(10,2), ratio float8,"
         " at timestamptz)",
         f"""INSERT INTO item SELECT g, CASE WHEN g % 7 <> 0 THEN 'name ' || g END, g / 4.0, g / 3.0,
@@ -42,8 +42,6 @@ def shop(tmp_path: Path, postgres_database: str) -> Iterator[WholeShop]:
             FROM generate_series(1, {ROWS}) g""",
         "ANALYZE item",
     )
-    found.load_from_source()
-    found.catch_up()
     yield found
     found.platform.lake.close()
 

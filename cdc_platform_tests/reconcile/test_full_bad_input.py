@@ -26,12 +26,11 @@ ROWS = 400
 def shop(tmp_path: Path, postgres_database: str) -> Iterator[WholeShop]:
     """Four segments, equal in the source and in base."""
     found = WholeShop(tmp_path, postgres_database, TYPES)
-    found.sql(
+    found.stock(
         "CREATE TABLE item (id bigint PRIMARY KEY, v text)",
         f"INSERT INTO item SELECT g, 'v' || g FROM generate_series(1, {ROWS}) g",
         "ANALYZE item",
     )
-    found.load_from_source()
     yield found
     found.platform.lake.close()
 
@@ -127,11 +126,9 @@ def test_a_column_the_source_lacks_and_in_which_base_has_no_value_stands_against
     tmp_path: Path, postgres_database: str
 ) -> None:
     shop = WholeShop(tmp_path, postgres_database, {**TYPES, "gone": pa.string()})
-    shop.sql(
+    shop.stock(
         "CREATE TABLE item (id bigint PRIMARY KEY, v text, gone text)", "INSERT INTO item VALUES (1, 'a')"
     )
-    shop.load_from_source()
-    shop.catch_up()
     shop.sql("ALTER TABLE item DROP COLUMN gone")
     empty = shop.compare()
     shop.tamper("UPDATE base SET gone = 'still here'")

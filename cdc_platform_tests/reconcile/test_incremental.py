@@ -122,13 +122,11 @@ def row(number: int, name: str | None = None) -> dict[str, Any]:
 def shop(tmp_path: Path, postgres_database: str) -> Iterator[IncrementalShop]:
     """A thousand rows in ten segments, proven by a full run."""
     found = IncrementalShop(tmp_path, postgres_database, TYPES)
-    found.sql(
+    found.stock(
         "CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric(10,2))",
         f"INSERT INTO item SELECT g, 'name ' || g, g + 0.25 FROM generate_series(1, {ROWS}) g",
         "ANALYZE item",
     )
-    found.load_from_source()
-    found.catch_up()
     assert Verdict.MATCH is found.compare().verdict
     yield found
     found.platform.lake.close()
@@ -522,13 +520,11 @@ def test_a_file_that_was_refused_is_not_passed_over(shop: IncrementalShop) -> No
 
 def test_soft_deletes_are_rows_that_are_gone(tmp_path: Path, postgres_database: str) -> None:
     shop = IncrementalShop(tmp_path, postgres_database, TYPES, delete_mode="soft")
-    shop.sql(
+    shop.stock(
         "CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric(10,2))",
         "INSERT INTO item SELECT g, 'name ' || g, g + 0.25 FROM generate_series(1, 300) g",
         "ANALYZE item",
     )
-    shop.load_from_source()
-    shop.catch_up()
     assert Verdict.MATCH is shop.compare().verdict
     shop.sql("DELETE FROM item WHERE id IN (5, 7)")
     shop.tell({"Op": "D", **row(5)}, {"Op": "D", **row(7)})
@@ -547,13 +543,11 @@ def test_keys_of_several_columns_with_padding_are_found_on_both_sides(
 ) -> None:
     types: dict[str, pa.DataType] = {"code": pa.string(), "n": pa.int32(), "v": pa.string()}
     shop = IncrementalShop(tmp_path, postgres_database, types, merge_key=("code", "n"))
-    shop.sql(
+    shop.stock(
         "CREATE TABLE item (code char(6), n int, v text, PRIMARY KEY (code, n))",
         "INSERT INTO item SELECT 'c' || g % 7, g, 'v ' || g FROM generate_series(1, 400) g",
         "ANALYZE item",
     )
-    shop.load_from_source()
-    shop.catch_up()
     assert Verdict.MATCH is shop.compare().verdict
     shop.sql("UPDATE item SET v = 'new' WHERE n IN (10, 200)", "DELETE FROM item WHERE n = 30")
     told = [("U", "c3    ", 10), ("U", "c4    ", 200), ("D", "c2    ", 30)]
@@ -574,13 +568,11 @@ def test_random_changes_are_found_as_an_oracle_of_plain_python_says(
     tmp_path: Path, postgres_database: str, seed: int
 ) -> None:
     shop = IncrementalShop(tmp_path, postgres_database, TYPES, rows_per_segment=30)
-    shop.sql(
+    shop.stock(
         "CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric(10,2))",
         "INSERT INTO item SELECT g, 'name ' || g, g + 0.25 FROM generate_series(1, 120) g",
         "ANALYZE item",
     )
-    shop.load_from_source()
-    shop.catch_up()
     assert Verdict.MATCH is shop.compare().verdict
     random, hidden = Random(seed), set[int]()
     for step in range(6):

@@ -32,13 +32,11 @@ ONE_BY_ONE = Budget(max_rows=10**9)
 def shop(tmp_path: Path, postgres_database: str) -> Iterator[WholeShop]:
     """Three segments, equal in the source and in base."""
     found = WholeShop(tmp_path, postgres_database, TYPES)
-    found.sql(
+    found.stock(
         "CREATE TABLE item (id bigint PRIMARY KEY, v varchar(20))",
         f"INSERT INTO item SELECT g, 'v' || g FROM generate_series(1, {ROWS}) g",
         "ANALYZE item",
     )
-    found.load_from_source()
-    found.catch_up()
     yield found
     found.platform.lake.close()
 

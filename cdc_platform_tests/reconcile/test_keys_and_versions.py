@@ -26,14 +26,12 @@ ROWS = 300
 @pytest.fixture
 def shop(tmp_path: Path, postgres_database: str) -> Iterator[WholeShop]:
     found = WholeShop(tmp_path, postgres_database, TYPES)
-    found.sql(
+    found.stock(
         "CREATE TABLE item (id bigint PRIMARY KEY, name text, updated_at timestamptz)",
         f"""INSERT INTO item SELECT g, 'item ' || g, '2026-01-01 00:00:00+00'::timestamptz
             FROM generate_series(1, {ROWS}) g""",
         "ANALYZE item",
     )
-    found.load_from_source()
-    found.catch_up()
     yield found
     found.platform.lake.close()
 

@@ -38,13 +38,11 @@ def shop(tmp_path: Path, postgres_database: str) -> Iterator[WholeShop]:
 
 
 def stocked(found: WholeShop) -> Iterator[WholeShop]:
-    found.sql(
+    found.stock(
         "CREATE TABLE item (id bigint PRIMARY KEY, v text, raw bytea)",
         f"INSERT INTO item SELECT g, 'v' || g, decode(md5(g::text), 'hex') FROM generate_series(1, {ROWS}) g",
         "ANALYZE item",
     )
-    found.load_from_source()
-    found.catch_up()
     yield found
     found.platform.lake.close()
 
@@ -304,9 +302,7 @@ def test_f4_a8_a_wider_type_matches_by_value_and_a_value_beyond_the_old_one_diff
     tmp_path: Path, postgres_database: str
 ) -> None:
     shop = WholeShop(tmp_path, postgres_database, {"id": pa.int64(), "n": pa.int32()})
-    shop.sql("CREATE TABLE item (id bigint PRIMARY KEY, n int)", "INSERT INTO item VALUES (1, 1), (2, -2)")
-    shop.load_from_source()
-    shop.catch_up()
+    shop.stock("CREATE TABLE item (id bigint PRIMARY KEY, n int)", "INSERT INTO item VALUES (1, 1), (2, -2)")
     shop.sql("ALTER TABLE item ALTER n TYPE bigint")
     widened = shop.compare()
     shop.sql("UPDATE item SET n = n + 4294967296 WHERE id = 1")

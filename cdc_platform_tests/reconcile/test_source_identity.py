@@ -62,13 +62,11 @@ class ProvenShop(WholeShop):
 @pytest.fixture
 def shop(tmp_path: Path, postgres_database: str) -> Iterator[ProvenShop]:
     found = ProvenShop(tmp_path, postgres_database, TYPES)
-    found.sql(
+    found.stock(
         "CREATE TABLE item (id bigint PRIMARY KEY, name text)",
         f"INSERT INTO item SELECT g, 'as it was' FROM generate_series(1, {ROWS}) g",
         "ANALYZE item",
     )
-    found.load_from_source()
-    found.catch_up()
     yield found
     found.platform.lake.close()
 

@@ -27,9 +27,7 @@ TYPES = {"id": pa.int64(), "name": pa.string()}
 @pytest.fixture
 def shop(tmp_path: Path, postgres_database: str) -> Iterator[WholeShop]:
     found = WholeShop(tmp_path, postgres_database, TYPES)
-    found.sql("CREATE TABLE item (id bigint PRIMARY KEY, name text)", "INSERT INTO item VALUES (1, 'a')")
-    found.load_from_source()
-    found.catch_up()
+    found.stock("CREATE TABLE item (id bigint PRIMARY KEY, name text)", "INSERT INTO item VALUES (1, 'a')")
     yield found
     found.platform.lake.close()
 
