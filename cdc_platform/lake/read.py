@@ -60,6 +60,8 @@ def connect(
     con.execute("SET GLOBAL TimeZone = 'UTC'")
     con.execute("SET preserve_insertion_order = false")
     con.execute(f"SET extension_directory = {sql_text(str(extension_folder(config)))}")
+    # the kernel keeps files of this machine anyway: a copy of ours grew with the table
+    con.execute(f"SET enable_external_file_cache = {str(remote).lower()}")
     if spill is not None:
         con.execute(f"SET temp_directory = {sql_text(str(spill))}")
     for name in names:

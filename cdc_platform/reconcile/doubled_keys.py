@@ -24,7 +24,7 @@ from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform.reconcile.window_events import count
 
-#: Hashes of keys that are held at a time: some hundred megabytes.
+#: Hashes of keys that are held at a time, at most: a hundred megabytes.
 HASHES_AT_ONCE = 12_000_000
 #: Keys that are grouped at a time.
 KEYS_AT_ONCE = 1_000_000
@@ -33,15 +33,18 @@ _BATCH_ROWS = 65_536
 _BUFFER = "16MB"
 
 
-def add_doubled_keys(connection: duckdb.DuckDBPyConnection, sides: Sides, numbers: Collection[int]) -> None:
+def add_doubled_keys(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, numbers: Collection[int], at_once: int
+) -> None:
     """Add to ``suspects`` the keys of segments ``numbers`` of which base has several rows.
 
+    ``at_once`` hashes of keys may be held in memory.
     Where the merge key holds a primary key that is of all rows there are none the digests do not show.
     """
     if not numbers or _is_unique(sides.plan):
         return
     hashed = hash_sql(sides)
-    repeated = _load_repeated_hashes(connection, sides, hashed)
+    repeated = _load_repeated_hashes(connection, sides, hashed, min(at_once, HASHES_AT_ONCE))
     parts = -(-repeated // KEYS_AT_ONCE)
     for part in range(parts):
         several = f"SELECT hash FROM repeated_hashes WHERE hash % {parts} = {part}"
@@ -54,7 +57,9 @@ def hash_sql(sides: Sides) -> str:
     return f"hash({', '.join(sides.keys(sides.base_values))})"
 
 
-def _load_repeated_hashes(connection: duckdb.DuckDBPyConnection, sides: Sides, hashed: str) -> int:
+def _load_repeated_hashes(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, hashed: str, at_once: int
+) -> int:
     """Make ``repeated_hashes`` of the key hashes several rows of base have; return how many there are."""
     known = " AND ".join(f"({key}) IS NOT NULL" for key in sides.keys(sides.base_values))
     rows = (
@@ -67,7 +72,7 @@ def _load_repeated_hashes(connection: duckdb.DuckDBPyConnection, sides: Sides, h
     # threads of the engine wait for room there while hashes are taken out
     connection.execute(f"SET streaming_buffer_size = '{_BUFFER}'")
     try:
-        with RepeatedNumbers(folder, at_once=HASHES_AT_ONCE, expected=rows) as hashes:
+        with RepeatedNumbers(folder, at_once=at_once, expected=rows) as hashes:
             for batch in connection.execute(found).to_arrow_reader(_BATCH_ROWS):
                 hashes.add(batch.column(0).to_numpy())
             for several in hashes.found():

@@ -16,7 +16,7 @@ from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
 from cdc_platform.reconcile.bracket import Bracket
 from cdc_platform.reconcile.budget import Budget, Spending
 from cdc_platform.reconcile.digest import Salt, new_salt
-from cdc_platform.reconcile.doubled_keys import add_doubled_keys
+from cdc_platform.reconcile.doubled_keys import HASHES_AT_ONCE, add_doubled_keys
 from cdc_platform.reconcile.drill import drill, guilty_columns
 from cdc_platform.reconcile.full_result import FullComparison, confirmed_keys, full_comparison
 from cdc_platform.reconcile.full_slices import SliceScope, attributed
@@ -100,6 +100,8 @@ class FullRun:
     load_later: Callable[[pa.Table], None] | None = None
     #: Keeps what was proven for incremental runs; None where the run proves nothing of the source.
     ledger: Ledger | None = None
+    #: Hashes of keys that are held in memory.
+    hashes_at_once: int = HASHES_AT_ONCE
     notes: list[str] = field(default_factory=list)
 
     def compare(self) -> FullComparison:
@@ -214,7 +216,7 @@ class FullRun:
 
     def _more_suspects(self, sides: Sides, scan: Scan) -> bool:
         """Add keys to ``suspects``; return whether there are any."""
-        add_doubled_keys(self.workspace, sides, scan.source)
+        add_doubled_keys(self.workspace, sides, scan.source, self.hashes_at_once)
         return bool(count(self.workspace, "SELECT count(*) FROM suspects"))
 
     def _result(self, found: Findings, number: int, carried: Carried | None) -> SegmentResult:
