@@ -31,7 +31,7 @@ from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.incremental import IncrementalRun
 from cdc_platform.reconcile.keys_and_versions import keys_and_versions, unversioned
 from cdc_platform.reconcile.ledger import Ledger
-from cdc_platform.reconcile.memory import MemoryShares, memory_shares
+from cdc_platform.reconcile.memory import memory_shares
 from cdc_platform.reconcile.on_the_way import observe_table
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.proofs import Ages, ages_of, read_proofs
@@ -143,11 +143,11 @@ def _compared(
 
 
 def _outcome(subject: Subject, options: FullOptions, run_id: str) -> FullComparison:
-    shares = memory_shares(subject.platform.config.engine)
+    engine_bytes = memory_shares(subject.platform.config.engine).engine
     workspace = open_workspace(subject.platform.lake, iceberg=True)
     try:
-        workspace.execute(f"SET memory_limit = '{shares.engine}B'")
-        outcome = guarded(lambda: _compare(subject, workspace, options, run_id, shares))
+        workspace.execute(f"SET memory_limit = '{engine_bytes}B'")
+        outcome = guarded(lambda: _compare(subject, workspace, options, run_id))
     finally:
         workspace.close()
     full = _without(subject, Verdict.ERROR, outcome.reason) if isinstance(outcome, Failed) else outcome
@@ -157,11 +157,7 @@ def _outcome(subject: Subject, options: FullOptions, run_id: str) -> FullCompari
 
 
 def _compare(
-    subject: Subject,
-    workspace: duckdb.DuckDBPyConnection,
-    options: FullOptions,
-    run_id: str,
-    shares: MemoryShares,
+    subject: Subject, workspace: duckdb.DuckDBPyConnection, options: FullOptions, run_id: str
 ) -> FullComparison:
     if not subject.key:
         return _without(subject, Verdict.UNVERIFIED, "the table has no merge key to cut it into segments by")
@@ -197,7 +193,7 @@ def _compare(
         when=when,
         load_later=partial(load_later, workspace, subject, when) if when is not None else None,
         ledger=_ledger(subject, plan, options, run_id),
-        hashes_at_once=shares.hashes_at_once,
+        hashes_at_once=memory_shares(subject.platform.config.engine).hashes_at_once,
         **own,
     ).compare()
 
