@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import duckdb
+import pyarrow as pa
 from pyiceberg.table import Table
 
 from cdc_platform.config.model import Images
@@ -133,6 +134,7 @@ def _compensation(platform: Platform, repair: Repair, by: str) -> Undo:
     subject = pin(platform, repair.source, repair.table_id, repair.window)
     base = platform.lake.load(repair.source, repair.table_id)
     assert base is not None
+    _check_columns(base, repair)
     with closing(open_workspace(platform.lake, iceberg=True)) as con:
         url = objects.url(approval.touched)
         names = ", ".join(f"key_{i} AS {in_workspace(column)}" for i, column in enumerate(repair.key))
@@ -154,6 +156,19 @@ def _compensation(platform: Platform, repair: Repair, by: str) -> Undo:
     return Undo("events", by, _now(), keys=keys, left=approval.keys - keys, file=file)
 
 
+def _check_columns(base: Table, repair: Repair) -> None:
+    """Refuse when base has lost a column of the rows to restore."""
+    there = set(base.schema().column_names)
+    gone = [name for name in repair.columns if name not in there]
+    if gone:
+        raise ReconciliationError(
+            f"base has lost {', '.join(map(repr, gone))} since, a part of the rows to restore",
+            where=repair.where,
+            mend="add it to base again under that name and run the undo again, or leave the repair and "
+            "reconcile: nothing was taken back",
+        )
+
+
 def _keep(
     objects: ObjectStore, con: duckdb.DuckDBPyConnection, repair: Repair, subject: Subject, base: Table
 ) -> EventsFile:
@@ -161,17 +176,24 @@ def _keep(
     instant = datetime.fromisoformat(approval.file.instant)
     generation = read_load_sets(objects).generation_of(instant)
     place = Place(PositionKind(approval.file.kind), instant, generation)
-    events = repair_events(
-        con,
-        base.schema(),
-        repair.key,
-        repair.columns,
-        rows="FROM restored",
-        image="before",
-        place=place,
-        step=1,
-        source_position=approval.source_position,
-    )
+    try:
+        events = repair_events(
+            con,
+            base.schema(),
+            repair.key,
+            repair.columns,
+            rows="FROM restored",
+            image="before",
+            place=place,
+            step=1,
+            source_position=approval.source_position,
+        )
+    except pa.ArrowException as error:
+        raise ReconciliationError(
+            f"base's columns have other types since, which the rows to restore do not fit: {error}",
+            where=repair.where,
+            mend="leave the repair and reconcile: nothing was taken back",
+        ) from error
     part = f"undo-{secrets.token_hex(3)}"
     window = subject.source.window.key_of(instant)
     return keep_events(

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pyiceberg.types import DateType
 
 from cdc_platform.errors import ReconciliationError
 from cdc_platform.events import Position
@@ -116,6 +117,32 @@ def test_a_row_that_was_doubled_before_is_not_restored_by_events(shop: Shop) -> 
 
     with pytest.raises(ReconciliationError, match="had several rows in base before"):
         undo_repair(shop.platform, done, "a test")
+
+
+@pytest.mark.parametrize(
+    ("anew", "told"),
+    [(None, "base has lost 'name' since"), (DateType(), "base's columns have other types since")],
+    ids=["gone", "another type"],
+)
+def test_an_undo_by_events_is_refused_where_base_lost_a_column_of_its_rows(
+    shop: Shop, anew: DateType | None, told: str
+) -> None:
+    lose(shop)
+    done = shop.repair()
+    table = shop.platform.lake.load("retail", "item")
+    assert table is not None
+    shop.tell({"Op": "U", **prior_row(9, "z")})
+    shop.merge_again()
+    with table.refresh().update_schema(allow_incompatible_changes=True) as update:
+        update.delete_column("name")
+    if anew is not None:
+        with table.refresh().update_schema() as update:
+            update.add_column("name", anew)
+
+    with pytest.raises(ReconciliationError, match=told):
+        undo_repair(shop.platform, done, "a test")
+
+    assert RepairState.VERIFIED is _read(shop, done).state
 
 
 def test_nothing_but_a_repair_that_was_made_is_taken_back(shop: Shop) -> None:
