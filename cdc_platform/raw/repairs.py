@@ -6,6 +6,8 @@ Their keys begin with a mark no schema's folder has in a listing of ours, so the
 from __future__ import annotations
 
 PREFIX = "@repair/"
+#: What the name of a file that takes a repair back begins with.
+UNDO = "undo-"
 #: Where they lie in the table's object store, with everything else of a repair.
 FOLDER = "repairs"
 
@@ -17,6 +19,15 @@ def repair_key(repair_id: str, part: str) -> str:
     '@repair/20260301T120000-4f2a/events.parquet'
     """
     return f"{PREFIX}{repair_id}/{part}.parquet"
+
+
+def is_undo(key: str) -> bool:
+    """Return whether a raw file's key is that of the events that take a repair back.
+
+    >>> is_undo("@repair/20260301T120000-4f2a/undo-0a1b2c.parquet"), is_undo("public/item/undo-1.parquet")
+    (True, False)
+    """
+    return is_repair(key) and key.rpartition("/")[2].startswith(UNDO)
 
 
 def is_repair(key: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from cdc_platform.raw.repairs import is_undo
 from cdc_platform.reconcile.faults import BaseImage, Fault, Located, RawImage
 
 
@@ -150,6 +151,11 @@ def _raw_as_base(facts: Facts) -> Located:
     if open_point is not None:
         return open_point
     found, newest = facts.source, facts.newest
+    if newest is not None and is_undo(newest.file):
+        reason = (
+            f"what base holds is no change of the source: the undo of a repair ({newest.where}) restored it"
+        )
+        return Located(Fault.REPAIR_UNDONE, reason, newest, facts.base)
     if found is SourceSays.ROW and facts.base is not None and _is_altered(facts):
         columns = "; ".join(facts.altered)
         reason = f"the newest event ({newest.where if newest else '?'}) has the row with {columns}"

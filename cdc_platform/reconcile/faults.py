@@ -19,7 +19,8 @@ class Fault(StrEnum):
     image. ``DELETE_NOT_APPLIED``: the newest event deletes the row and base has it. ``DUPLICATE``: base
     has more than one row of the key. ``WRITTEN_OUT_OF_BAND``: base has a value that no raw event ever
     carried, or a writer that is no merge took the row away or brought it back. ``QUARANTINED``: the event
-    waits in quarantine. ``DISCARDED``: a person gave it up there. ``UNKNOWN``: the reason says why.
+    waits in quarantine. ``DISCARDED``: a person gave it up there. ``REPAIR_UNDONE``: base holds what the undo
+    of a repair brought back. ``UNKNOWN``: the reason says why.
     """
 
     CAPTURE_LOST = "capture lost"
@@ -33,6 +34,7 @@ class Fault(StrEnum):
     WRITTEN_OUT_OF_BAND = "written out of band"
     QUARANTINED = "quarantined"
     DISCARDED = "discarded"
+    REPAIR_UNDONE = "repair undone"
     UNKNOWN = "unknown"
 
 
@@ -56,6 +58,7 @@ MENDS = {
     "row over it (cdc repair), or roll the table back (cdc rollback) and merge again",
     Fault.QUARANTINED: "mend the file or row and release it: cdc quarantine release",
     Fault.DISCARDED: "bring the row back as the source has it: cdc repair",
+    Fault.REPAIR_UNDONE: "repair it again (cdc repair) unless the undo was meant to bring this back",
     Fault.UNKNOWN: "look at the row's events: cdc inspect --history",
 }
 

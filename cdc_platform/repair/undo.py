@@ -31,6 +31,7 @@ from cdc_platform.parquet_sql import parquet_sql
 from cdc_platform.pipeline import Platform
 from cdc_platform.raw.manifests import read_load_sets
 from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.raw.repairs import UNDO
 from cdc_platform.reconcile.base_rows import load_base_rows
 from cdc_platform.reconcile.subject import Subject, pin
 from cdc_platform.reconcile.workspace_names import in_workspace
@@ -194,7 +195,7 @@ def _keep(
             where=repair.where,
             mend="leave the repair and reconcile: nothing was taken back",
         ) from error
-    part = f"undo-{secrets.token_hex(3)}"
+    part = f"{UNDO}{secrets.token_hex(3)}"
     window = subject.source.window.key_of(instant)
     return keep_events(
         objects, base.schema(), events, place, repair_id=repair.id, part=part, window=window, step=1

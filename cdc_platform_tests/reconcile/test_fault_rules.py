@@ -17,6 +17,7 @@ AS_BASE = replace(NEWEST, equals_base=True)
 BASE = BaseImage("part.parquet", 3, 0, 20, snapshot_id=5, batch_id="b1")
 FOREIGN = replace(BASE, snapshot_id=9, batch_id=None)
 STALE = replace(BASE, sequence=10)
+UNDO = "@repair/20260301T120000-4f2a/undo-0a1b2c.parquet"
 WAITING = replace(NEWEST, file="held.parquet", sequence=30, standing="quarantined")
 
 
@@ -34,6 +35,12 @@ CASES: list[tuple[str, dict[str, Any], Fault]] = [
         "one of two columns is distorted",
         {"altered": ["name truncated"], "columns": ("name", "price")},
         Fault.CAPTURE_LOST,
+    ),
+    ("an undo put it back", {"newest": replace(AS_BASE, file=UNDO)}, Fault.REPAIR_UNDONE),
+    (
+        "an undo took it away again",
+        {"copies": 0, "base": None, "newest": replace(DELETE, file=UNDO)},
+        Fault.REPAIR_UNDONE,
     ),
     ("the source has no row", {"source": SourceSays.NO_ROW}, Fault.DELETE_NOT_CAPTURED),
     ("base lacks the row", {"copies": 0, "base": None, "newest": NEWEST}, Fault.MERGE_LOST),
