@@ -26,9 +26,9 @@ INCREMENT_MUTANTS: tuple[Mutant, ...] = (
           *_by("test_a_change_in_flight_that_never_arrives_is_not_forgotten"))),
     ),
     *of(
-        "reconcile/proofs.py",
-        ("proofs of other conditions hold", "if proofs.conditions.get(name) != conditions[name]:",
-         "if False:",
+        "reconcile/changes_since.py",
+        ("proofs of other conditions hold",
+         'reasons = " and ".join(moved(proofs.conditions, ledger.conditions))', 'reasons = ""',
          _by("test_other_rules_columns_or_digests_make_all_proofs_void")),
     ),
     *of(

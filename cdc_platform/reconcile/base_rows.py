@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 import pyarrow as pa
@@ -20,7 +20,8 @@ class BaseView:
 
     ``relation`` is a FROM item that yields the rows with their control columns; None when the table has no
     snapshot yet. ``tombstones`` is a FROM item of key columns, generation and position;
-    None when there are none. ``completed_generation`` is the last full load known to be whole.
+    None when there are none. ``completed_generation`` is the last full load known to be whole. ``fields`` are
+    what each column is in the table's files, ``declared`` the types cdc.yaml gives columns.
     """
 
     relation: str | None
@@ -30,6 +31,8 @@ class BaseView:
     completed_generation: int | None = None
     soft_deletes: bool = False
     partial_images: bool = False
+    fields: Mapping[str, str] = field(default_factory=dict)
+    declared: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> pa.Schema:

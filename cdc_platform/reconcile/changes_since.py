@@ -12,7 +12,8 @@ from cdc_platform.errors import CdcError
 from cdc_platform.reconcile.base_delta import FileDelta, load_base_changes
 from cdc_platform.reconcile.due import cheaper_whole, due_segments, is_uneven
 from cdc_platform.reconcile.ledger import Ledger, open_keys
-from cdc_platform.reconcile.proofs import Proofs, moved, read_proofs
+from cdc_platform.reconcile.proof_conditions import moved
+from cdc_platform.reconcile.proofs import Proofs, read_proofs
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.source_identity import gone_back, other_source
 from cdc_platform.reconcile.subject import Subject
@@ -35,11 +36,13 @@ def usable_proofs(ledger: Ledger, subject: Subject) -> Proofs | str:
     proofs = read_proofs(ledger.objects)
     if proofs is None:
         return "the table has no proofs yet"
-    reasons = " and ".join(moved(proofs, ledger.conditions))
+    doubt = other_source(proofs.conditions, ledger.conditions)
+    if doubt:
+        return doubt
+    reasons = " and ".join(moved(proofs.conditions, ledger.conditions))
     if reasons:
         return f"{reasons} since the table was proven"
-    read = (one.source_position for one in proofs.segments.values())
-    doubt = other_source(proofs.conditions, ledger.conditions) or gone_back(read, ledger.position)
+    doubt = gone_back((one.source_position for one in proofs.segments.values()), ledger.position)
     if doubt:
         return doubt
     if subject.base is None or subject.base.snapshot_by_id(proofs.snapshot_id) is None:

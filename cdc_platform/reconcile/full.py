@@ -26,7 +26,6 @@ from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.compared_columns import empty_told, read_plan
 from cdc_platform.reconcile.full_result import FullComparison, full_certificate, keep
 from cdc_platform.reconcile.full_run import METHOD, FullOptions, FullRun
-from cdc_platform.reconcile.full_state import conditions_of
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.incremental import IncrementalRun
 from cdc_platform.reconcile.keys_and_versions import keys_and_versions, unversioned
@@ -34,6 +33,7 @@ from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.memory import memory_shares
 from cdc_platform.reconcile.on_the_way import observe_table
 from cdc_platform.reconcile.parquet_source import ParquetReader
+from cdc_platform.reconcile.proof_conditions import conditions_of
 from cdc_platform.reconcile.proofs import Ages, ages_of, read_proofs
 from cdc_platform.reconcile.recent_runs import OF_SOURCE
 from cdc_platform.reconcile.report import write_report
@@ -215,8 +215,9 @@ def _ledger(subject: Subject, plan: ReadPlan, options: FullOptions, run_id: str)
         return None
     assert subject.base is not None
     assert subject.view.snapshot_id is not None
-    shape = conditions_of(plan, None, options.origin)
-    conditions = {name: str(value) for name, value in shape.items() if name != "snapshot_id"}
+    shape = conditions_of(plan, subject.view, options.origin)
+    # the proofs say themselves what snapshot they are of
+    conditions = {name: value for name, value in shape.items() if name != "snapshot_id"}
     return Ledger(
         objects=_objects(subject),
         conditions={**conditions, "table": str(subject.base.metadata.table_uuid)},

@@ -20,13 +20,14 @@ from cdc_platform.reconcile.doubled_keys import HASHES_AT_ONCE, add_doubled_keys
 from cdc_platform.reconcile.drill import drill, guilty_columns
 from cdc_platform.reconcile.full_result import FullComparison, confirmed_keys, full_comparison
 from cdc_platform.reconcile.full_slices import SliceScope, attributed
-from cdc_platform.reconcile.full_state import Carried, Progress, conditions_of, resume
+from cdc_platform.reconcile.full_state import Carried, Progress, resume
 from cdc_platform.reconcile.held_snapshot import HeldReader
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
 from cdc_platform.reconcile.keys_and_versions import KEYS_METHOD
 from cdc_platform.reconcile.keys_and_versions import METHOD as VERSIONS_METHOD
 from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.on_the_way import count_changed, mark_awaited
+from cdc_platform.reconcile.proof_conditions import conditions_of
 from cdc_platform.reconcile.recent_runs import OF_SOURCE
 from cdc_platform.reconcile.run_ids import begun_at
 from cdc_platform.reconcile.scan import Scan, ranges_of, scan_base, scan_source
@@ -128,7 +129,7 @@ class FullRun:
             return self._conclude(snapshot, sides, scan, carried, spending)
 
     def _progress(self) -> Progress:
-        conditions = conditions_of(self.plan, self.view.snapshot_id, self.options.origin)
+        conditions = conditions_of(self.plan, self.view, self.options.origin)
         found = None
         if self.options.resume and self.objects is not None:
             found, text = resume(self.objects, conditions, self.plan.position)

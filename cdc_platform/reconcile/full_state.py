@@ -1,14 +1,13 @@
 """Results of segments as they come, so that an interrupted full comparison goes on where it stopped.
 
 One JSON object in the table's object store. Only segments whose digests were equal are in it: those that
-differ are read again. They hold as long as what they were compared with does: base's snapshot, the columns,
-the rules, the source's database and table. Another, later source position does not matter: base is the same,
-so each segment is equal to it at the position that stands beside it.
+differ are read again. They hold as long as what they were compared with does: base's snapshot, and all that
+``proof_conditions`` has. Another, later source position does not matter: base is the same, so each segment is
+equal to it at the position that stands beside it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,11 +15,9 @@ from typing import Any
 
 from cdc_platform.errors import StateError
 from cdc_platform.raw.objects import ObjectStore, undamaged
-from cdc_platform.reconcile.digest import implementation
+from cdc_platform.reconcile.proof_conditions import moved
 from cdc_platform.reconcile.segments import Bound
-from cdc_platform.reconcile.source_identity import IDENTITY, gone_back, other_source
-from cdc_platform.reconcile.sources import ReadPlan
-from cdc_platform.reconcile.typed import TYPE_RULES_VERSION
+from cdc_platform.reconcile.source_identity import gone_back, other_source
 
 PROGRESS = "reports/full/progress.json"
 _FORM = 1
@@ -60,24 +57,7 @@ class Progress:
         objects.put(PROGRESS, json.dumps(value, indent=1).encode())
 
 
-def conditions_of(plan: ReadPlan, snapshot_id: int | None, origin: str) -> dict[str, Any]:
-    """Return what must be the same for a segment's equality to hold still."""
-    columns = [
-        [c.column, c.source_column, c.declared_type, str(c.arrow), c.select, c.base, c.usual]
-        for c in plan.columns
-    ]
-    shape = json.dumps([[c.column for c in plan.key], columns]).encode()
-    return {
-        "source": origin,
-        IDENTITY: plan.identity,
-        "snapshot_id": str(snapshot_id),
-        "type_rules_version": TYPE_RULES_VERSION,
-        "digest": implementation(),
-        "columns": hashlib.blake2b(shape, digest_size=8).hexdigest(),
-    }
-
-
-def resume(objects: ObjectStore, conditions: Mapping[str, Any], position: str) -> tuple[Progress | None, str]:
+def resume(objects: ObjectStore, conditions: Mapping[str, str], position: str) -> tuple[Progress | None, str]:
     """Return the stored progress when it still holds, and a sentence on what was found.
 
     ``position`` is where the source's log is now: what was read beyond it was read of another history.
@@ -89,25 +69,18 @@ def resume(objects: ObjectStore, conditions: Mapping[str, Any], position: str) -
         return None, f"{damage.where}: {damage.what}: started from the beginning"
 
 
-def _resumed(data: bytes | None, conditions: Mapping[str, Any], position: str) -> tuple[Progress | None, str]:
+def _resumed(data: bytes | None, conditions: Mapping[str, str], position: str) -> tuple[Progress | None, str]:
     stored = json.loads(data) if data else None
     if stored is None or stored.get("form") != _FORM:
         return None, "there is no earlier run to go on with: started from the beginning"
-    names = {
-        "source": "the source side is another one",
-        "snapshot_id": "base has another snapshot",
-        "type_rules_version": "the type rules changed",
-        "digest": "the digest changed",
-        "columns": "the compared columns changed",
-    }
-    moved = [text for name, text in names.items() if stored["conditions"].get(name) != conditions[name]]
-    if moved:
-        return None, f"{' and '.join(moved)} since the earlier run: started from the beginning"
+    doubt = other_source(stored["conditions"], conditions)
+    reasons = " and ".join(moved(stored["conditions"], conditions))
+    if doubt or reasons:
+        return None, f"{doubt or f'{reasons} since the earlier run'}: started from the beginning"
     if stored.get("is_done"):
         return None, "the earlier run left nothing over: started from the beginning"
     equal = {int(number): Carried(*one) for number, one in stored["equal"].items()}
-    doubt = other_source(stored["conditions"], conditions)
-    doubt = doubt or gone_back((one.source_position for one in equal.values()), position)
+    doubt = gone_back((one.source_position for one in equal.values()), position)
     if doubt:
         return None, f"{doubt}: started from the beginning"
     bounds = tuple(tuple(bound) for bound in stored["bounds"])

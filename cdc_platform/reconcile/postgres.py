@@ -32,6 +32,7 @@ from cdc_platform.reconcile.postgres_lookup import (
 )
 from cdc_platform.reconcile.postgres_money import refuse_own_format
 from cdc_platform.reconcile.postgres_position import log_position
+from cdc_platform.reconcile.postgres_shape import shape_of
 from cdc_platform.reconcile.postgres_types import plan_column
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceColumn, SourceTable
 from cdc_platform.reconcile.verdict import Excluded, Gap
@@ -104,8 +105,13 @@ class PostgresSnapshot:
     def _check(self, plan: ReadPlan) -> None:
         """Refuse to read another database or table than the one that was planned."""
         if not self._is_known:
-            refuse_other(self._connection, plan.table, plan.identity)
+            refuse_other(self._connection, plan)
             self._is_known = True
+
+    def refuse_other(self, plan: ReadPlan) -> None:
+        """Raise SourceUnavailable unless the table is what was planned, also where no row of it is read."""
+        with self._reading(plan):
+            pass
 
     def rows_of(self, keys: pa.Table, plan: ReadPlan) -> pa.Table:
         """Return the rows of ``keys``, numbered by the key they answer to."""
@@ -171,6 +177,7 @@ class PostgresReader:
                     plan,
                     ranged=reads_ranges(connection, plan.table, names),
                     identity=identity_of(connection, schema, table),
+                    shape=shape_of(connection, schema, table),
                     position=log_position(connection),
                 )
             except psycopg.Error as error:

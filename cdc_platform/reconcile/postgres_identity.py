@@ -6,12 +6,14 @@ that was promoted before it had everything. What was proven of the one says noth
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, LiteralString
 
 import psycopg
 
 from cdc_platform.errors import SourceUnavailable
-from cdc_platform.reconcile.sources import SourceTable
+from cdc_platform.reconcile.postgres_shape import hold, shape_of
+from cdc_platform.reconcile.sources import ReadPlan
 
 _SYSTEM: LiteralString = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()"
 
@@ -54,15 +56,25 @@ def identity_of(connection: psycopg.Connection[tuple[Any, ...]], schema: str, ta
     return f"system {system}, timeline {told}, database {found[0]}, table {found[1]}"
 
 
-def refuse_other(connection: psycopg.Connection[tuple[Any, ...]], table: SourceTable, identity: str) -> None:
-    """Raise SourceUnavailable unless what this connection reads is what the plan was made of."""
+def refuse_other(connection: psycopg.Connection[tuple[Any, ...]], plan: ReadPlan) -> None:
+    """Raise SourceUnavailable unless what this connection reads is what the plan was made of.
+
+    It is from here on: the table is kept from being altered. Raises psycopg.Error.
+    """
+    table = plan.table
+    hold(connection, table.schema, table.name)
     now = identity_of(connection, table.schema, table.name)
-    if now != identity:
-        raise SourceUnavailable(
-            f"the source changed while it was read: first {identity or 'unknown'}, now {now or 'unknown'}",
-            where=table.label,
-            mend="run again; if it happens again, connect to one server and not to whichever answers",
-        )
+    then, today = plan.identity or "unknown", now or "unknown"
+    if now == plan.identity:
+        found = replace(plan, shape=shape_of(connection, table.schema, table.name))
+        if found.shape_read == plan.shape_read:
+            return
+        then, today = "as it was planned", "altered, truncated or rewritten"
+    raise SourceUnavailable(
+        f"the source changed while it was read: first {then}, now {today}",
+        where=table.label,
+        mend="run again; if it happens again, connect to one server and not to whichever answers",
+    )
 
 
 def _told(connection: psycopg.Connection[tuple[Any, ...]], query: LiteralString) -> Any:

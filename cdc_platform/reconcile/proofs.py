@@ -8,7 +8,7 @@ equal then are kept beside it and looked up again by every run until they are.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -164,22 +164,6 @@ def write_proofs(objects: ObjectStore, proofs: Proofs) -> None:
 def version_of(file: AcceptedFile) -> FileVersion:
     """Return what tells an accepted file from every other."""
     return file.file.key, file.file.etag, file.generation
-
-
-_CHANGED = {
-    "source": "the source side is another one",
-    "table": "base is another table",
-    "type_rules_version": "the type rules changed",
-    "digest": "the digest changed",
-    "columns": "the compared columns changed",
-}
-
-
-def moved(proofs: Proofs, conditions: Mapping[str, str]) -> Iterator[str]:
-    """Yield, in words, what changed of the conditions the proofs hold under."""
-    for name, text in _CHANGED.items():
-        if proofs.conditions.get(name) != conditions[name]:
-            yield text
 
 
 def _proof(stored: list[Any]) -> Proof:

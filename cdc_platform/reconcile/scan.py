@@ -69,8 +69,22 @@ class KnowsBounds(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsTable(Protocol):
+    """A snapshot that tells whether its table is the one that was planned."""
+
+    def refuse_other(self, plan: ReadPlan) -> None:
+        """Raise SourceUnavailable unless it is."""
+        ...
+
+
 def ranges_of(sides: Sides, snapshot: SourceSnapshot) -> Sides:
-    """Return the sides, to be read at once where the source could not hold a bound of their ranges."""
+    """Return the sides, to be read at once where the source could not hold a bound of their ranges.
+
+    Raises SourceUnavailable where the table is not the planned one, which no row need be read to know.
+    """
+    if isinstance(snapshot, KnowsTable):
+        snapshot.refuse_other(sides.plan)
     is_held = (
         not sides.plan.ranged
         or not isinstance(snapshot, KnowsBounds)

@@ -16,6 +16,10 @@ from cdc_platform.reconcile.verdict import Excluded
 #: Column of ``rows_of``: which of the keys asked for the row was found under.
 KEY_NUMBER = "_cdc_key_number"
 
+#: Facts of a table that change where its rows do without a change event: kind of fact → column ('' for what
+#: is of no single one) → text.
+Shape = Mapping[str, Mapping[str, str]]
+
 
 @dataclass(frozen=True, slots=True)
 class SourceColumn:
@@ -108,7 +112,7 @@ class ReadPlan:
     ``ranged``: a range of keys costs the source no more than its rows, and it orders keys as we do.
     ``refused``: columns the source does not let us read, with the error of a comparison that needs them.
     ``identity`` tells the table from every other, of other databases too; empty where nothing does.
-    ``position`` is where the source's log was when the plan was made.
+    ``position`` is where the source's log was when the plan was made, ``shape`` what the catalog said then.
     """
 
     table: SourceTable
@@ -119,6 +123,16 @@ class ReadPlan:
     refused: Mapping[str, SourceUnavailable] = field(default_factory=dict)
     identity: str = ""
     position: str = ""
+    shape: Shape = field(default_factory=dict)
+
+    @property
+    def shape_read(self) -> Shape:
+        """What ``shape`` has of the columns that are compared."""
+        names = {"", *(column.source_column for column in (*self.key, *self.columns))}
+        return {
+            fact: {name: text for name, text in told.items() if name in names}
+            for fact, told in self.shape.items()
+        }
 
 
 class SourceSnapshot(Protocol):

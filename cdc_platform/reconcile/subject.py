@@ -10,6 +10,7 @@ from typing import Protocol
 import duckdb
 import pyarrow as pa
 from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
 from cdc_platform.config.model import Images, PlatformConfig, SourceConfig, TableConfig
@@ -20,7 +21,7 @@ from cdc_platform.lake.declared import keeps_deleted
 from cdc_platform.lake.live_rows import live_sql
 from cdc_platform.lake.quarantine import items_in
 from cdc_platform.lake.workspace import alias
-from cdc_platform.naming import quoted
+from cdc_platform.naming import quoted, safe_name
 from cdc_platform.parquet_sql import parquet_sql
 from cdc_platform.raw.files import AcceptedFile, FileKind
 from cdc_platform.raw.manifests import Accepted, WindowManifest, read_accepted
@@ -172,4 +173,14 @@ def base_view(
         completed_generation=record.generation_complete or None,
         soft_deletes=keeps_deleted(base, table),
         partial_images=table.images is Images.PARTIAL,
+        fields=_fields(base.schema()) if base is not None else {},
+        declared={safe_name(column.name): column.type for column in table.columns},
     )
+
+
+def _fields(schema: Schema) -> dict[str, str]:
+    """Return, of each column, what its values are read from: a name says nothing of that."""
+    return {
+        one.name: f"{one.field_id}: {one.field_type}, {one.initial_default!r} in older files"
+        for one in schema.fields
+    }

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from cdc_platform.errors import StateError
-from cdc_platform.reconcile import full_state
+from cdc_platform.reconcile import full_state, proof_conditions
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.full_result import LATEST, latest_full
 from cdc_platform.reconcile.proofs import PROOFS
@@ -111,13 +111,13 @@ def test_g7_progress_under_other_rules_digests_or_columns_is_not_gone_on_with(
 
     said = []
     with monkeypatch.context() as patched:
-        patched.setattr(full_state, "TYPE_RULES_VERSION", "another")
+        patched.setattr(proof_conditions, "TYPE_RULES_VERSION", "another")
         said.append(shop.compare(resume=True, budget=ONE_BY_ONE))
     shop.sql("UPDATE item SET v = 'v1' WHERE id = 1")
     shop.compare(budget=ONE_BY_ONE)
     shop.sql("UPDATE item SET v = 'x' WHERE id = 1")
     with monkeypatch.context() as patched:
-        patched.setattr(full_state, "implementation", lambda: "another")
+        patched.setattr(proof_conditions, "implementation", lambda: "another")
         said.append(shop.compare(resume=True, budget=ONE_BY_ONE))
     shop.sql("UPDATE item SET v = 'v1' WHERE id = 1")
     shop.compare(budget=ONE_BY_ONE)
