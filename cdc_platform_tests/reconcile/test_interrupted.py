@@ -126,7 +126,7 @@ def test_g7_progress_under_other_rules_digests_or_columns_is_not_gone_on_with(
 
     assert [Verdict.DIFFERENT] * 3 == [found.verdict for found in said]
     for found, what in zip(said, ("the type rules", "the digest", "the compared columns"), strict=True):
-        assert f"{what} changed since the earlier run" in found.comparisons[0].notes[0]
+        assert f"{what} changed " in found.comparisons[0].notes[0]
 
 
 def test_g8_two_runs_at_once_are_both_right_and_so_is_one_that_goes_on_with_them(shop: WholeShop) -> None:
