@@ -11,6 +11,7 @@ import pytest
 from pyiceberg.types import StringType
 
 from cdc_platform.config.model import DeleteMode, Images
+from cdc_platform.lake.declared import KEEPS_DELETED
 from cdc_platform.reconcile.postgres import PostgresReader, PostgresSnapshot
 from cdc_platform.reconcile.verdict import Verdict
 from cdc_platform_tests.reconcile.shop import ToldPlatform
@@ -144,7 +145,7 @@ def test_a_source_table_altered_while_a_run_begins_is_no_match_though_no_row_wou
 
 
 @MODES
-def test_deletes_that_were_remembered_are_rows_once_delete_mode_is_hard(
+def test_rows_of_base_that_do_not_count_as_deleted_any_more_are_found(
     tmp_path: Path, postgres_database: str, mode: str
 ) -> None:
     shop = opened(tmp_path, postgres_database, delete_mode="soft")
@@ -154,12 +155,16 @@ def test_deletes_that_were_remembered_are_rows_once_delete_mode_is_hard(
         shop.apply()
         shop.prove(mode)
         shop.configure(delete_mode=DeleteMode.HARD)
+        is_kept = told(shop.go_on(mode))[0]
+        shop.prove(mode)
+        with shop.base.transaction() as transaction:
+            transaction.remove_properties(KEEPS_DELETED)
 
         verdict, carried, notes = told(shop.go_on(mode))
     finally:
         shop.platform.lake.close()
 
-    assert (Verdict.DIFFERENT, 0) == (verdict, carried)
+    assert (Verdict.MATCH, Verdict.DIFFERENT, 0) == (is_kept, verdict, carried)
     assert "it changed which rows of base count as deleted (`delete_mode`)" in notes
 
 
