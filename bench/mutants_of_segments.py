@@ -34,6 +34,7 @@ _DIGESTS = of(
     ("lanes without a secret", 'return f"{self.salt.number(name)}::UBIGINT"', 'return "0::UBIGINT"',
      (PROOFS,)),
     ("texts without a salt", 'sql_text(self.salt.text("before"))', 'sql_text("")', (DIGEST, PROOFS)),
+    ("long texts by the engine's hash alone", "hash(md5_number({salted}))", "hash({salted})", (DIGEST,)),
     ("the last column left out", "[*typed, *nulls]", "[*(typed[:-1] or typed), *nulls]", (PROOFS,)),
     ("one salt for ever", "secrets.token_bytes(32)", "bytes(32)", (DIGEST,)),
     ("no mixing after a column", 'return f"hash(xor({state}, {hashed}))"', 'return f"xor({state}, {hashed})"',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import string
 import struct
 from collections.abc import Iterator, Sequence
@@ -199,6 +200,60 @@ def test_a_text_that_collides_in_one_lane_does_not_in_the_other(
     assert f"hash('{SALT.text('before')}' || (v)" in second
 
 
+def letters_sql(size: int, places: Sequence[int]) -> str:
+    """Return the SQL of a text of so many letters, of which those at ``places`` depend on the number i."""
+    drawn = {place: f"chr((48 + hash(i * {len(places)} + {n}) % 75)::INT)" for n, place in enumerate(places)}
+    return " || ".join(drawn.get(place, f"'{place % 10}'") for place in range(size))
+
+
+@pytest.mark.parametrize(
+    "places",
+    [(7, 15), (3, 11), (7, 15, 23), (6, 7, 14, 15), (3, 7), (3, 11, 19, 27), (0, 8), (7, 31), (0, 7, 8, 15)],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["VARCHAR", "BLOB"])
+def test_no_two_long_texts_that_differ_at_a_few_places_share_their_second_lane(
+    connection: duckdb.DuckDBPyConnection, kind: str, places: tuple[int, ...]
+) -> None:
+    """Of texts that differ in letters 8 and 16 alone, the engine's own hash knows 256."""
+    _, second = RowDigest((kind,), SALT).lanes(["v"])
+    text = letters_sql(33, places)
+    found = connection.execute(
+        f"""SELECT count(*), count(DISTINCT {second}) FROM (
+                SELECT DISTINCT {text if kind == "VARCHAR" else f"encode({text})"} AS v
+                FROM range(20000) r(i))"""
+    ).fetchone()
+
+    assert found is not None
+    assert found[0] == found[1] > 3000
+
+
+def test_no_two_short_texts_that_differ_at_two_places_share_a_lane(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    lanes = RowDigest(("VARCHAR",), SALT).lanes(["v"])
+    for places in itertools.combinations(range(12), 2):
+        found = connection.execute(
+            f"""SELECT count(*), count(DISTINCT {lanes[0]}), count(DISTINCT {lanes[1]}) FROM (
+                    SELECT DISTINCT {letters_sql(12, places)} AS v FROM range(5000) r(i))"""
+        ).fetchone()
+
+        assert found is not None
+        assert found[0] == found[1] == found[2], places
+
+
+def test_two_bytes_whose_highest_bits_turned_are_seen(connection: duckdb.DuckDBPyConnection) -> None:
+    left, right = bytearray(32), bytearray(32)
+    right[7], right[15] = 0x80, 0x80
+    hashes = connection.execute("SELECT hash(?::BLOB), hash(?::BLOB)", [bytes(left), bytes(right)]).fetchone()
+
+    assert hashes is not None
+    assert hashes[0] == hashes[1]
+    assert digest(connection, [(bytes(left),)], [pa.binary()]) != digest(
+        connection, [(bytes(right),)], [pa.binary()]
+    )
+
+
 #: The number whose hash is that of NULL, as the bits of a double.
 AS_DOUBLE = struct.unpack("<d", struct.pack("<q", -2930909409056394622))[0]
 
@@ -274,4 +329,4 @@ def test_c7_sums_beyond_64_bits_do_not_wrap(connection: duckdb.DuckDBPyConnectio
 
 
 def test_the_implementation_names_the_engine_and_its_version() -> None:
-    assert implementation().startswith("two-lane sum 3, duckdb ")
+    assert implementation().startswith("two-lane sum 4, duckdb ")

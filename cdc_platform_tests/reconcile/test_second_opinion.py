@@ -93,12 +93,15 @@ def test_i3_the_digest_is_derived_again_by_sql_written_apart_from_its_descriptio
     salt = f"{number('before'):016x}"
     with duckdb.connect(config={"threads": 2}) as connection:
         connection.execute(
-            """CREATE TABLE rows_ AS SELECT i, CASE WHEN i % 5 > 0 THEN 'text ' || i END AS v,
+            """CREATE TABLE rows_ AS SELECT i,
+               CASE WHEN i % 5 > 0 THEN repeat('text ', 1 + i % 4) || i END AS v,
                CASE WHEN i % 7 > 0 THEN i / 3.0 END::DOUBLE AS n, 'w' || i % 3 AS w FROM range(500) r(i)"""
         )
         connection.execute(
             f"""CREATE TABLE steps AS SELECT *, [
-                    hash('{salt}' || v), hash('{salt}' || w), hash(i), hash(n),
+                    CASE WHEN strlen(v) > 12 THEN hash(md5_number('{salt}' || v))
+                         ELSE hash('{salt}' || v) END,
+                    hash('{salt}' || w), hash(i), hash(n),
                     hash(i IS NULL, n IS NULL)] AS parts FROM rows_"""
         )
         apart = connection.execute(
