@@ -149,6 +149,12 @@ _READERS = of(
     ("keys double on both sides pass over", "HAVING count(*) > 1)", "HAVING false)",
      ("reconcile/test_doubled_keys.py",)),
 ) + of(
+    "reconcile/key_numbers.py",
+    ("numbers near each other are distinct", "np.count_nonzero(marks)) == count",
+     "np.count_nonzero(marks)) <= count", ("reconcile/test_key_numbers.py",)),
+    ("numbers far apart are distinct", "        return False\n", "        return True\n",
+     ("reconcile/test_key_numbers.py",)),
+) + of(
     "reconcile/compared_columns.py",
     ("columns that cannot be compared count as equal", "    if not gaps:\n", "    if True:\n", (BAD_INPUT,)),
     ("a column the source lacks counts as empty", "if not number}", "if True}", (BAD_INPUT,)),

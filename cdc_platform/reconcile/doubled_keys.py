@@ -6,6 +6,8 @@ sides, such a key is a difference, since what is one row a key for the merge is 
 
 All rows of a key have one hash, so keys are grouped only of the rows whose hash is not alone. Hashes are
 sorted as numbers, 8 bytes a row whatever the key is, which costs a few times less than grouping the keys.
+Where keys are whole numbers near each other, it is known from cutting them into segments that they are
+distinct, if they are (see :mod:`key_numbers`).
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from cdc_platform.naming import quoted
 from cdc_platform.reconcile.drill import MOST_SUSPECTS
 from cdc_platform.reconcile.repeated_numbers import Numbers, RepeatedNumbers
 from cdc_platform.reconcile.sides import Sides
-from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform.reconcile.window_events import count
 
 #: Hashes of keys that are held at a time, at most: a hundred megabytes.
@@ -41,7 +42,7 @@ def add_doubled_keys(
     ``at_once`` hashes of keys may be held in memory.
     Where the merge key holds a primary key that is of all rows there are none the digests do not show.
     """
-    if not numbers or _is_unique(sides.plan):
+    if not numbers or sides.plan.is_unique or sides.are_distinct:
         return
     hashed = hash_sql(sides)
     repeated = _load_repeated_hashes(connection, sides, hashed, min(at_once, HASHES_AT_ONCE))
@@ -120,8 +121,3 @@ def _add_part(
                 FROM suspects s WHERE {there})
             QUALIFY row_number() OVER (PARTITION BY segment ORDER BY {names}) <= {MOST_SUSPECTS}"""
     )
-
-
-def _is_unique(plan: ReadPlan) -> bool:
-    key = {column.source_column for column in plan.key}
-    return bool(plan.table.unique_key) and set(plan.table.unique_key) <= key

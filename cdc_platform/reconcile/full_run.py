@@ -116,6 +116,7 @@ class FullRun:
             self.options.salt,
             bounds=bounds,
             rows_per_segment=self.options.rows_per_segment,
+            numbers_at_once=self.hashes_at_once,
         )
         progress.bounds = sides.segments.bounds
         scan = scan_base(self.workspace, sides, keeps=self.reader.snapshot_read)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from cdc_platform.naming import sql_text
 
@@ -102,19 +104,55 @@ def quantile_segments(
     They are taken from a sample of its keys; no other side is asked. A key that is in the sample more often
     than a segment has rows makes one bound only.
     """
-    wanted = min(MOST_SEGMENTS, rows // max(1, rows_per_segment))
+    wanted = wanted_segments(rows, rows_per_segment)
     if wanted < 2:
         return Segments(tuple(types))
     names = [f"k{place}" for place in range(len(keys))]
     typed = [f"({key})::{kind} AS {name}" for key, kind, name in zip(keys, types, names, strict=True)]
     known = " AND ".join(f"{name} IS NOT NULL" for name in names)
-    order, texts = ", ".join(names), ", ".join(f"{name}::VARCHAR" for name in names)
     # a statement of its own: as part of the next one the scan would be one thread's
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE sampled_keys AS
             SELECT * FROM (SELECT {", ".join(typed)} FROM {relation})
-            WHERE hash({order}) % {max(1, rows // _SAMPLE_ROWS)} = 0 AND {known}"""
+            WHERE hash({", ".join(names)}) % {one_of(rows)} = 0 AND {known}"""
     )
+    found = _quantiles(connection, names, wanted)
+    connection.execute("DROP TABLE sampled_keys")
+    return Segments(tuple(types), found)
+
+
+def segments_of_sample(
+    connection: duckdb.DuckDBPyConnection,
+    sample: pa.Array[Any],
+    kind: str,
+    *,
+    rows: int,
+    rows_per_segment: int = ROWS_PER_SEGMENT,
+) -> Segments:
+    """Return such segments of a key of one column of a type, from a sample that was taken already."""
+    wanted = wanted_segments(rows, rows_per_segment)
+    if wanted < 2:
+        return Segments((kind,))
+    connection.register("sampled_keys", pa.table([sample], names=["k0"]))
+    try:
+        return Segments((kind,), _quantiles(connection, ["k0"], wanted))
+    finally:
+        connection.unregister("sampled_keys")
+
+
+def wanted_segments(rows: int, rows_per_segment: int) -> int:
+    """Return into how many segments a table is cut."""
+    return min(MOST_SEGMENTS, rows // max(1, rows_per_segment))
+
+
+def one_of(rows: int) -> int:
+    """Return of how many rows one is taken for the sample."""
+    return max(1, rows // _SAMPLE_ROWS)
+
+
+def _quantiles(connection: duckdb.DuckDBPyConnection, names: Sequence[str], wanted: int) -> tuple[Bound, ...]:
+    """Return the bounds between as many parts of ``sampled_keys`` as are wanted."""
+    order, texts = ", ".join(names), ", ".join(f"{name}::VARCHAR" for name in names)
     found = connection.execute(
         f"""WITH placed AS (
                 SELECT *, row_number() OVER (ORDER BY {order}) AS place, count(*) OVER () AS n
@@ -124,6 +162,5 @@ def quantile_segments(
                 AND floor((place - 1) * {wanted} / n) > floor((place - 2) * {wanted} / n))
             ORDER BY {order}"""
     ).fetchall()
-    connection.execute("DROP TABLE sampled_keys")
     # a zero byte ends an SQL text; no source here has one in a key
-    return Segments(tuple(types), tuple(row for row in found if not any("\0" in part for part in row)))
+    return tuple(row for row in found if not any("\0" in part for part in row))

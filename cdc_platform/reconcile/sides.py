@@ -13,7 +13,8 @@ from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.budget import Budget, BudgetSpent, Spending
 from cdc_platform.reconcile.digest import RowDigest, Salt, duckdb_types
-from cdc_platform.reconcile.segments import Bound, Segments, quantile_segments
+from cdc_platform.reconcile.key_numbers import are_distinct, is_whole, read_numbers, sample_of
+from cdc_platform.reconcile.segments import Bound, Segments, one_of, quantile_segments, segments_of_sample
 from cdc_platform.reconcile.sources import ReadPlan, SourceSnapshot
 from cdc_platform.reconcile.typed import canonical_schema, common_type
 from cdc_platform.reconcile.window_events import count
@@ -33,6 +34,8 @@ class Sides:
     segments: Segments
     #: Of base, where they were counted to cut it into segments.
     rows: int | None = None
+    #: Whether it is known of base's keys, all of which were read, that no two are equal.
+    are_distinct: bool = False
 
     @property
     def key_places(self) -> tuple[int, ...]:
@@ -111,8 +114,12 @@ def make_sides(
     *,
     bounds: tuple[Bound, ...] | None,
     rows_per_segment: int,
+    numbers_at_once: int = 0,
 ) -> Sides:
-    """Type both sides and cut base into segments, or along ``bounds`` when they are known already."""
+    """Type both sides and cut base into segments, or along ``bounds`` when they are known already.
+
+    So many numbers of keys may be held in memory.
+    """
     held = {field.name: field.type for field in canonical_schema(view.columns)}
     kinds = [common_type(column.arrow, held[column.column]) or column.arrow for column in plan.columns]
     digest = RowDigest(duckdb_types(connection, kinds), salt)
@@ -121,11 +128,15 @@ def make_sides(
     if bounds is not None:
         return Sides(plan, view, digest, Segments(key_types, bounds))
     rows = count(connection, f"SELECT count(*) FROM {sides.base_rows}")
-    keys = sides.keys(sides.base_values)
-    segments = quantile_segments(
-        connection, sides.base_rows, keys, key_types, rows=rows, rows_per_segment=rows_per_segment
-    )
-    return Sides(plan, view, digest, segments, rows)
+    (key, *others) = sides.keys(sides.base_values)
+    sizes = {"rows": rows, "rows_per_segment": rows_per_segment}
+    if plan.is_unique or rows > numbers_at_once or not is_whole(key_types):
+        segments = quantile_segments(connection, sides.base_rows, [key, *others], key_types, **sizes)
+        return Sides(plan, view, digest, segments, rows)
+    numbers = read_numbers(connection, key, sides.base_rows)
+    sample = pa.array(sample_of(numbers, one_of(rows)))
+    segments = segments_of_sample(connection, sample, key_types[0], **sizes)
+    return Sides(plan, view, digest, segments, rows, are_distinct(numbers))
 
 
 def base_digests(

@@ -134,6 +134,12 @@ class ReadPlan:
             for fact, told in self.shape.items()
         }
 
+    @property
+    def is_unique(self) -> bool:
+        """Whether no two rows of the source share a key."""
+        key = {column.source_column for column in self.key}
+        return bool(self.table.unique_key) and set(self.table.unique_key) <= key
+
 
 class SourceSnapshot(Protocol):
     """One consistent view of the source. Every change visible in it is at or before ``position``.

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from cdc_platform.pipeline import take_in
-from cdc_platform.reconcile import doubled_keys
+from cdc_platform.reconcile import doubled_keys, sides
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.verdict import Kind, Reconciliation, Verdict
 from cdc_platform.reconcile.window import compare_window
@@ -34,6 +34,12 @@ def shop(tmp_path: Path, postgres_database: str) -> Iterator[WholeShop]:
     )
     yield found
     found.platform.lake.close()
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have keys looked at by their hashes, as those are that are no whole numbers."""
+    monkeypatch.setattr(sides, "is_whole", lambda types: False)
 
 
 def double(shop: WholeShop) -> None:
@@ -63,8 +69,26 @@ def test_a_key_of_several_source_rows_is_different_whether_base_folded_them_or_n
     )
 
 
+def test_a_key_that_is_no_whole_number_is_looked_at_by_its_hash(shop: WholeShop, hashed: None) -> None:
+    double(shop)
+
+    assert (Verdict.DIFFERENT, [(7, Kind.DUPLICATE)]) == doubled(shop.compare())
+
+
+def test_keys_below_zero_of_several_rows_are_found(shop: WholeShop) -> None:
+    shop.sql("INSERT INTO item SELECT -id, name, at FROM item WHERE id IN (3, 50)")
+    shop.sql("INSERT INTO item SELECT * FROM item WHERE id = -3")
+    shop.tamper("INSERT INTO base SELECT * REPLACE (-id AS id) FROM base WHERE id IN (3, 50)")
+    shop.tamper("INSERT INTO base FROM base WHERE id = -3")
+    double(shop)
+
+    verdict, keys = doubled(shop.compare())
+
+    assert (Verdict.DIFFERENT, [(key, Kind.DUPLICATE) for key in (-3, 7)]) == (verdict, sorted(keys))
+
+
 def test_keys_of_several_rows_are_found_where_their_hashes_go_to_disk_and_keys_are_grouped_in_parts(
-    shop: WholeShop, monkeypatch: pytest.MonkeyPatch
+    shop: WholeShop, hashed: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doubled_keys, "HASHES_AT_ONCE", 7)
     monkeypatch.setattr(doubled_keys, "KEYS_AT_ONCE", 1)
@@ -77,7 +101,7 @@ def test_keys_of_several_rows_are_found_where_their_hashes_go_to_disk_and_keys_a
 
 
 def test_keys_that_share_a_hash_are_not_taken_for_one_key(
-    shop: WholeShop, monkeypatch: pytest.MonkeyPatch
+    shop: WholeShop, hashed: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         doubled_keys, "hash_sql", lambda sides: f"hash({sides.keys(sides.base_values)[0]} % 5)"

@@ -67,7 +67,7 @@ def test_a_comparison_keeps_to_its_setting_or_refuses_it(
     monkeypatch.setattr(full, "_compare", told)
     monkeypatch.setattr(doubled_keys, "RepeatedNumbers", Told)
     shop = WholeShop(tmp_path, postgres_database, TYPES)
-    shop.stock("CREATE TABLE item (id bigint, name text)", "INSERT INTO item VALUES (1, 'a'), (2, 'b')")
+    shop.stock("CREATE TABLE item (id bigint, name text)", "INSERT INTO item VALUES (1, 'a'), (20, 'b')")
 
     found = with_memory(shop, "512MB").compare()
 
