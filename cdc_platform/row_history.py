@@ -25,7 +25,7 @@ from cdc_platform.lake.lineage import (
     find_tombstone,
 )
 from cdc_platform.lake.quarantine import WAITING, QuarantineItem, items_in
-from cdc_platform.lake.wanted import Wanted, wanted_key, wanted_position
+from cdc_platform.lake.wanted import Wanted, key_text, wanted_key, wanted_position
 from cdc_platform.naming import safe_name
 from cdc_platform.raw.files import AcceptedFile
 from cdc_platform.row_events import MOST_EVENTS, RawEvent, Reading, events_of, possible_carriers
@@ -178,7 +178,7 @@ def _same_row(platform: Platform, source: str, table_id: str, base: Table, row: 
     """Return how to know a stored row again in the raw files: by its key, else by its position."""
     table: TableConfig = platform.table(source, table_id)
     if table.safe_key:
-        texts = [f"{name}={_text(row.values[name])}" for name in table.safe_key]
+        texts = [f"{name}={key_text(row.values[name])}" for name in table.safe_key]
         return wanted_key(table, base.schema(), texts, where=f"{source}/{table_id}")
     at = row.position
     return wanted_position(f"{at.generation}:{at.sequence}", where=f"{source}/{table_id}")
@@ -187,10 +187,6 @@ def _same_row(platform: Platform, source: str, table_id: str, base: Table, row: 
 def _is_named(row: Wanted) -> bool:
     position = row.position
     return position is None or position.sequence > 0
-
-
-def _text(value: object) -> str:
-    return "".join(f"\\x{byte:02X}" for byte in value) if isinstance(value, bytes) else str(value)
 
 
 def _as_applied(files: Iterable[AcceptedFile], record: AppliedRecord) -> list[AcceptedFile]:

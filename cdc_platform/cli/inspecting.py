@@ -71,6 +71,9 @@ def inspect(
     every event of the row with what became of it: current, applied, overtaken (a newer one came with it),
     stale (a newer one was there), superseded (by a full load), pending, quarantined, discarded.
 
+    A key is written as [bold]cdc show[/bold] prints it on the screen; a binary one in hex, 00ffa7 or
+    \\x00ffa7.
+
     Exit code 1 when there is no such row, and no trace of it.
 
     [bold]Examples[/bold]

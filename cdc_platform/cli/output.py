@@ -97,6 +97,8 @@ def plain(value: object) -> Any:
         return value.value
     if isinstance(value, (datetime, date)):
         return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from cdc_platform.events import GENERATION, POSITION, Position
 from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.naming import quoted, safe_name, sql_text
 
+#: Bytes as text: hex digits, with PostgreSQL's mark before them or DuckDB's before each.
+_HEX = re.compile(r"(\\x)?([0-9a-fA-F]{2})*|(\\x[0-9a-fA-F]{2})*")
 _POSITION_TYPES = {GENERATION: "BIGINT", POSITION: "DECIMAL(38, 0)"}
 
 
@@ -45,11 +48,19 @@ class Wanted:
 
     def _literal(self, name: str) -> str:
         value = self.values[name]
-        text = "".join(f"\\x{byte:02X}" for byte in value) if isinstance(value, bytes) else str(value)
-        return f"CAST({sql_text(text)} AS {self.types[name]})"
+        if isinstance(value, bytes):
+            return f"from_hex('{value.hex()}')"
+        # the engine's parser takes no NUL in a statement
+        text = " || chr(0) || ".join(map(sql_text, str(value).split("\0")))
+        return f"CAST({text} AS {self.types[name]})"
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}={value}" for name, value in self.values.items())
+        return ", ".join(f"{name}={key_text(value)}" for name, value in self.values.items())
+
+
+def key_text(value: object) -> str:
+    """Return a value as :func:`wanted_key` takes it, and as it is shown: binary ones in hex."""
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def wanted_key(table: TableConfig, schema: Schema, texts: Sequence[str], *, where: str) -> Wanted:
@@ -88,6 +99,13 @@ def wanted_position(text: str, *, where: str) -> Wanted:
 
 
 def _typed(where: str, name: str, text: str, kind: str) -> Any:
+    if kind == "BLOB":
+        if not _HEX.fullmatch(text):
+            what = f"{text!r} is not a value of {name}, which is binary"
+            raise _mistake(
+                where, what, "give its bytes in hex as `cdc show` prints them: 00ffa7, or \\x00ffa7"
+            )
+        return bytes.fromhex(text.replace("\\x", ""))
     with duckdb.connect(config={"threads": 1}) as con:
         con.execute("SET TimeZone = 'UTC'")
         try:

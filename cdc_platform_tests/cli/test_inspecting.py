@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from cdc_platform.testing import write_change_file, write_load_file
 from cdc_platform_tests.cli.conftest import Cdc
 
 
@@ -35,6 +38,53 @@ def test_json_names_the_event_by_position(applied: Cdc) -> None:
     assert ("shop/orders", {"id": 3}, "c") == (told["table"], told["wanted"], row["values"]["note"])
     assert (row["position"], 1) == (row["event"]["position"], row["event"]["row"])
     assert row["added_by"]["batch_id"] == row["event"]["batch"]["batch_id"]
+
+
+@pytest.mark.parametrize("key", ["00ffa7", "00FFA7", r"\x00ffa7", r"\x00\xff\xa7", "note=00ffa7"])
+def test_a_binary_key_is_taken_in_hex_as_it_is_shown(binary: Cdc, key: str) -> None:
+    done = binary("inspect", "orders", "-k", key)
+    told = binary("inspect", "orders", "-k", key, "--history", "--json").json
+
+    assert (0, True) == (done.code, "shop/orders  note=00ffa7" in done.out)
+    assert "00ffa7" in binary("show", "orders").out
+    assert ({"note": "00ffa7"}, 1) == (told["wanted"], told["rows"][0]["values"]["id"])
+    assert ["current"] == [event["fate"] for event in told["history"]["events"]]
+
+
+@pytest.mark.parametrize("key", ["AP+n", "00ffa", "0x00ffa7", "note=zz"])
+def test_a_binary_key_that_is_no_hex_is_a_mistake(binary: Cdc, key: str) -> None:
+    done = binary("inspect", "orders", "-k", key)
+
+    assert (2, True) == (done.code, "give its bytes in hex" in done.err), done
+
+
+@pytest.fixture
+def binary(cdc: Cdc, project: Path) -> Cdc:
+    """A table of one row whose key is binary."""
+    config = project / "cdc.yaml"
+    config.write_text(config.read_text().replace("[id]", "[note]"))
+    shutil.rmtree(project / "raw" / "public")
+    rows = [{"id": 1, "note": b"\x00\xff\xa7"}]
+    write_load_file(project / "raw", "public", "orders", rows, at=datetime(2024, 5, 31, 8, tzinfo=UTC))
+    assert 0 == cdc("apply").code
+    return cdc
+
+
+def test_a_text_key_with_nul_is_found_by_its_position(cdc: Cdc, project: Path) -> None:
+    config = project / "cdc.yaml"
+    config.write_text(config.read_text().replace("[id]", "[note]"))
+    event = {"Op": "I", "id": 9, "note": "\0a\0\0'"}
+    write_change_file(
+        project / "raw", "public", "orders", at=datetime(2024, 5, 31, 21, tzinfo=UTC), events=[event]
+    )
+    cdc("apply")
+
+    by_key = cdc("inspect", "orders", "--key", event["note"], "--json").json
+    by_position = cdc("inspect", "orders", "--position", by_key["rows"][0]["position"], "--json").json
+
+    assert [9] == [row["values"]["id"] for row in by_key["rows"]]
+    assert by_key["rows"] == by_position["rows"]
+    assert by_key["rows"][0]["event"]["file"].endswith("20240531-210000000.parquet")
 
 
 def test_a_position_that_inspect_showed_finds_the_row_again(applied: Cdc) -> None:
