@@ -20,7 +20,7 @@ from itertools import islice
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING
 
-from cdc_platform.config.model import EngineConfig, PlatformConfig
+from cdc_platform.config.model import LEAST_MEMORY, EngineConfig, PlatformConfig, bytes_of
 from cdc_platform.errors import CdcError, ConfigError, MergeError
 from cdc_platform.pipeline import IntakeResult, Platform, prepare_merge, take_in
 
@@ -88,7 +88,7 @@ def apply_tables(
                 break
         workers = platform.config.engine.threads
     rest = list(left)
-    workers = min(workers, len(rest), os.cpu_count() or 1)
+    workers = min(workers, len(rest), os.cpu_count() or 1, most_workers(platform.config.engine))
     if workers <= 1:
         yield from ((table, _merged(platform, table, windows)) for table in rest)
         return
@@ -100,6 +100,11 @@ def apply_tables(
             yield table, outcome
     for table, intake in large:
         yield table, _merged(platform, table, windows, intake)
+
+
+def most_workers(engine: EngineConfig) -> int:
+    """Return beside how many processes one has the memory to merge at all."""
+    return bytes_of(engine.memory_limit) // LEAST_MEMORY - 1
 
 
 def share_of(engine: EngineConfig, workers: int) -> EngineConfig:

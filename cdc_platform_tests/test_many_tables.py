@@ -15,7 +15,7 @@ from cdc_platform import many_tables
 from cdc_platform.config.model import EngineConfig
 from cdc_platform.errors import CdcError
 from cdc_platform.lake.read import scan
-from cdc_platform.many_tables import Applied, apply_tables, share_of
+from cdc_platform.many_tables import Applied, apply_tables, most_workers, share_of
 from cdc_platform.pipeline import IntakeResult, Platform, take_in
 from cdc_platform.testing import write_change_file, write_load_file
 
@@ -121,3 +121,7 @@ def test_workers_share_the_memory_and_the_threads_of_the_engine() -> None:
     share = share_of(EngineConfig(memory_limit="2GB", threads=3), 2)
 
     assert ("1.000GB", 1) == (share.memory_limit, share.threads)
+
+
+def test_no_more_processes_begin_than_have_the_memory_to_merge() -> None:
+    assert [0, 1, 30] == [most_workers(EngineConfig(memory_limit=size)) for size in ("64MB", "150MB", "2GB")]

@@ -108,7 +108,8 @@ def show(
     platform = open_platform(config)
     source, chosen = one_table(platform, table)
     name = f"{source}/{chosen.id}"
-    form = _format(form, output, as_json, limit)
+    # a count needs no screen
+    form = _format(form, output, as_json, None if count else limit)
     wanted = tuple(one.strip() for given in columns or () for one in given.split(",") if one.strip())
     with outages(name):
         load = platform.lake.load if pending else platform.lake.load_published

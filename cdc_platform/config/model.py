@@ -182,6 +182,10 @@ def bytes_of(size: str) -> int:
     return int(float(number) * _UNITS[size[len(number) :].strip()])
 
 
+#: The engine cannot work with less.
+LEAST_MEMORY = 64 * 10**6
+
+
 class EngineConfig(Model):
     """What executes a merge. One setting bounds its memory."""
 
@@ -189,7 +193,7 @@ class EngineConfig(Model):
     memory_limit: str = Field(
         "2GB",
         pattern=MEMORY_SIZE,
-        description="memory of a merge; beyond, the engine spills",
+        description="memory of a merge, 64MB at least; beyond, the engine spills",
     )
     threads: int = Field(2, ge=1)
     temp_directory: str | None = Field(None, description="where it spills; default beside the warehouse")
@@ -198,6 +202,15 @@ class EngineConfig(Model):
         pattern=MEMORY_SIZE,
         description="disk for key indexes, beside the folder it spills to; 0GB: none",
     )
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _enough(cls, size: str) -> str:
+        if bytes_of(size) < LEAST_MEMORY:
+            raise mistake(
+                f"{size!r} is too small for any merge", f"give it {LEAST_MEMORY // 10**6}MB at least"
+            )
+        return size
 
 
 class Notifications(Model):

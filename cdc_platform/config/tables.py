@@ -89,6 +89,16 @@ class TableConfig(Model):
             raise mistake(f"{name!r} is not schema.table", "write it as DMS does, e.g. public.orders")
         return name
 
+    @field_validator("merge_key")
+    @classmethod
+    def _each_column_once(cls, key: tuple[str, ...]) -> tuple[str, ...]:
+        names: dict[str, str] = {}
+        for column in key:
+            if (first := names.setdefault(safe_name(column), column)) is not column:
+                what = f"`merge_key` has {first!r} and {column!r}, which are one column"
+                raise mistake(what, "name each column of the key once")
+        return key
+
     @field_validator("partition_by")
     @classmethod
     def _known_transforms(cls, fields: tuple[str, ...]) -> tuple[str, ...]:

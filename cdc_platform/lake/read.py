@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 from pyiceberg.table import Table
 
-from cdc_platform.config.model import PlatformConfig, bytes_of
+from cdc_platform.config.model import LEAST_MEMORY, PlatformConfig, bytes_of
 from cdc_platform.errors import MergeError
 from cdc_platform.lake.allocator import choose_allocator
 from cdc_platform.lake.catalog import Lake
@@ -28,8 +28,6 @@ from cdc_platform.lake.spill import workspace_folder
 from cdc_platform.naming import quoted, sql_text
 
 _BATCH_ROWS = 65_536
-#: Below this the engine gets all there is: it cannot work with less.
-_LEAST_ENGINE = 64 * 1000 * 1000
 _LOCAL = ("avro", "iceberg")
 _REMOTE = ("httpfs",)
 
@@ -74,7 +72,7 @@ def connect(
 
 def _engine_share(limit: int) -> int:
     """Return what of the memory the engine may take: the rest is for what Arrow reads and writes."""
-    return max(limit * 3 // 5, min(limit, _LEAST_ENGINE))
+    return max(limit * 3 // 5, min(limit, LEAST_MEMORY))
 
 
 def open_workspace(lake: Lake, *, iceberg: bool = False) -> duckdb.DuckDBPyConnection:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdc_platform.config.model import EngineConfig, bytes_of
+from cdc_platform.config.model import LEAST_MEMORY, EngineConfig, bytes_of
 from cdc_platform.errors import ConfigError
 
 _MB = 1_000_000
@@ -16,8 +16,6 @@ _MB = 1_000_000
 _PROCESS = 230 * _MB
 #: What a thread of the engine holds that its limit does not count: decoded pages, rows on their way to Arrow.
 _THREAD = 20 * _MB
-#: Below this the engine cannot work.
-_LEAST_ENGINE = 64 * _MB
 #: One of so many parts of the setting is for hashes.
 _HASHES_PART = 16
 _HASH_BYTES = 8
@@ -41,8 +39,8 @@ def memory_shares(config: EngineConfig) -> MemoryShares:
     limit, taken = bytes_of(config.memory_limit), _PROCESS + config.threads * _THREAD
     hashes = limit // _HASHES_PART
     engine = min(int(limit * _ENGINE_SHARE), limit - taken - hashes)
-    if engine < _LEAST_ENGINE:
-        least = -(-(taken + _LEAST_ENGINE) * _HASHES_PART // ((_HASHES_PART - 1) * _MB))
+    if engine < LEAST_MEMORY:
+        least = -(-(taken + LEAST_MEMORY) * _HASHES_PART // ((_HASHES_PART - 1) * _MB))
         what = f"{config.memory_limit} is too small to compare a whole table with {config.threads} threads"
         raise ConfigError("cdc.yaml", [("engine.memory_limit", what, f"give it {least}MB at least")])
     return MemoryShares(engine, hashes // _HASH_BYTES)

@@ -67,6 +67,7 @@ def test_rows_are_counted_with_and_without_a_condition(applied: Cdc, project: Pa
 
     assert "2\n" == applied("show", "orders", "--count").out
     assert "1\n" == applied("show", "orders", "--count", "--where", "note = 'c'").out
+    assert "2\n" == applied("show", "orders", "--count", "--limit", "0").out
     assert {"table": "shop/orders", "rows": 2} == applied("show", "orders", "--count", "--json").json
 
 

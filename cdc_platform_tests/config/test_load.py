@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cdc_platform.config.load import load_config, parse_config
-from cdc_platform.config.model import DeleteMode, PlatformConfig, TableConfig
+from cdc_platform.config.model import DeleteMode, EngineConfig, PlatformConfig, TableConfig
 from cdc_platform.errors import ConfigError, SourceUnavailable
 from cdc_platform.reconcile.postgres import connect
 
@@ -210,6 +210,21 @@ def test_a_size_that_is_none_is_mended_in_words(section: str) -> None:
     assert [(f"{section}.memory_limit (line 1)", "'lots' is not a size", "write a size such as 2GB")] == [
         one for one in mistakes_of(f"{section}: {{memory_limit: lots}}\n") if "memory_limit" in one[0]
     ]
+
+
+@pytest.mark.parametrize("size", ["1MB", "0.063GB", "61MiB"])
+def test_less_memory_than_any_merge_needs_is_a_mistake(size: str) -> None:
+    told = ("engine.memory_limit (line 1)", f"'{size}' is too small for any merge", "give it 64MB at least")
+    assert [told] == [one for one in mistakes_of(f"engine: {{memory_limit: {size}}}\n") if "memory" in one[0]]
+    assert "64MB" == EngineConfig(memory_limit="64MB").memory_limit
+
+
+@pytest.mark.parametrize(("key", "first", "second"), [("id, id", "id", "id"), ("ID, at, Id", "ID", "Id")])
+def test_a_merge_key_that_names_a_column_twice_is_a_mistake(key: str, first: str, second: str) -> None:
+    text = changed("merge_key: [product_id]", f"merge_key: [{key}]")
+
+    (mistake,) = mistakes_of(text, {"CDC_RETAIL_DSN": "host=h"})
+    assert f"`merge_key` has '{first}' and '{second}', which are one column" == mistake[1]
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "{}\n"])

@@ -22,7 +22,7 @@ from cdc_platform.lake.catalog import open_lake
 from cdc_platform.lake.read import open_workspace
 from cdc_platform_tests.lake.conftest import lake_config
 
-engine = EngineConfig(memory_limit="40MB", threads=1)
+engine = EngineConfig(threads=1).model_copy(update={"memory_limit": "40MB"})
 config = lake_config(Path(sys.argv[1])).model_copy(update={"engine": engine})
 with open_lake(config) as lake:
     con = open_workspace(lake)
@@ -64,7 +64,9 @@ def test_two_processes_that_spill_at_once_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_workspaces_of_one_process_have_folders_of_their_own_that_go_with_them(tmp_path: Path) -> None:
-    config = lake_config(tmp_path).model_copy(update={"engine": EngineConfig(memory_limit="40MB", threads=1)})
+    # less than cdc.yaml may say, to spill soon
+    engine = EngineConfig(threads=1).model_copy(update={"memory_limit": "40MB"})
+    config = lake_config(tmp_path).model_copy(update={"engine": engine})
     with open_lake(config) as lake:
         workspaces = [open_workspace(lake) for _ in range(2)]
         for con in workspaces:

@@ -20,7 +20,9 @@ _ENGINE = "SELECT current_setting('temp_directory')"
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Iterator[Lake]:
-    config = lake_config(tmp_path).model_copy(update={"engine": EngineConfig(memory_limit="40MB", threads=1)})
+    # less than cdc.yaml may say, to spill soon
+    engine = EngineConfig(threads=1).model_copy(update={"memory_limit": "40MB"})
+    config = lake_config(tmp_path).model_copy(update={"engine": engine})
     with open_lake(config) as lake:
         yield lake
 
