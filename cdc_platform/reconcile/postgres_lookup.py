@@ -8,7 +8,7 @@ a type has no equality, keys are compared as text, which is what base has of suc
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import date, timedelta
 from typing import Any, cast
 
@@ -50,17 +50,12 @@ def rows_of_keys(connection: _Connection, keys: pa.Table, plan: ReadPlan) -> lis
     """Return the number of a key, from 1, and the columns of each of its rows. Raises psycopg.Error."""
     # The expressions come from the type table of this package, over quoted identifiers.
     selected = ", ".join(column.select for column in plan.columns)
-    head, tail = f"SELECT k.n, {selected} FROM ", f" JOIN {_table(plan)} t ON "
-    texts = [_key_texts(keys.column(i), column, plan.table) for i, column in enumerate(plan.key)]
-    typed = _query(plan, head, tail + _same(plan, ()))
-    try:
-        return _asked(connection, plan, typed, texts)
-    except psycopg.Error as error:
-        compared_as_text = [column for column in plan.key if _is_own_text(plan.table, column)]
-        if not compared_as_text or not _is_of_statement(error):
-            raise
-    alike = _query(plan, head, tail + _same(plan, compared_as_text), compared_as_text)
-    return _asked(connection, plan, alike, texts, compared_as_text)
+
+    def tail(as_text: _Columns) -> str:
+        same = (_equals(plan.table, c, f"k.k{i}", as_text) for i, c in enumerate(plan.key))
+        return f" JOIN {_table(plan)} t ON {' AND '.join(same)}"
+
+    return _answered(connection, keys, plan, f"SELECT k.n, {selected} FROM ", tail)
 
 
 def numbers_of_altered(connection: _Connection, keys: pa.Table, plan: ReadPlan) -> list[int]:
@@ -68,11 +63,13 @@ def numbers_of_altered(connection: _Connection, keys: pa.Table, plan: ReadPlan) 
 
     So for rows of such a key itself, as the source has it. Raises psycopg.Error.
     """
-    where = " AND ".join(_reaches(column, f"k.k{i}") for i, column in enumerate(plan.key))
-    rest = f" WHERE EXISTS (SELECT 1 FROM {_table(plan)} t WHERE {where} AND {_altered(plan)})"
-    texts = [_key_texts(keys.column(i), column, plan.table) for i, column in enumerate(plan.key)]
-    found = _asked(connection, plan, _query(plan, "SELECT k.n FROM ", rest), texts)
-    return [number - 1 for (number,) in found]
+
+    def tail(as_text: _Columns) -> str:
+        reached = (_reaches(plan.table, c, f"k.k{i}", as_text) for i, c in enumerate(plan.key))
+        where = " AND ".join(reached)
+        return f" WHERE EXISTS (SELECT 1 FROM {_table(plan)} t WHERE {where} AND {_altered(plan)})"
+
+    return [number - 1 for (number,) in _answered(connection, keys, plan, "SELECT k.n FROM ", tail)]
 
 
 def has_altered_key(connection: _Connection, plan: ReadPlan) -> bool:
@@ -112,26 +109,35 @@ def _own(column: ColumnPlan) -> str:
     return f"t.{quoted(column.source_column)}"
 
 
-def _compared(table: SourceTable, column: ColumnPlan) -> str:
-    """Return a key column as its type compares: of a domain not every type's equality is found."""
-    found = _of(table, column)
-    return f"{_own(column)}::{key_type(table, column)}" if found.is_domain else _own(column)
+def _equals(table: SourceTable, column: ColumnPlan, key: str, as_text: _Columns) -> str:
+    """Return the condition that a value of the source is the key's."""
+    if column in as_text:
+        return f"{_own(column)}::text = {key}"
+    # of a domain not every type's equality is found
+    cast_ = f"::{key_type(table, column)}" if _of(table, column).is_domain else ""
+    return f"{_own(column)}{cast_} = {key}"
 
 
-def _reaches(column: ColumnPlan, key: str) -> str:
+def _reaches(table: SourceTable, column: ColumnPlan, key: str, as_text: _Columns) -> str:
     """Return the condition that a value of the source is the key's, or may become it."""
     if column.reached_from is None:
-        return f"{_own(column)} = {key}"
+        return _equals(table, column, key, as_text)
     lowest, highest = (bound.format(key) for bound in column.reached_from)
     return f"{_own(column)} >= {lowest} AND {_own(column)} <= {highest}"
 
 
-def _same(plan: ReadPlan, as_text: _Columns) -> str:
-    """Return the condition that a row ``t`` has the key ``k``."""
-    return " AND ".join(
-        f"{_own(c)}::text = k.k{i}" if c in as_text else f"{_compared(plan.table, c)} = k.k{i}"
-        for i, c in enumerate(plan.key)
-    )
+def _answered(
+    connection: _Connection, keys: pa.Table, plan: ReadPlan, head: str, tail: Callable[[_Columns], str]
+) -> list[tuple[Any, ...]]:
+    """Return what a query over the keys gives; ``tail`` is of the columns it compares as text."""
+    texts = [_key_texts(keys.column(i), column, plan.table) for i, column in enumerate(plan.key)]
+    try:
+        return _asked(connection, plan, _query(plan, head, tail(())), texts)
+    except psycopg.Error as error:
+        as_text = [column for column in plan.key if _is_own_text(plan.table, column)]
+        if not as_text or not _is_of_statement(error):
+            raise
+    return _asked(connection, plan, _query(plan, head, tail(as_text), as_text), texts, as_text)
 
 
 def _query(plan: ReadPlan, head: str, tail: str, as_text: _Columns = ()) -> str:

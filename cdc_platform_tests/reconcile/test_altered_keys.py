@@ -173,12 +173,17 @@ def test_keys_of_arrays_composites_domains_and_names_are_looked_up_as_any(make_s
 
 
 def test_keys_of_a_type_without_equality_are_looked_up_by_their_text(make_shop: MakeShop) -> None:
+    day = date(2026, 1, 1)
+    rows = [
+        {"id": 1, "place": '{"a":  1}', "day": day, "name": "x"},
+        {"id": 2, "place": "[]", "day": day, "name": "y"},
+    ]
     shop = make_shop(
-        {"id": pa.int64(), "place": pa.string(), "name": pa.string()},
-        "CREATE TABLE item (id int, place json, name text)",
-        """INSERT INTO item VALUES (1, '{"a":  1}', 'x'), (2, '[]', 'y')""",
-        rows=[{"id": 1, "place": '{"a":  1}', "name": "x"}, {"id": 2, "place": "[]", "name": "y"}],
-        merge_key=("id", "place"),
+        {"id": pa.int64(), "place": pa.string(), "day": pa.date32(), "name": pa.string()},
+        "CREATE TABLE item (id int, place json, day date, name text)",
+        """INSERT INTO item VALUES (1, '{"a":  1}', '2026-01-01', 'x'), (2, '[]', '2026-01-01', 'y')""",
+        rows=rows,
+        merge_key=("id", "place", "day"),
     )
     equal = window(shop)
     shop.tamper("INSERT INTO base SELECT * REPLACE ('{' AS place) FROM base WHERE id = 2")
