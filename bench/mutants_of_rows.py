@@ -113,11 +113,15 @@ _READERS = of(
     ("an error at the end of a stream ignored", "if result.status != ExecStatus.COMMAND_OK:", "if False:",
      (f"{SESSIONS}::test_g2_a_source_that_fails_among_the_rows_is_an_error_with_its_reason",)),
 ) + of(
-    "reconcile/postgres.py",
+    "reconcile/postgres_session.py",
     ("settings not checked", "if row is None or row[0] != value:", "if False:",
      (f"{SESSIONS}::test_g4_a_pooler_that_drops_settings_is_refused",)),
+    ("sessions may end", 'dict.fromkeys(end_never(connection), "0")', "{}",
+     (f"{SESSIONS}::test_a_role_whose_sessions_end_when_they_wait_is_read_to_the_end",)),
     ("settings not pinned", "        for name, value in pins.items():\n", "        for name, value in ():\n",
      (f"{SESSIONS}::test_b4_whatever_a_role_or_database_sets_the_verdict_is_the_same",)),
+) + of(
+    "reconcile/postgres.py",
     ("row security ignored", "    if described.hides_rows:\n", "    if False:\n",
      (f"{BAD_INPUT}::test_g5_columns_and_rows_hidden_from_the_user_are_an_error",)),
     ("columns nobody may read left out", "        if not column.readable:\n",

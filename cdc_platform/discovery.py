@@ -59,7 +59,8 @@ def _described(
     settings: SourceConfig, names: list[str]
 ) -> tuple[dict[str, SourceTable], dict[str, str], str]:
     """Ask the source's catalog for every table; tell which it could not describe, and why."""
-    from cdc_platform.reconcile.postgres import connect, describe
+    from cdc_platform.reconcile.postgres import describe
+    from cdc_platform.reconcile.postgres_session import connect, pin_settings
 
     if settings.connection is None or settings.engine != "postgresql":
         return {}, {}, "the source cannot be asked: it has no `connection`"
@@ -67,6 +68,7 @@ def _described(
     remarks: dict[str, str] = {}
     try:
         connection: psycopg.Connection[tuple[Any, ...]] = connect(settings.connection)
+        pin_settings(connection)
     except SourceUnavailable as error:
         return {}, {}, f"the source cannot be asked: {error.what}"
     with closing(connection):

@@ -35,9 +35,12 @@ import re
 from typing import ClassVar
 
 _SECRETS = re.compile(
-    r"(?P<head>://[^:/@\s]+:)[^@\s]+(?=@)"
+    # up to the last @, which a password may have itself
+    r"(?P<head>://[^:/@\s]+:)\S+(?=@)"
+    # what is no host is the rest of such a password
+    r"|(?P<host>\bhost(?: name)? ['\"])[^'\"]*@[^'\"]*(?=['\"])"
     r"|(?P<name>\b(?:password|passwd|pwd|secret|token|secretaccesskey)\b['\"]?\s*[=:]\s*)"
-    r"(?:'[^']*'|\"[^\"]*\"|[^\s,;&)}]+)",
+    r"(?:'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[^\s,;&)}]+)",
     re.IGNORECASE,
 )
 
@@ -48,7 +51,7 @@ def redact(text: str) -> str:
     >>> redact("postgresql://etl:s3cret@db/shop password=abc")
     'postgresql://etl:***@db/shop password=***'
     """
-    return _SECRETS.sub(lambda found: f"{found['head'] or found['name']}***", text)
+    return _SECRETS.sub(lambda found: f"{found['head'] or found['host'] or found['name']}***", text)
 
 
 class CdcError(Exception):

@@ -146,7 +146,7 @@ def _reached(config: Path) -> tuple[dict[str, CdcError], list[str]]:
 
 def _faults(platform: Platform) -> dict[str, CdcError]:
     """Return what does not answer of the raw locations and the source databases."""
-    from cdc_platform.reconcile.postgres import connect
+    from cdc_platform.reconcile.postgres_session import connect
 
     faults: dict[str, CdcError] = {}
     for name, source in platform.config.sources.items():

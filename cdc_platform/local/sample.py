@@ -18,6 +18,7 @@ import psycopg
 from psycopg import sql
 
 from cdc_platform.errors import SourceUnavailable
+from cdc_platform.postgres_dsn import NotConnected, UnreadableDsn, open_connection, parts_of
 
 PRODUCTS, STORES, ORDERS = 1_000, 100, 50_000
 TABLES = ("product", "store", "productorder")
@@ -206,8 +207,8 @@ class _Workload:
 
 def _connect(dsn: str) -> psycopg.Connection[Any]:
     try:
-        return psycopg.connect(dsn, autocommit=True)
-    except psycopg.OperationalError as fault:
+        return open_connection(parts_of(dsn), autocommit=True)
+    except (NotConnected, UnreadableDsn) as fault:
         raise SourceUnavailable(
             f"the sample's database cannot be reached: {fault}", mend="start it: cdc local up"
         ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field, fields
+from typing import Protocol, runtime_checkable
 
 from cdc_platform.errors import ConfigError
 
@@ -30,6 +31,27 @@ class Budget:
 
 class BudgetSpent(Exception):
     """A bound of the budget was reached while the source was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The moment, of ``time.monotonic``, at which reading the source must end, and why."""
+
+    moment: float
+    reason: str
+
+    def seconds_left(self) -> float:
+        """Return how long it is until then, 0 when it is over."""
+        return max(0.0, self.moment - time.monotonic())
+
+
+@runtime_checkable
+class EndsInTime(Protocol):
+    """A snapshot that ends a read of many rows at a deadline, whether or not the source answers."""
+
+    def end_by(self, deadline: Deadline | None) -> None:
+        """Let such reads raise BudgetSpent at the deadline."""
+        ...
 
 
 @dataclass(slots=True)
@@ -58,6 +80,13 @@ class Spending:
         """Return how much is left of the time; None where it has no bound."""
         seconds = self.budget.max_seconds
         return None if seconds is None else self.started + seconds - time.monotonic()
+
+    def bound(self, snapshot: object, *, at_least: float = 0.0) -> None:
+        """Let ``snapshot`` end by when the time is over, but in no less than ``at_least`` seconds."""
+        left = self.seconds_left()
+        if left is not None and isinstance(snapshot, EndsInTime):
+            reason = f"the budget of {self.budget.max_seconds:g} seconds was spent"
+            snapshot.end_by(Deadline(time.monotonic() + max(left, at_least), reason))
 
     def before_query(self) -> None:
         """Hold the source's queries to the rate the budget allows.

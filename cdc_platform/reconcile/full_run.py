@@ -43,6 +43,9 @@ from cdc_platform.reconcile.workspace_names import in_workspace
 #: A table of more segments is read in ranges, so that what stops a long run leaves results behind.
 MOST_READ_AT_ONCE = 32
 
+#: A run whose time is over may still find out which keys of the segments it read differ.
+LEAST_SECONDS_TO_DRILL = 10.0
+
 METHOD = "every row: digests by segments of the key, then differing keys, then their full rows"
 INCREMENTAL_METHOD = (
     "every row at some time: segments whose turn it is by digests, and of the others every key changed since "
@@ -152,6 +155,7 @@ class FullRun:
         progress: Progress,
     ) -> None:
         saved = time.monotonic()
+        spending.bound(snapshot)
 
         def done(number: int) -> None:
             nonlocal saved
@@ -184,6 +188,7 @@ class FullRun:
         carried: dict[int, Carried],
         spending: Spending,
     ) -> FullComparison:
+        spending.bound(snapshot, at_least=LEAST_SECONDS_TO_DRILL)
         drilled = drill(self.workspace, snapshot, sides, scan, spending, self.options.tell)
         numbers = frozenset(drilled.numbers)
         bracket = Bracket.of(self.reader, snapshot.position)

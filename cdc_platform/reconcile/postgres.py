@@ -1,28 +1,28 @@
 """PostgreSQL as a source: one read-only snapshot, its log position, and the rows of given keys.
 
 Values travel in PostgreSQL's binary protocol and become typed Arrow columns: integers, floats, dates and
-times as their bits, decimals through their exact digits. The session's settings are pinned inside the
-transaction and read back, so that no pooler or role setting can change what a value looks like.
+times as their bits, decimals through their exact digits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pyarrow as pa
-from psycopg import sql
 
 from cdc_platform.config.model import Connection
-from cdc_platform.errors import SourceUnavailable, redact
+from cdc_platform.errors import SourceUnavailable
 from cdc_platform.reconcile.altered_keys import as_key
+from cdc_platform.reconcile.budget import BudgetSpent, Deadline
 from cdc_platform.reconcile.column_clashes import clashing, not_told_apart
 from cdc_platform.reconcile.decode import decode_columns
 from cdc_platform.reconcile.postgres_catalog import describe_table, reads_ranges
 from cdc_platform.reconcile.postgres_copy import copy_rows
+from cdc_platform.reconcile.postgres_errors import unavailable
 from cdc_platform.reconcile.postgres_identity import identity_of, refuse_other
 from cdc_platform.reconcile.postgres_lookup import (
     has_altered_key,
@@ -32,66 +32,20 @@ from cdc_platform.reconcile.postgres_lookup import (
 )
 from cdc_platform.reconcile.postgres_money import refuse_own_format
 from cdc_platform.reconcile.postgres_position import log_position
+from cdc_platform.reconcile.postgres_session import (
+    connect,
+    end_never,
+    pin_settings,
+)
 from cdc_platform.reconcile.postgres_shape import shape_of
 from cdc_platform.reconcile.postgres_types import plan_column
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceColumn, SourceTable
 from cdc_platform.reconcile.verdict import Excluded, Gap
 
-CONNECT_TIMEOUT_SECONDS = 10
-STATEMENT_TIMEOUT_MILLISECONDS = 60_000
 #: A statement that gives many rows lasts as long as they are taken.
-_STREAM_TIMEOUT = "4h"
-
-#: What the session must be set to; compared with SHOW before any row is read.
-PINNED_SETTINGS = {
-    "application_name": "cdc-platform reconciliation",
-    "bytea_output": "hex",
-    "client_encoding": "UTF8",
-    "DateStyle": "ISO, MDY",
-    "extra_float_digits": "3",
-    "IntervalStyle": "postgres",
-    # names of tables, types and functions are text as long as the path does not lead to them; DMS's own
-    # session has PostgreSQL's default
-    "quote_all_identifiers": "off",
-    "search_path": "public",
-    "array_nulls": "on",
-    "row_security": "off",
-    "TimeZone": "UTC",
-}
-
-
-def connect(connection: Connection) -> psycopg.Connection[tuple[Any, ...]]:
-    """Connect as ``cdc.yaml`` says. Raises SourceUnavailable with the server's reason, never a secret."""
-    settings: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
-    if connection.dsn is None:
-        settings |= {
-            "host": connection.host,
-            "port": connection.port,
-            "dbname": connection.database,
-            "user": connection.user,
-            "password": connection.password.get_secret_value() if connection.password else None,
-            "sslmode": connection.sslmode,
-        }
-    dsn = connection.dsn.get_secret_value() if connection.dsn else ""
-    try:
-        return psycopg.connect(dsn, autocommit=False, **{k: v for k, v in settings.items() if v is not None})
-    except psycopg.Error as error:
-        raise unavailable(error, "cannot connect to the source") from None
-
-
-def unavailable(error: psycopg.Error, doing: str) -> SourceUnavailable:
-    """Translate a driver error; the mend follows from what the server said."""
-    said = redact(" ".join(str(error).split()))
-    match error:
-        case psycopg.errors.InsufficientPrivilege():
-            mend = "grant the reconciliation user SELECT on the columns, and BYPASSRLS if rows are hidden"
-        case psycopg.errors.QueryCanceled():
-            mend = "the statement timed out: reconcile when the source is quieter, or index the merge key"
-        case psycopg.OperationalError():
-            mend = "check `connection` of the source in cdc.yaml, and that the database answers"
-        case _:
-            mend = "check the table's merge key and columns against the source"
-    return SourceUnavailable(f"{doing}: {said}", mend=mend)
+_STREAM_SECONDS = 4 * 3600.0
+#: What fails so shortly before a deadline was ended by it: the server's clock is not ours.
+_CLOSE_TO_IT = 0.1
 
 
 class PostgresSnapshot:
@@ -101,6 +55,11 @@ class PostgresSnapshot:
         self._connection = connection
         self.position = position
         self._is_known = False
+        self._deadline: Deadline | None = None
+
+    def end_by(self, deadline: Deadline | None) -> None:
+        """Let ``rows_between`` raise BudgetSpent at the deadline, whether or not the source answers."""
+        self._deadline = deadline
 
     def _check(self, plan: ReadPlan) -> None:
         """Refuse to read another database or table than the one that was planned."""
@@ -126,7 +85,7 @@ class PostgresSnapshot:
 
     def has_altered_key(self, plan: ReadPlan) -> bool:
         """Return whether any row has another key in base than in the source."""
-        with self._reading(plan, timeout=_STREAM_TIMEOUT):
+        with self._reading(plan, seconds=_STREAM_SECONDS):
             return has_altered_key(self._connection, plan)
 
     def holds_bounds(self, bounds: Sequence[Sequence[str]], plan: ReadPlan) -> bool:
@@ -137,23 +96,42 @@ class PostgresSnapshot:
     def rows_between(
         self, low: Sequence[str] | None, high: Sequence[str] | None, plan: ReadPlan
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a range of keys as they come over the wire."""
-        with self._reading(plan, timeout=_STREAM_TIMEOUT):
-            yield from copy_rows(self._connection, plan, low, high)
+        """Yield the rows of a range of keys as they come over the wire.
+
+        What ends it, the snapshot lives on. Raises BudgetSpent at the deadline.
+        """
+        deadline = self._deadline
+        seconds = _STREAM_SECONDS if deadline is None else min(_STREAM_SECONDS, deadline.seconds_left())
+        try:
+            with self._reading(plan, seconds=seconds):
+                yield from copy_rows(self._connection, plan, low, high, deadline)
+        except SourceUnavailable:
+            if deadline is not None and deadline.seconds_left() <= _CLOSE_TO_IT:
+                raise BudgetSpent(deadline.reason) from None
+            raise
 
     @contextmanager
-    def _reading(self, plan: ReadPlan, timeout: str = "") -> Iterator[None]:
-        """Let statements last up to ``timeout``; what the server refuses is SourceUnavailable."""
+    def _reading(self, plan: ReadPlan, seconds: float | None = None) -> Iterator[None]:
+        """Let statements last up to ``seconds``; what the server refuses is SourceUnavailable."""
         try:
             self._check(plan)
-            if timeout:
-                self._connection.execute(f"SET LOCAL statement_timeout TO '{timeout}'")
-            yield
-            if timeout:
-                usual = f"{STATEMENT_TIMEOUT_MILLISECONDS}ms"
-                self._connection.execute(f"SET LOCAL statement_timeout TO '{usual}'")
+            with nullcontext() if seconds is None else self._lasting(seconds):
+                yield
         except psycopg.Error as error:
             raise unavailable(error, f"cannot read {plan.table.label}") from None
+
+    @contextmanager
+    def _lasting(self, seconds: float) -> Iterator[None]:
+        """Let statements last so long, in a savepoint: neither that nor what ends one outlives it."""
+        self._connection.execute("SAVEPOINT lasting")
+        try:
+            most = max(1, round(seconds * 1000))
+            self._connection.execute(f"SET LOCAL statement_timeout TO '{most}ms'".encode())
+            yield
+        finally:
+            # a connection that was cut has no snapshot to save
+            with suppress(psycopg.Error):
+                self._connection.execute("ROLLBACK TO SAVEPOINT lasting")
 
 
 class PostgresReader:
@@ -186,6 +164,10 @@ class PostgresReader:
     def position(self) -> str:
         """Return the source's log position now."""
         with connect(self._settings) as connection:
+            try:
+                end_never(connection)
+            except psycopg.Error as error:
+                raise unavailable(error, "cannot read the source's log position") from None
             return log_position(connection)
 
     @contextmanager
@@ -277,20 +259,3 @@ def _may_not_be_read(table: SourceTable, column: SourceColumn) -> SourceUnavaila
         mend=f'GRANT SELECT ("{column.name}") ON {table.label} to it, or leave the column out '
         "(`not_compared` in cdc.yaml)",
     )
-
-
-def pin_settings(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-    """Pin the settings for this transaction and prove they hold."""
-    pins = PINNED_SETTINGS | {"statement_timeout": f"{STATEMENT_TIMEOUT_MILLISECONDS}ms"}
-    try:
-        for name, value in pins.items():
-            connection.execute(sql.SQL("SET LOCAL {} TO {}").format(sql.Identifier(name), sql.Literal(value)))
-        for name, value in PINNED_SETTINGS.items():
-            row = connection.execute(sql.SQL("SHOW {}").format(sql.Identifier(name))).fetchone()
-            if row is None or row[0] != value:
-                raise SourceUnavailable(
-                    f"setting {name} is {row[0] if row else None!r} though {value!r} was asked for",
-                    mend="connect to the database itself; a pooler between drops session settings",
-                )
-    except psycopg.Error as error:
-        raise unavailable(error, "cannot pin the session's settings") from None

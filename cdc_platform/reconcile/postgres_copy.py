@@ -21,6 +21,7 @@ from psycopg import sql
 from psycopg.pq import ExecStatus
 
 from cdc_platform.errors import SourceUnavailable
+from cdc_platform.reconcile.budget import BudgetSpent, Deadline
 from cdc_platform.reconcile.decode import decode
 from cdc_platform.reconcile.postgres_lookup import key_type
 from cdc_platform.reconcile.postgres_numeric import decimals, fits
@@ -37,6 +38,8 @@ _MOST_ROWS = 65_536
 #: What may be read beyond the last value of a batch.
 _PADDING = bytes(16)
 _SILENCE_SECONDS = 300.0
+#: What a server has to answer in that it was told to do at a moment.
+_ANSWERED_SECONDS = 2.0
 
 _WIDTHS: dict[pa.DataType, str] = {
     pa.bool_(): "u1",
@@ -53,30 +56,68 @@ def copy_rows(
     plan: ReadPlan,
     low: Sequence[str] | None,
     high: Sequence[str] | None,
+    deadline: Deadline | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows with ``low`` ≤ key < ``high`` (None: open), columns as the plan has them.
 
-    Raises psycopg.Error as the server said it, SourceUnavailable when the stream is not whole.
+    Raises psycopg.Error as the server said it, SourceUnavailable when the stream is not whole, and
+    BudgetSpent, the connection closed, when the server says nothing at the deadline.
     """
     pgconn = connection.pgconn
-    result = pgconn.exec_(copy_query(plan, low, high).as_bytes(connection))
-    if result.status != ExecStatus.COPY_OUT:
-        raise psycopg.errors.error_from_result(result, encoding="utf-8")
     try:
-        yield from _batches(pgconn, plan)
+        _begin(pgconn, copy_query(plan, low, high).as_bytes(connection), deadline)
+        yield from _batches(pgconn, plan, deadline)
+    except BudgetSpent:
+        # it did not even end the statement when it was told to: nothing more is heard of it
+        connection.close()
+        raise
     except GeneratorExit:
         # nobody wants the rest: the server must not go on, and the connection take no more of it
-        with suppress(psycopg.Error):
+        with suppress(psycopg.Error, BudgetSpent):
             connection.cancel_safe(timeout=5.0)
-            deque(_messages(pgconn), maxlen=0)
+            deque(_messages(pgconn, deadline), maxlen=0)
         raise
 
 
-def _batches(pgconn: psycopg.pq.abc.PGconn, plan: ReadPlan) -> Iterator[pa.RecordBatch]:
+def _begin(pgconn: psycopg.pq.abc.PGconn, query: bytes, deadline: Deadline | None) -> None:
+    """Begin a COPY. The server may only say so with the first rows."""
+    pgconn.send_query(query)
+    while pgconn.flush():
+        select.select([], [pgconn.socket], [], _ANSWERED_SECONDS)
+    while pgconn.is_busy():
+        _await(pgconn, deadline)
+    result = pgconn.get_result()
+    if result is None:
+        raise psycopg.OperationalError("the source ended the connection")
+    if result.status != ExecStatus.COPY_OUT:
+        while pgconn.get_result() is not None:
+            continue
+        raise psycopg.errors.error_from_result(result, encoding="utf-8")
+
+
+def _await(pgconn: psycopg.pq.abc.PGconn, deadline: Deadline | None, most: float | None = None) -> bool:
+    """Take what the server sends, waiting up to ``most`` seconds; return whether anything came.
+
+    Raises BudgetSpent when nothing comes until shortly after the deadline, at which the server should have
+    ended the statement by itself.
+    """
+    late = None if deadline is None else deadline.seconds_left() + _ANSWERED_SECONDS
+    waits = [seconds for seconds in (late, most) if seconds is not None]
+    ready, _, _ = select.select([pgconn.socket], [], [], min(waits) if waits else None)
+    if ready:
+        pgconn.consume_input()
+    elif deadline is not None and not deadline.seconds_left():
+        raise BudgetSpent(deadline.reason)
+    return bool(ready)
+
+
+def _batches(
+    pgconn: psycopg.pq.abc.PGconn, plan: ReadPlan, deadline: Deadline | None
+) -> Iterator[pa.RecordBatch]:
     parts: list[Any] = []
     lengths: list[int] = []
     size, first, is_whole = 0, True, False
-    for message in _messages(pgconn):
+    for message in _messages(pgconn, deadline):
         data = bytes(message)
         if first:
             if not data.startswith(_HEADER):
@@ -134,22 +175,23 @@ def _values(plan: ReadPlan, bound: Sequence[str]) -> sql.Composed:
     )
 
 
-def _messages(pgconn: psycopg.pq.abc.PGconn) -> Iterator[Any]:
+def _messages(pgconn: psycopg.pq.abc.PGconn, deadline: Deadline | None) -> Iterator[Any]:
     """Yield the messages of the COPY in progress. Raises psycopg.Error when the server ends it otherwise."""
     while True:
         length, data = pgconn.get_copy_data(1)
         if length > 0:
             yield data
         elif length == 0:
-            ready, _, _ = select.select([pgconn.socket], [], [], _SILENCE_SECONDS)
-            if not ready:
+            if not _await(pgconn, deadline, _SILENCE_SECONDS):
                 raise psycopg.OperationalError(f"the source sent nothing for {_SILENCE_SECONDS:.0f} s")
-            pgconn.consume_input()
         else:
             break
+    failed = None
     while (result := pgconn.get_result()) is not None:
         if result.status != ExecStatus.COMMAND_OK:
-            raise psycopg.errors.error_from_result(result, encoding="utf-8")
+            failed = failed or result
+    if failed is not None:
+        raise psycopg.errors.error_from_result(failed, encoding="utf-8")
 
 
 def _batch(parts: Sequence[bytes], lengths: Sequence[int], plan: ReadPlan) -> pa.RecordBatch:

@@ -19,7 +19,8 @@ import psycopg
 
 from cdc_platform.config.model import Connection
 from cdc_platform.errors import SourceUnavailable
-from cdc_platform.reconcile.postgres import connect, unavailable
+from cdc_platform.reconcile.postgres_errors import unavailable
+from cdc_platform.reconcile.postgres_session import connect, end_never
 
 LONGEST_WAIT_SECONDS = 15.0
 _PAUSE_SECONDS = 0.02
@@ -50,6 +51,7 @@ def closed_instant(settings: Connection, step: timedelta) -> datetime:
 
 
 def _closed(connection: psycopg.Connection[tuple[Any, ...]], step: timedelta) -> datetime:
+    end_never(connection, local=False)
     connection.execute("SET TimeZone TO 'UTC'")
     if _one(connection, "SELECT pg_is_in_recovery()"):
         raise SourceUnavailable(

@@ -6,8 +6,9 @@ from typing import Any
 
 import psycopg
 
-from cdc_platform.errors import SourceUnavailable, redact
+from cdc_platform.errors import SourceUnavailable
 from cdc_platform.lsn import find_lsn, lsn_text
+from cdc_platform.reconcile.postgres_errors import unavailable
 
 # 24 and 40: the headers of a log page and of a segment's first page.
 _PAGE_HEADERS = (24, 40)
@@ -25,9 +26,7 @@ def log_position(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
             "ELSE pg_current_wal_insert_lsn() END::text, current_setting('wal_block_size')::int"
         ).fetchone()
     except psycopg.Error as error:
-        said = redact(" ".join(str(error).split()))
-        mend = "check `connection` of the source in cdc.yaml, and that the database answers"
-        raise SourceUnavailable(f"cannot read the source's log position: {said}", mend=mend) from None
+        raise unavailable(error, "cannot read the source's log position") from None
     position = find_lsn(row[0]) if row else None
     if row is None or position is None:
         raise SourceUnavailable("the source tells no log position", mend="reconcile against the primary")

@@ -63,20 +63,18 @@ def source_connection(source: str, chosen: SourceConfig) -> SourceConnection:
 
 
 def _from_dsn(path: str, engine: str, dsn: SecretStr) -> SourceConnection:
-    import psycopg
-    from psycopg.conninfo import conninfo_to_dict
+    from cdc_platform.postgres_dsn import DSN_MEND, UnreadableDsn, parts_of
 
     if engine != "postgres":
         mend = "give host, port, database, user and password instead"
         raise ConfigError("cdc.yaml", [(f"{path}.dsn", "is for PostgreSQL sources", mend)])
     try:
-        parts = {
-            name: str(value) for name, value in conninfo_to_dict(dsn.get_secret_value()).items() if value
-        }
-    except psycopg.ProgrammingError:
-        # libpq's message quotes the text, which may hold the password
-        mend = "write postgresql://user:password@host:port/database"
-        raise ConfigError("cdc.yaml", [(f"{path}.dsn", "is not a libpq URL", mend)]) from None
+        parts = parts_of(dsn.get_secret_value())
+    except UnreadableDsn as error:
+        raise ConfigError("cdc.yaml", [(f"{path}.dsn", f"cannot be parsed: {error}", DSN_MEND)]) from None
+    if "," in parts.get("host", "") + parts.get("port", ""):
+        mend = "name the one that is to be replicated"
+        raise ConfigError("cdc.yaml", [(f"{path}.dsn", "names several hosts; DMS reads one", mend)])
     return _complete(f"{path}.dsn", engine, dict(parts), parts.get("sslmode"), parts.get("password"))
 
 

@@ -10,7 +10,7 @@ import pytest
 from cdc_platform.config.load import load_config, parse_config
 from cdc_platform.config.model import DeleteMode, EngineConfig, PlatformConfig, TableConfig
 from cdc_platform.errors import ConfigError, SourceUnavailable
-from cdc_platform.reconcile.postgres import connect
+from cdc_platform.reconcile.postgres_session import connect
 
 RIGHT = """\
 version: 1

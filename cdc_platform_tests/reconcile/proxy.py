@@ -17,7 +17,8 @@ class Proxy:
     """Stands on a port of its own before the server of ``dsn``; ``self.dsn`` leads through it.
 
     ``asked`` and ``answered`` are replaced in what client and server send; a replacement within one message
-    must be of its length. After ``cut_after`` bytes of the server the connection is reset.
+    must be of its length. After ``cut_after`` bytes of the server the connection is reset, after
+    ``mute_after`` nothing of the server arrives any more.
     """
 
     def __init__(
@@ -27,10 +28,12 @@ class Proxy:
         asked: Mapping[bytes, bytes] | None = None,
         answered: Mapping[bytes, bytes] | None = None,
         cut_after: int | None = None,
+        mute_after: int | None = None,
     ) -> None:
         parts = psycopg.conninfo.conninfo_to_dict(dsn)
         self._server = (str(parts["host"]), int(parts["port"] or 5432))
         self._asked, self._answered, self._cut_after = asked or {}, answered or {}, cut_after
+        self._mute_after = mute_after
         self._listener = socket.create_server(("127.0.0.1", 0))
         port = self._listener.getsockname()[1]
         self.dsn = psycopg.conninfo.make_conninfo(
@@ -72,8 +75,10 @@ class Proxy:
                 if bound is not None and passed + len(data) > bound:
                     other.sendall(data[: bound - passed])
                     break
-                other.sendall(data)
                 passed += len(data)
+                if replaced is self._answered and self._mute_after is not None and passed > self._mute_after:
+                    continue
+                other.sendall(data)
                 if replaced is self._answered:
                     self.longest = max(self.longest, passed)
         for each in (one, other):

@@ -17,7 +17,8 @@ import pytest
 from cdc_platform.local.contract import StartType
 from cdc_platform.lsn import lsn_text, lsn_value
 from cdc_platform.reconcile import full, window
-from cdc_platform.reconcile.postgres import PostgresReader, PostgresSnapshot, connect, pin_settings
+from cdc_platform.reconcile.postgres import PostgresReader, PostgresSnapshot
+from cdc_platform.reconcile.postgres_session import connect, pin_settings
 from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 from cdc_platform_tests.reconcile.line import Line, different

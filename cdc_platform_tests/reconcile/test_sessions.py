@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from psycopg import sql
 
 from cdc_platform.reconcile import postgres
+from cdc_platform.reconcile.budget import Budget
+from cdc_platform.reconcile.postgres_session import ENDLESS, connect, pin_settings
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 from cdc_platform_tests.reconcile.proxy import Proxy
 from cdc_platform_tests.reconcile.shop import WholeShop
@@ -69,7 +72,8 @@ SETTINGS: list[dict[str, str]] = [
      "quote_all_identifiers": "on", "standard_conforming_strings": "off"},
     {"DateStyle": "Postgres, MDY", "IntervalStyle": "postgres_verbose", "default_transaction_read_only": "on",
      "default_transaction_isolation": "read committed", "search_path": "nowhere"},
-    {"DateStyle": "ISO, YMD", "array_nulls": "off"},
+    {"DateStyle": "ISO, YMD", "array_nulls": "off", "idle_in_transaction_session_timeout": "1s",
+     "lock_timeout": "1h"},
 ]  # fmt: skip
 
 
@@ -184,9 +188,70 @@ def test_g2_a_source_that_takes_too_long_is_an_error(
         "ALTER TABLE item RENAME TO item_rows",
         "CREATE VIEW item AS SELECT item_rows.* FROM item_rows, pg_sleep(0.05 + 0 * item_rows.id)",
     )
-    monkeypatch.setattr(postgres, "_STREAM_TIMEOUT", "300ms")
+    monkeypatch.setattr(postgres, "_STREAM_SECONDS", 0.3)
 
     found = shop.compare()
 
     assert Verdict.ERROR is found.verdict
     assert "statement timeout" in found.comparisons[0].reason
+
+
+@pytest.mark.parametrize("setting", ENDLESS)
+def test_a_role_whose_sessions_end_when_they_wait_is_read_to_the_end(shop: WholeShop, setting: str) -> None:
+    with psycopg.connect(shop.dsn or "", autocommit=True) as connection:
+        if not connection.execute("SELECT FROM pg_settings WHERE name = %s", [setting]).fetchall():
+            pytest.skip(f"this server has no {setting}")
+        whom = sql.SQL("ALTER ROLE CURRENT_USER IN DATABASE {} SET {} TO '1h'").format(
+            sql.Identifier(connection.info.dbname), sql.Identifier(setting)
+        )
+        connection.execute(whom)
+    given = shop.platform.config.sources["retail"].connection
+    assert given is not None
+
+    show = sql.SQL("SHOW {}").format(sql.Identifier(setting))
+    with connect(given) as connection:
+        before = connection.execute(show).fetchone()
+        pin_settings(connection)
+        pinned = connection.execute(show).fetchone()
+
+    assert [("1h",), ("0",)] == [before, pinned]
+    assert Verdict.MATCH is shop.compare().verdict
+
+
+def test_a_table_that_another_session_locks_is_not_waited_for(shop: WholeShop) -> None:
+    started = time.monotonic()
+    with psycopg.connect(shop.dsn or "") as other:
+        other.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
+        found = shop.compare(budget=Budget(max_seconds=60))
+        waited = time.monotonic() - started
+
+    assert (Verdict.ERROR, True) == (found.verdict, waited < 50)
+    assert "cannot read public.item: locked by another session" in found.comparisons[0].reason
+    assert "try again when that session has ended" in found.comparisons[0].reason
+
+
+def test_a_read_that_lasts_longer_than_the_time_there_is_ends_with_it(shop: WholeShop) -> None:
+    shop.sql(
+        "ALTER TABLE item RENAME TO item_rows",
+        "CREATE VIEW item AS SELECT item_rows.* FROM item_rows, pg_sleep(120 + 0 * item_rows.id)",
+    )
+    started = time.monotonic()
+
+    found = shop.compare(budget=Budget(max_seconds=2))
+
+    assert (Verdict.UNVERIFIED, True) == (found.verdict, time.monotonic() - started < 60)
+    assert "the budget of 2 seconds was spent" in found.comparisons[0].reason
+
+
+def test_a_source_that_falls_silent_is_waited_for_no_longer_than_there_is_time(
+    shop: WholeShop, tmp_path: Path
+) -> None:
+    with Proxy(shop.dsn or "") as proxy:
+        assert Verdict.MATCH is through(shop, proxy, tmp_path).verdict
+    started = time.monotonic()
+
+    with Proxy(shop.dsn or "", mute_after=proxy.longest // 2) as muted:
+        found = WholeShop(tmp_path, muted.dsn, shop.types).compare(budget=Budget(max_seconds=5))
+
+    assert (Verdict.UNVERIFIED, True) == (found.verdict, time.monotonic() - started < 60)
+    assert "the budget of 5 seconds was spent" in found.comparisons[0].reason

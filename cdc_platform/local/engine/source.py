@@ -16,6 +16,7 @@ from cdc_platform.local.engine.lsn import parse_lsn
 from cdc_platform.local.engine.pgoutput import Relation
 from cdc_platform.local.engine.stream import ReplicationConnection, fault_of
 from cdc_platform.local.engine.types import SourceType
+from cdc_platform.postgres_dsn import without
 
 _SSL = {"none": "prefer", "require": "require", "verify-ca": "verify-ca", "verify-full": "verify-full"}
 _SESSION = (
@@ -85,7 +86,7 @@ class Source:
 
     def hide_secrets(self, text: str) -> str:
         """Return ``text`` without the endpoint's password."""
-        return text.replace(self._password, "***") if self._password else text
+        return without(text, [self._password])
 
     def connect(self) -> Connection:
         """Return a new connection whose values come as text in one form. Raises RunFailed."""
@@ -93,7 +94,7 @@ class Source:
             return psycopg.connect(
                 self.conninfo, autocommit=True, options=_SESSION, application_name="cdc-platform"
             )
-        except psycopg.OperationalError as fault:
+        except psycopg.Error as fault:
             raise fault_of(self.hide_secrets(str(fault)), "the source cannot be reached") from None
 
     def replication(self) -> ReplicationConnection:
