@@ -15,6 +15,7 @@ disjoint sets is the sum of theirs. No sum is taken modulo anything: DuckDB adds
 * ``hash`` maps NULL to a constant, which one value of each type that uses all 64 bits has as well; so both
   lanes end with which of these are NULL in the row. Of shorter types no value has it; of wider ones one may
   by accident, as any two texts may share a hash, and another one after the salt.
+* Of many columns lane 2 is a chain over the chains of parts of them: the engine bounds their depth.
 * The salts come from 256 secret bits, new for each run, and leave the process by their id only.
 
 Digests are of the DuckDB version that made them and never compared with those of another.
@@ -35,6 +36,8 @@ from cdc_platform.naming import quoted, sql_text
 #: Changes whenever the function does.
 DIGEST_VERSION = "4"
 DIGEST_BITS = 128
+#: The engine bounds how deep expressions are nested, and takes time for them that grows with its square.
+MOST_CHAINED = 64
 
 _NARROW = (
     *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "DATE", "TIME"),
@@ -101,9 +104,7 @@ class RowDigest:
         typed = [f"({value})::{kind}" for value, kind in zip(values, self.types, strict=True)]
         nulls = self._nulls(typed)
         first = _mixed(self._secret("lane 1"), f"hash({', '.join([*typed, *nulls])})")
-        second = self._secret("lane 2")
-        for hashed in (*self._wide(typed), *self._narrow(typed), *nulls):
-            second = _mixed(second, hashed)
+        second = self._chain("lane 2", [*self._wide(typed), *self._narrow(typed), *nulls])
         if self.lane_bits < 64:
             return f"({first} >> {64 - self.lane_bits})", f"({second} >> {64 - self.lane_bits})"
         return first, second
@@ -113,15 +114,25 @@ class RowDigest:
         first, second = self.lanes(values)
         return f"count(*) AS n, sum({first}) AS lane1, sum({second}) AS lane2"
 
-    def column_aggregates(self, keys: Sequence[int], values: Sequence[str]) -> str:
-        """Return the SQL of a digest for each column: of its values with the keys they stand under."""
+    def column_aggregates(self, keys: Sequence[int], values: Sequence[str], places: Sequence[int]) -> str:
+        """Return the SQL of a digest for each column at ``places``: of its values with their keys."""
         parts = []
-        for place in range(len(values)):
+        for place in places:
             chosen = [*keys, place]
             part = RowDigest(tuple(self.types[one] for one in chosen), self.salt, self.lane_bits)
             first, second = part.lanes([values[one] for one in chosen])
             parts.append(f"sum({first}) AS a{place}, sum({second}) AS b{place}")
         return ", ".join(parts)
+
+    def _chain(self, name: str, hashes: Sequence[str]) -> str:
+        """Return SQL of the chain over ``hashes``; of many, over the chains of parts of them."""
+        if len(hashes) > MOST_CHAINED:
+            starts = range(0, len(hashes), MOST_CHAINED)
+            hashes = [self._chain(f"{name} from {at}", hashes[at : at + MOST_CHAINED]) for at in starts]
+        state = self._secret(name)
+        for hashed in hashes:
+            state = _mixed(state, hashed)
+        return state
 
     def _secret(self, name: str) -> str:
         return f"{self.salt.number(name)}::UBIGINT"

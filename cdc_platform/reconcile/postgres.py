@@ -234,7 +234,8 @@ def plan_table(table: SourceTable, key: Sequence[str], base_columns: pa.Schema) 
         else:
             plans[field.name] = planned
     excluded += map(not_told_apart, clashes)
-    missing = [name for name in by_name if name not in base_columns.names and name not in clashes]
+    held = set(base_columns.names)
+    missing = [name for name in by_name if name not in held and name not in clashes]
     excluded += [
         Excluded(name, "in the source and not in base: no change has carried it yet", Gap.NOT_IN_BASE)
         for name in missing
