@@ -28,7 +28,7 @@ from cdc_platform.reconcile.verdict import Verdict
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 #: What base has of a day or a moment without end.
-LAST_DAY, LAST_MOMENT = date(9999, 12, 31), datetime(9999, 12, 31, tzinfo=UTC)
+LAST_DAY, LAST_MOMENT = date(9999, 12, 31), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _TEXTS = ("", " ", "a", "A", "a ", "ab", "null", "NULL", "\\N", "é", "e\u0301", "0", "|", "3:abc", "x" * 40)
 _FLOATS = (0.0, -0.0, 0.1, 0.1 + 0.2, 0.3, 1e-20, 2e-20, math.inf, -math.inf, math.nan, 1e300)
 _TYPES: dict[str, pa.DataType] = {
