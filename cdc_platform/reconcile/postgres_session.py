@@ -40,7 +40,8 @@ PINNED_SETTINGS = {
 #: What would end the session, where the server has it: a role's own settings are for its other sessions.
 ENDLESS = ("idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout")
 _SET_ENDLESS = b"""
-    SELECT name, pg_catalog.set_config(name, '0', %s) FROM pg_catalog.unnest(%s::text[]) AS name
+    SELECT number, pg_catalog.set_config(name, '0', %s)
+    FROM pg_catalog.unnest(%s::text[]) WITH ORDINALITY AS each (name, number)
     WHERE pg_catalog.current_setting(name, true) IS NOT NULL"""
 
 
@@ -71,12 +72,14 @@ def connect(connection: Connection) -> psycopg.Connection[tuple[Any, ...]]:
         raise SourceUnavailable(f"cannot connect to the source: {error.said}", mend=mend) from None
 
 
-def end_never(connection: psycopg.Connection[tuple[Any, ...]], *, local: bool = True) -> dict[str, str]:
+def end_never(connection: psycopg.Connection[tuple[Any, ...]], *, local: bool = True) -> list[str]:
     """Let the server not end the session, or (``local``) not in this transaction; return what was set.
 
     One statement, since the session may be ended before a second. Raises psycopg.Error.
     """
-    return dict(connection.execute(_SET_ENDLESS, [local, list(ENDLESS)]).fetchall())
+    # by number: before the session's encoding is set, text of a database without one comes as bytes
+    found = connection.execute(_SET_ENDLESS, [local, list(ENDLESS)]).fetchall()
+    return [ENDLESS[number - 1] for number, _ in found]
 
 
 def pin_settings(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
