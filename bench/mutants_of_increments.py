@@ -28,7 +28,7 @@ INCREMENT_MUTANTS: tuple[Mutant, ...] = (
     *of(
         "reconcile/changes_since.py",
         ("proofs of other conditions hold",
-         'reasons = " and ".join(moved(proofs.conditions, ledger.conditions))', 'reasons = ""',
+         'doubt = doubt_of(proofs.conditions, ledger.conditions, "the table was proven")', 'doubt = ""',
          _by("test_other_rules_columns_or_digests_make_all_proofs_void")),
     ),
     *of(

@@ -14,6 +14,7 @@ from pydantic import Field
 from cdc_platform.assets.keys import reconciliation_key
 from cdc_platform.assets.metadata import comparison_metadata, table_value, without_none
 from cdc_platform.assets.outcome import dagster_outcome
+from cdc_platform.reconcile.scopes import LONGEST_AGE
 from cdc_platform.reconcile.verdict import Reconciliation
 from cdc_platform.resources import PlatformResource
 
@@ -28,8 +29,8 @@ class SettlingRun(dg.Config):
 
     source: str | None = None
     table: str | None = None
-    min_age_seconds: float = Field(default=0.0, ge=0, le=1e9)
-    max_age_seconds: float = Field(default=3600.0, ge=0, le=1e9)
+    min_age_seconds: float = Field(default=0.0, ge=0, le=LONGEST_AGE)
+    max_age_seconds: float = Field(default=3600.0, ge=0, le=LONGEST_AGE)
 
 
 def settling_metadata(outcome: Reconciliation) -> dict[str, Any]:

@@ -12,16 +12,13 @@ import typer
 from cdc_platform.cli.numbers import finite
 from cdc_platform.cli.output import stderr, stdout
 from cdc_platform.errors import ConfigError
-from cdc_platform.reconcile.scopes import SETTLING
+from cdc_platform.reconcile.scopes import LONGEST_AGE, SETTLING
 from cdc_platform.words import counted
 
 if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig
     from cdc_platform.pipeline import Platform
     from cdc_platform.reconcile.verdict import Reconciliation
-
-#: About 31 years, in seconds.
-LONGEST_AGE = 1e9
 
 SettleOption = Annotated[
     bool,

@@ -153,15 +153,18 @@ class _Commit:
         self, table: Table, metadata: TableMetadata, gathered: Event | None = None
     ) -> Iterator[DataFile]:
         """Write the rows; set ``gathered`` when the last of them is to be written."""
-        writer = DataFileWriter(metadata, table.io, table.location_provider())
-        writer.paths = self._written.files
         rows = rows_to_write(self._plan, metadata)
+        writer = self._writer(table, metadata)
         yield from writer.write(rows if gathered is None else read_ahead(telling_end(rows, gathered)))
 
     def _part(self, table: Table, metadata: TableMetadata, rows: Iterator[pa.RecordBatch]) -> list[DataFile]:
+        return list(self._writer(table, metadata).write(rows))
+
+    def _writer(self, table: Table, metadata: TableMetadata) -> DataFileWriter:
+        """Return a writer whose files are removed when the commit certainly fails."""
         writer = DataFileWriter(metadata, table.io, table.location_provider())
         writer.paths = self._written.files
-        return list(writer.write(rows))
+        return writer
 
     def _cursor(self) -> closing[duckdb.DuckDBPyConnection]:
         """Return a connection of its own to the workspace, for what runs beside the data files."""

@@ -12,10 +12,10 @@ from cdc_platform.errors import CdcError
 from cdc_platform.reconcile.base_delta import FileDelta, load_base_changes
 from cdc_platform.reconcile.due import cheaper_whole, due_segments, is_uneven
 from cdc_platform.reconcile.ledger import Ledger, open_keys
-from cdc_platform.reconcile.proof_conditions import moved
+from cdc_platform.reconcile.proof_conditions import doubt_of
 from cdc_platform.reconcile.proofs import Proofs, read_proofs
 from cdc_platform.reconcile.sides import Sides
-from cdc_platform.reconcile.source_identity import gone_back, other_source
+from cdc_platform.reconcile.source_identity import gone_back
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.touched_keys import files_since, load_touched_keys
 
@@ -36,13 +36,8 @@ def usable_proofs(ledger: Ledger, subject: Subject) -> Proofs | str:
     proofs = read_proofs(ledger.objects)
     if proofs is None:
         return "the table has no proofs yet"
-    doubt = other_source(proofs.conditions, ledger.conditions)
-    if doubt:
-        return doubt
-    reasons = " and ".join(moved(proofs.conditions, ledger.conditions))
-    if reasons:
-        return f"{reasons} since the table was proven"
-    doubt = gone_back((one.source_position for one in proofs.segments.values()), ledger.position)
+    doubt = doubt_of(proofs.conditions, ledger.conditions, "the table was proven")
+    doubt = doubt or gone_back((one.source_position for one in proofs.segments.values()), ledger.position)
     if doubt:
         return doubt
     if subject.base is None or subject.base.snapshot_by_id(proofs.snapshot_id) is None:

@@ -15,9 +15,9 @@ from typing import Any
 
 from cdc_platform.errors import StateError
 from cdc_platform.raw.objects import ObjectStore, undamaged
-from cdc_platform.reconcile.proof_conditions import moved
+from cdc_platform.reconcile.proof_conditions import doubt_of
 from cdc_platform.reconcile.segments import Bound
-from cdc_platform.reconcile.source_identity import gone_back, other_source
+from cdc_platform.reconcile.source_identity import gone_back
 
 PROGRESS = "reports/full/progress.json"
 _FORM = 1
@@ -73,10 +73,9 @@ def _resumed(data: bytes | None, conditions: Mapping[str, str], position: str) -
     stored = json.loads(data) if data else None
     if stored is None or stored.get("form") != _FORM:
         return None, "there is no earlier run to go on with: started from the beginning"
-    doubt = other_source(stored["conditions"], conditions)
-    reasons = " and ".join(moved(stored["conditions"], conditions))
-    if doubt or reasons:
-        return None, f"{doubt or f'{reasons} since the earlier run'}: started from the beginning"
+    doubt = doubt_of(stored["conditions"], conditions, "the earlier run")
+    if doubt:
+        return None, f"{doubt}: started from the beginning"
     if stored.get("is_done"):
         return None, "the earlier run left nothing over: started from the beginning"
     equal = {int(number): Carried(*one) for number, one in stored["equal"].items()}

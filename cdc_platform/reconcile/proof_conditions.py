@@ -16,7 +16,7 @@ from typing import Any
 from cdc_platform.events import OP
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.digest import implementation
-from cdc_platform.reconcile.source_identity import IDENTITY
+from cdc_platform.reconcile.source_identity import IDENTITY, other_source
 from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform.reconcile.typed import TYPE_RULES_VERSION
 
@@ -63,6 +63,15 @@ def conditions_of(plan: ReadPlan, view: BaseView, origin: str) -> dict[str, str]
         "declared": _text(view.declared),
         **{f"source_{fact}": _text(told) for fact, told in plan.shape_read.items()},
     }
+
+
+def doubt_of(earlier: Mapping[str, Any], now: Mapping[str, str], since: str) -> str | None:
+    """Return why what was proven under the conditions ``earlier`` holds no more, None where it does.
+
+    ``since`` is when that was, for the sentence.
+    """
+    reasons = " and ".join(moved(earlier, now))
+    return other_source(earlier, now) or (f"{reasons} since {since}" if reasons else None)
 
 
 def moved(earlier: Mapping[str, Any], now: Mapping[str, str]) -> Iterator[str]:

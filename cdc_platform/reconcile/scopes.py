@@ -15,3 +15,6 @@ SETTLING = "settling"
 WHOLE = (FULL, KEYS, INCREMENTAL, EXPORT)
 #: Kinds of whole runs that prove rows equal to the source's, and not keys alone.
 PROVING = (FULL, INCREMENTAL)
+
+#: Keys left in flight are asked for by no greater age, in seconds: about 31 years.
+LONGEST_AGE = 1e9
