@@ -8,6 +8,7 @@ and its place, so that only words looked at have to be verified.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ _HALF = np.uint64(32)
 _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0xD6E8FEB86659FD93)
 
 Words = np.ndarray[Any, np.dtype[np.uint64]]
+Places = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class DamagedIndex(Exception):
@@ -40,19 +42,31 @@ def make_filter(hashes: Words) -> Words:
     return bits | _checks(bits, np.arange(count, dtype=np.uint64))
 
 
-def passing(words: Words, hashes: Words) -> Words:
-    """Return those of ``hashes`` a filter does not rule out. Raises DamagedIndex."""
-    places = _places(hashes, len(words))
-    found = words[places]
-    bits = found & _LOW
-    if not np.array_equal(found, bits | _checks(bits, places.view(np.uint64))):
-        raise DamagedIndex("a word of its filter is damaged")
-    masks = _masks(hashes)
-    kept: Words = hashes[(bits & masks) == masks]
-    return kept
+class Asked:
+    """Key hashes asked of many filters, ascending and without repeats; what all need of them is made once."""
+
+    def __init__(self, hashes: Words) -> None:
+        self._hashes = hashes
+        self._places: dict[int, Places] = {}
+
+    @cached_property
+    def _bits(self) -> Words:
+        return _masks(self._hashes)
+
+    def passing(self, words: Words) -> Words:
+        """Return those of the hashes that the filter ``words`` does not rule out. Raises DamagedIndex."""
+        places = self._places.get(len(words))
+        if places is None:
+            places = self._places[len(words)] = _places(self._hashes, len(words))
+        found = np.take(words, places)
+        bits = found & _LOW
+        if not np.array_equal(found, bits | _checks(bits, places.view(np.uint64))):
+            raise DamagedIndex("a word of its filter is damaged")
+        kept: Words = self._hashes[(bits & self._bits) == self._bits]
+        return kept
 
 
-def _places(hashes: Words, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _places(hashes: Words, count: int) -> Places:
     """Return the word of each hash, by its upper half: hashes that ascend go through the words in order."""
     return (((hashes >> _HALF) * np.uint64(count)) >> _HALF).view(np.int64)
 

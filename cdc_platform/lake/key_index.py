@@ -4,7 +4,7 @@ Data files never change, so neither does an index: it is built once, after a mer
 column, lies in a local folder, and is rebuilt whenever it is missing. Merges may do without any of it.
 
 The file holds a filter of the keys (``key_filter``); an entry (64-bit key hash, row number) per row, sorted
-by hash, in blocks of :data:`BLOCK` entries, each with the first hash of the next block and a checksum of it
+by hash, in blocks (``key_blocks``), each with the first hash of the next block and a checksum of it
 all; a *fence* (lowest hash) per block; and the keys themselves in entry order.
 A look-up takes the keys that pass the filter, finds the block of each by the fences, verifies that block
 and that it is the right one, and takes the entries of equal hash; whoever asked confirms the real key. Only
@@ -20,7 +20,8 @@ import mmap
 import os
 import secrets
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,30 +30,21 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
-from cdc_platform.lake.key_filter import DamagedIndex, Words, make_filter, passing
-
-BLOCK = 16
+from cdc_platform.lake.key_blocks import (
+    BLOCK_TYPE,
+    Gathered,
+    Rows,
+    blocks_of,
+    gather,
+    matches,
+)
+from cdc_platform.lake.key_filter import Asked, DamagedIndex, Places, Words, make_filter
 
 _MAGIC = b"cdc-key-index-3\n"
 _HEADER = 4096
 _ALIGN = 64
-#: Odd multipliers that make a block's checksum depend on every bit and place of its entries.
-_MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
-_PLACES = (np.arange(BLOCK, dtype=np.uint64) * np.uint64(2) + np.uint64(1)) * np.uint64(0xD6E8FEB86659FD93)
-_PADDING = np.uint32(0xFFFFFFFF)
-
 #: So many indexes stay mapped in a process: mapping the pages a look-up touches costs more than the look-up.
 _MOST_OPEN = 256
-#: The hash of what is no entry, and of what comes after the last block.
-_LARGEST = np.uint64(2**64 - 1)
-#: Side by side what a look-up needs of a block: each part elsewhere would be one more page to map.
-_BLOCK_TYPE = np.dtype(
-    [("hashes", np.uint64, BLOCK), ("rows", np.uint32, BLOCK), ("after", np.uint64), ("sum", np.uint64)]
-)
-
-Rows = np.ndarray[Any, np.dtype[np.uint32]]
-Places = np.ndarray[Any, np.dtype[np.int64]]
-Blocks = np.ndarray[Any, np.dtype[np.void]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +64,7 @@ def write_index(path: Path, identity: str, hashes: Words, rows: Rows, keys: pa.T
     """
     order = np.argsort(hashes)
     sorted_hashes = np.take(hashes, order)
-    blocks = _blocks(sorted_hashes, np.take(rows, order))
+    blocks = blocks_of(sorted_hashes, np.take(rows, order))
     parts = {
         "filter": make_filter(sorted_hashes),
         "fences": np.ascontiguousarray(blocks["hashes"][:, 0]),
@@ -102,19 +94,6 @@ def write_index(path: Path, identity: str, hashes: Words, rows: Rows, keys: pa.T
         unfinished.unlink(missing_ok=True)
 
 
-def _blocks(hashes: Words, rows: Rows) -> Blocks:
-    """Return the entries, which ascend, in blocks with their checksums."""
-    count = -(-len(hashes) // BLOCK)
-    blocks = np.zeros(count, dtype=_BLOCK_TYPE)
-    padding = count * BLOCK - len(hashes)
-    blocks["hashes"] = np.pad(hashes, (0, padding), constant_values=_LARGEST).reshape(-1, BLOCK)
-    blocks["rows"] = np.pad(rows, (0, padding), constant_values=_PADDING).reshape(-1, BLOCK)
-    blocks["after"][:-1] = blocks["hashes"][1:, 0]
-    blocks["after"][-1:] = _LARGEST
-    blocks["sum"] = _checksums(blocks)
-    return blocks
-
-
 class KeyIndex:
     """An index opened for look-ups; its file is mapped, so only the pages touched are read."""
 
@@ -129,7 +108,7 @@ class KeyIndex:
         try:
             self._filter = _part(data, np.uint64, places["filter"])
             self._fences = _part(data, np.uint64, places["fences"])
-            self._blocks = _part(data, _BLOCK_TYPE, places["blocks"])
+            self._blocks = _part(data, BLOCK_TYPE, places["blocks"])
             self._keys: pa.Table = pa.ipc.open_stream(pa.BufferReader(data.slice(header["keys"]))).read_all()
         except (ValueError, pa.ArrowException, OSError) as e:
             raise DamagedIndex(f"{path}: {e}") from e
@@ -137,42 +116,37 @@ class KeyIndex:
         if not single or self._keys.num_rows != self._entries:
             raise DamagedIndex(f"{path}: its keys are damaged")
 
-    def find(self, hashes: Words) -> Hits:
-        """Return the entries whose hash is among ``hashes``, which ascend without repeats.
+    def gather(self, asked: Asked) -> Gathered:
+        """Return the blocks that can hold what the filter lets pass. Raises DamagedIndex."""
+        hashes = asked.passing(self._filter)
+        return gather(self._fences, self._blocks, hashes if self._entries else hashes[:0])
 
-        Raises DamagedIndex when a part that could tell of one is not as written.
-        """
-        hashes = passing(self._filter, hashes)
-        block, found, wanted = self._blocks_of(hashes if self._entries else hashes[:0])
-        number, place = np.nonzero((found["hashes"] == wanted[:, None]) & (found["rows"] != _PADDING))
-        at = block[number] * BLOCK + place
-        for column in self._keys.columns if len(at) else ():
-            _check_ends(column.chunk(0), at)
-        return Hits(found["rows"][number, place], wanted[number], self._keys.take(pa.array(at)))
+    def keys(self, entries: Places) -> pa.Table:
+        """Return the keys of entries. Raises DamagedIndex."""
+        for column in self._keys.columns if len(entries) else ():
+            _check_ends(column.chunk(0), entries)
+        return self._keys.take(pa.array(entries, pa.int64()))
 
-    def _blocks_of(self, hashes: Words) -> tuple[Places, Blocks, Words]:
-        """Return the blocks that can hold ``hashes``: number, what it holds, verified, and the hash.
 
-        Raises DamagedIndex.
-        """
-        # Entries of one hash may begin in the block before the first fence that is equal to it.
-        first = np.maximum(np.searchsorted(self._fences, hashes, "left"), 1) - 1
-        last = np.maximum(np.searchsorted(self._fences, hashes, "right"), 1) - 1
-        if (last < first).any():
-            raise DamagedIndex("its fences do not ascend")
-        counts = last - first + 1
-        ends = np.cumsum(counts)
-        starts = ends - counts
-        block = np.repeat(first, counts) + (np.arange(counts.sum()) - np.repeat(starts, counts))
-        found: Blocks = self._blocks[block]
-        if (_checksums(found) != found["sum"]).any():
-            raise DamagedIndex("a block is damaged")
-        # the fences themselves are trusted as far as verified blocks confirm them
-        from_the_first = (first == 0) | (found["hashes"][starts, 0] < hashes)
-        to_the_last = (last == len(self._blocks) - 1) | (found["after"][ends - 1] > hashes)
-        if not (from_the_first & to_the_last).all():
-            raise DamagedIndex("a fence is damaged")
-        return block, found, np.repeat(hashes, counts)
+def look_up(questions: Sequence[tuple[KeyIndex, Asked]]) -> list[Hits | None]:
+    """Return what each index has of what it is asked, None for one that is damaged where that would be."""
+    gathered: list[tuple[int, Gathered]] = []
+    for number, (index, asked) in enumerate(questions):
+        with suppress(DamagedIndex):
+            gathered.append((number, index.gather(asked)))
+    answers: list[Hits | None] = [None] * len(questions)
+    if not gathered:
+        return answers
+    found, damaged = matches([blocks for _, blocks in gathered])
+    ends = np.searchsorted(found.index, np.arange(len(gathered) + 1))
+    for place, (number, _) in enumerate(gathered):
+        if place in damaged:
+            continue
+        part = slice(ends[place], ends[place + 1])
+        with suppress(DamagedIndex):
+            keys = questions[number][0].keys(found.entries[part])
+            answers[number] = Hits(found.rows[part], found.hashes[part], keys)
+    return answers
 
 
 def open_index(path: Path, identity: str) -> KeyIndex:
@@ -222,13 +196,6 @@ def _header(data: Any) -> Mapping[str, Any]:
     if len(start) < _HEADER or not start.startswith(_MAGIC) or zlib.crc32(text) != check:
         raise DamagedIndex("its header is damaged")
     return cast("Mapping[str, Any]", json.loads(text))
-
-
-def _checksums(blocks: Blocks) -> Words:
-    mixed = (blocks["hashes"] * _MIX[0]) ^ (blocks["rows"].astype(np.uint64) * _MIX[1])
-    mixed ^= mixed >> np.uint64(29)
-    sums: Words = (mixed * _PLACES).sum(axis=1, dtype=np.uint64)
-    return sums ^ (blocks["after"] * _MIX[0])
 
 
 def remove_index(path: Path) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 
 from cdc_platform.lake.base_files import BaseFile
-from cdc_platform.lake.key_filter import DamagedIndex, Words
-from cdc_platform.lake.key_index import open_index, remove_index, touch, write_index
+from cdc_platform.lake.key_filter import Asked, DamagedIndex, Words
+from cdc_platform.lake.key_index import Hits, KeyIndex, look_up, open_index, remove_index, touch, write_index
 from cdc_platform.lake.touched_keys import TouchedKeys
 from cdc_platform.naming import quoted
 
@@ -34,6 +35,9 @@ ROWS_PER_KEY = 10
 #: The same for keys of whole numbers: those are found as quickly in a file that ascends by them.
 ROWS_PER_WHOLE_NUMBER = 20
 ROWS_PER_KEY_TO_BUILD = 20
+
+#: So many keys are asked of indexes together: what is found of them is held at once.
+_ASKED_TOGETHER = 1_000_000
 
 #: Types whose equal values have equal hashes whatever wrote them. Floating point is not among them.
 _HASHED = ("INTEGER", "BIGINT", "VARCHAR", "DATE", "DECIMAL", "TIMESTAMP", "BLOB", "BOOLEAN", "TIME")
@@ -80,20 +84,20 @@ class KeyLookup:
         asked = {file.index: self._touched.in_range(file) for file in files}
         least = ROWS_PER_KEY if self._touched.ascending is None else ROWS_PER_WHOLE_NUMBER
         paying = [file for file in files if file.data.record_count >= least * asked[file.index]]
+        answers: list[pa.Table] = []
+        answered: set[int] = set()
         if paying:
             self._read_hashes()
-        # one after the other: threads would wait for each other, so little is there to do for a file
-        answers = [self._hits(file, self._asked(file)) for file in paying]
-        tables = [hits for hits in answers if hits is not None]
-        found = {file.index for file, hits in zip(paying, answers, strict=True) if hits is not None}
-        left = [file for file in files if file.index not in found]
+            for some in _groups(paying, [asked[file.index] for file in paying]):
+                answered |= self._answer(some, answers)
+        left = [file for file in files if file.index not in answered]
         for file in left:
             if file.data.record_count >= max(LEAST_ROWS, ROWS_PER_KEY_TO_BUILD * asked[file.index]):
                 self.missed.append(file)
         columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in self._types.items())
         self._con.execute(f"CREATE TABLE hits (file INTEGER, pos BIGINT, hash UBIGINT, {columns})")
-        if tables:
-            self._con.register("new_hits", pa.concat_tables(tables))
+        if answers:
+            self._con.register("new_hits", pa.concat_tables(answers))
             self._con.execute("INSERT INTO hits FROM new_hits")
             self._con.unregister("new_hits")
             left += self._set_aside_damaged({file.index: file for file in files})
@@ -107,16 +111,36 @@ class KeyLookup:
         self._hashes, *numbers = (values[order] for values in columns.values())
         self._numbers = dict(zip(self._touched.whole, numbers, strict=True))
 
-    def _asked(self, file: BaseFile) -> Words:
+    def _asked(self, file: BaseFile) -> Asked:
         """Return the hashes, ascending, of the keys that can be in the file by its bounds."""
-        chosen: Words = self._hashes[self._touched.mask(file, self._numbers)]
-        return chosen[np.append(True, chosen[1:] != chosen[:-1])] if len(chosen) else chosen
+        if not self._numbers:
+            return self._all
+        return Asked(_without_repeats(self._hashes[self._touched.mask(file, self._numbers)]))
 
-    def _hits(self, file: BaseFile, asked: Words) -> pa.Table | None:
+    @cached_property
+    def _all(self) -> Asked:
+        return Asked(_without_repeats(self._hashes))
+
+    def _answer(self, files: Sequence[BaseFile], answers: list[pa.Table]) -> set[int]:
+        """Add the hits in files whose index is there and as it was written; return the numbers of these."""
+        there = [(file, index) for file in files if (index := self._index(file)) is not None]
+        hits: dict[int, Hits] = {}
+        for (file, _), found in zip(
+            there, look_up([(index, self._asked(file)) for file, index in there]), strict=True
+        ):
+            if found is None:
+                remove_index(self._path(self._identity(file)))
+            else:
+                hits[file.index] = found
+        if hits:
+            answers.append(_told(hits, self._key))
+        return set(hits)
+
+    def _index(self, file: BaseFile) -> KeyIndex | None:
         identity = self._identity(file)
         path = self._path(identity)
         try:
-            found = open_index(path, identity).find(asked)
+            index = open_index(path, identity)
         except FileNotFoundError:
             return None
         except DamagedIndex:
@@ -124,10 +148,7 @@ class KeyLookup:
             return None
         with suppress(OSError):
             touch(path)
-        number = pa.array(np.full(len(found.rows), file.index, dtype=np.int32))
-        columns: list[Any] = [number, pa.array(found.rows).cast(pa.int64()), pa.array(found.hashes)]
-        names = ["file", "pos", "hash", *self._key]
-        return pa.Table.from_arrays([*columns, *found.keys.columns], names=names)
+        return index
 
     def _set_aside_damaged(self, files: dict[int, BaseFile]) -> list[BaseFile]:
         """Return the files whose index holds a key that does not have its hash; forget their hits."""
@@ -181,6 +202,38 @@ class KeyLookup:
         except OSError:
             return False  # no space, no permission: the next merge reads the file again
         return True
+
+
+def _told(hits: Mapping[int, Hits], key: Sequence[str]) -> pa.Table:
+    """Return the hits in each file, by its number, as a table (file, pos, hash, key…)."""
+    counts = [len(found.rows) for found in hits.values()]
+    numbers: dict[str, Any] = {
+        "file": np.repeat(np.array(list(hits), dtype=np.int32), counts),
+        "pos": np.concatenate([found.rows for found in hits.values()]).astype(np.int64),
+        "hash": np.concatenate([found.hashes for found in hits.values()]),
+    }
+    # by place: nothing depends on what an index calls its columns
+    keys = pa.concat_tables([found.keys.rename_columns(list(key)) for found in hits.values()])
+    told = [pa.chunked_array([pa.array(values)]) for values in numbers.values()]
+    return pa.Table.from_arrays([*told, *keys.columns], names=[*numbers, *key])
+
+
+def _without_repeats(ascending: Words) -> Words:
+    kept: Words = ascending[np.append(True, ascending[1:] != ascending[:-1])] if len(ascending) else ascending
+    return kept
+
+
+def _groups(files: Sequence[BaseFile], asked: Sequence[int]) -> Iterator[list[BaseFile]]:
+    """Yield the files in groups of which at most :data:`_ASKED_TOGETHER` keys are asked, or of one file."""
+    group: list[BaseFile] = []
+    together = 0
+    for file, count in zip(files, asked, strict=True):
+        if group and together + count > _ASKED_TOGETHER:
+            yield group
+            group, together = [], 0
+        group.append(file)
+        together += count
+    yield group
 
 
 def evict(folder: IndexFolder) -> None:

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc_platform.lake.key_filter import DamagedIndex
-from cdc_platform.lake.key_index import BLOCK, KeyIndex, open_index, remove_index, write_index
+from cdc_platform.lake.key_blocks import BLOCK
+from cdc_platform.lake.key_filter import Asked, DamagedIndex
+from cdc_platform.lake.key_index import Hits, KeyIndex, look_up, open_index, remove_index, write_index
 from cdc_platform.lake.key_lookup import IndexFolder, evict
 
 LARGEST = 2**64 - 1
@@ -29,8 +30,15 @@ def write(path: Path, hashes: list[int], identity: str = "file") -> None:
     write_index(path, identity, np.array(hashes, dtype=np.uint64), rows, keys)
 
 
+def hits_in(index: KeyIndex, asked: list[int]) -> Hits:
+    (hits,) = look_up([(index, Asked(np.array(asked, dtype=np.uint64)))])
+    if hits is None:
+        raise DamagedIndex
+    return hits
+
+
 def found(path: Path, asked: list[int], identity: str = "file") -> list[tuple[int, int, Any]]:
-    hits = KeyIndex(path, identity).find(np.array(asked, dtype=np.uint64))
+    hits = hits_in(KeyIndex(path, identity), asked)
     # by place, as look-ups take them: nothing depends on what the file calls them
     keys = hits.keys.column(0).to_pylist()
     return sorted(zip(map(int, hits.rows), map(int, hits.hashes), keys, strict=True))
@@ -49,6 +57,39 @@ def test_every_row_of_each_hash_is_found_and_no_other(
     write(path, hashes)
     expected = [(row, value, f"key {row}") for row, value in enumerate(hashes) if value in asked]
     assert expected == found(path, sorted(asked))
+
+
+@given(
+    indexes=st.lists(HASHES, max_size=4),
+    asked=st.lists(st.sets(st.sampled_from([0, 1, 3, 5, 2**63, LARGEST])), min_size=4, max_size=4),
+)
+@settings(deadline=None)
+def test_indexes_asked_together_each_tell_their_own_rows(
+    tmp_path_factory: pytest.TempPathFactory, indexes: list[list[int]], asked: list[set[int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("index")
+    questions = []
+    for number, (hashes, some) in enumerate(zip(indexes, asked, strict=False)):
+        write(folder / f"{number}.keys", hashes)
+        question = Asked(np.array(sorted(some), dtype=np.uint64))
+        questions.append((KeyIndex(folder / f"{number}.keys", "file"), question))
+    expected = [
+        [row for row, value in enumerate(hashes) if value in some]
+        for hashes, some in zip(indexes, asked, strict=False)
+    ]
+    assert expected == [sorted(hits.rows) if hits else None for hits in look_up(questions)]
+
+
+def test_a_damaged_index_takes_nothing_from_those_asked_with_it(tmp_path: Path) -> None:
+    questions = []
+    for name in ("one", "damaged", "other"):
+        write(tmp_path / name, [7, 11, 13])
+        if name == "damaged":
+            data = (tmp_path / name).read_bytes()
+            # each 11 stands in a block only: the filter and the fence still let it pass
+            (tmp_path / name).write_bytes(data.replace((11).to_bytes(8, "little"), bytes(8)))
+        questions.append((KeyIndex(tmp_path / name, "file"), Asked(np.array([11], dtype=np.uint64))))
+    assert [[1], None, [1]] == [hits and list(hits.rows) for hits in look_up(questions)]
 
 
 @given(at=st.integers(0, 10**9), bit=st.integers(0, 7))
@@ -97,11 +138,10 @@ def test_a_cut_index_is_damaged(tmp_path: Path, left: int) -> None:
 def test_an_index_that_is_replaced_cut_or_removed_is_not_asked_again(tmp_path: Path) -> None:
     path = tmp_path / "one.keys"
     write(path, [7, 11])
-    asked = np.array([11], dtype=np.uint64)
-    assert [1] == list(open_index(path, "file").find(asked).rows)
+    assert [1] == list(hits_in(open_index(path, "file"), [11]).rows)
 
     write(path, [11, 7, 5])
-    assert [0] == list(open_index(path, "file").find(asked).rows)
+    assert [0] == list(hits_in(open_index(path, "file"), [11]).rows)
     path.write_bytes(path.read_bytes()[:4096])
     with pytest.raises(DamagedIndex):
         open_index(path, "file")
