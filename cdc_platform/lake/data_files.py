@@ -47,16 +47,18 @@ _FEW_POSITIONS = 10_000
 
 _PATH_ID = 2147483546
 _POSITION_ID = 2147483545
-_DELETE_FIELDS: list[pa.Field[Any]] = [
-    # Written as the dictionary it is: text of each row would be most of the work. Readers see plain text.
-    pa.field(
-        "file_path",
-        pa.dictionary(pa.int32(), pa.string()),
-        nullable=False,
-        metadata={"PARQUET:field_id": str(_PATH_ID)},
-    ),
-    pa.field("pos", pa.int64(), nullable=False, metadata={"PARQUET:field_id": str(_POSITION_ID)}),
-]
+_DELETE_SCHEMA = pa.schema(
+    [
+        # Written as the dictionary it is: text of each row would be most of the work. Readers see plain text.
+        pa.field(
+            "file_path",
+            pa.dictionary(pa.int32(), pa.string()),
+            nullable=False,
+            metadata={"PARQUET:field_id": str(_PATH_ID)},
+        ),
+        pa.field("pos", pa.int64(), nullable=False, metadata={"PARQUET:field_id": str(_POSITION_ID)}),
+    ]
+)
 
 
 class DataFileWriter:
@@ -181,8 +183,9 @@ class _OpenFile:
         self._flush()
         assert self._writer is not None
         self._writer.close()
+        size = self._stream.tell()
         self._stream.close()
-        return self._writer.writer.metadata, len(self._io.new_input(self.path))
+        return self._writer.writer.metadata, size
 
     def _flush(self) -> None:
         """Write what waits as one row group."""
@@ -232,7 +235,7 @@ def write_position_deletes(data_file: DataFile, positions: pa.Array[Any], io: Fi
     file_paths = pa.DictionaryArray.from_arrays(
         pa.repeat(pa.scalar(0, pa.int32()), rows), [data_file.file_path]
     )
-    table = pa.Table.from_arrays([file_paths, positions], schema=pa.schema(_DELETE_FIELDS))
+    table = pa.Table.from_arrays([file_paths, positions], schema=_DELETE_SCHEMA)
     with io.new_output(path).create(overwrite=True) as stream:
         pq.write_table(
             table,
@@ -241,6 +244,7 @@ def write_position_deletes(data_file: DataFile, positions: pa.Array[Any], io: Fi
             store_schema=False,
             use_dictionary=cast(Any, ["file_path"]),
         )
+        size = stream.tell()
     bound = to_bytes(StringType(), data_file.file_path)
     first, last = positions[0].as_py(), positions[-1].as_py()
     delete_file = DataFile.from_args(
@@ -249,7 +253,7 @@ def write_position_deletes(data_file: DataFile, positions: pa.Array[Any], io: Fi
         file_format=FileFormat.PARQUET,
         partition=data_file.partition,
         record_count=rows,
-        file_size_in_bytes=len(io.new_input(path)),
+        file_size_in_bytes=size,
         value_counts={_PATH_ID: rows, _POSITION_ID: rows},
         null_value_counts={_PATH_ID: 0, _POSITION_ID: 0},
         lower_bounds={_PATH_ID: bound, _POSITION_ID: to_bytes(LongType(), first)},

@@ -97,7 +97,7 @@ class KeyLookup:
         columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in self._types.items())
         self._con.execute(f"CREATE TABLE hits (file INTEGER, pos BIGINT, hash UBIGINT, {columns})")
         if answers:
-            self._con.register("new_hits", pa.concat_tables(answers))
+            self._con.register("new_hits", pa.concat_tables(answers).combine_chunks())
             self._con.execute("INSERT INTO hits FROM new_hits")
             self._con.unregister("new_hits")
             left += self._set_aside_damaged({file.index: file for file in files})

@@ -8,6 +8,7 @@ Where rows are found does not depend on the way.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import duckdb
@@ -87,8 +88,9 @@ class KeySearch:
         assert touched is not None
         schema = table.schema()
         chosen = files_hit(self._con, schema, touched, files)
-        newer = [file for file in chosen if not upper_position(file, schema) < oldest]
-        older = [file for file in chosen if upper_position(file, schema) < oldest]
+        is_older = [upper_position(file, schema) < oldest for file in chosen]
+        newer = [file for file, older in zip(chosen, is_older, strict=True) if not older]
+        older = list(compress(chosen, is_older))
         large = [file for file in older if file.data.record_count >= LEAST_ROWS]
         small = [file for file in older if file.data.record_count < LEAST_ROWS]
         selects: list[str] = []

@@ -1,7 +1,9 @@
 """Writers of v2 manifests, of data files and of delete files, that do not begin from nothing each time.
 
 pyiceberg 0.12 has no manifest writer whose content is DELETES, and works out a manifest's Avro schema and its
-encoders anew for each file, a tenth of a small merge. They follow from the type of the partition alone.
+encoders anew for each file, a tenth of a small merge. They follow from the type of the partition alone. It
+also makes each entry an Avro block of its own, compressed by itself; many together are smaller, and quicker
+to write and to read.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import json
 import os
 from dataclasses import dataclass
 from functools import lru_cache
+from types import TracebackType
 
 from pyiceberg.avro.file import MAGIC, META_SCHEMA, SYNC_SIZE, AvroFileHeader, AvroOutputFile
 from pyiceberg.avro.resolver import construct_writer, resolve_writer
@@ -30,6 +33,9 @@ from pyiceberg.utils.schema_conversion import AvroSchemaConversion
 
 #: As it is written, and as pyiceberg holds it.
 _VERSIONS: tuple[TableVersion, TableVersion] = (2, DEFAULT_READ_VERSION)
+
+#: Entries of one Avro block: it is compressed, and read, as a whole.
+_ENTRIES_PER_BLOCK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,29 @@ class _EntryFile(AvroOutputFile[ManifestEntry]):
         self.writer = layout.writer
         self.metadata = metadata
         self._json = layout.json
+        self._waiting: list[ManifestEntry] = []
+
+    def write_block(self, objects: list[ManifestEntry]) -> None:
+        """Take entries; they become a block with others."""
+        self._waiting += objects
+        if len(self._waiting) >= _ENTRIES_PER_BLOCK:
+            self._flush()
+
+    def __exit__(
+        self,
+        exctype: type[BaseException] | None,
+        excinst: BaseException | None,
+        exctb: TracebackType | None,
+    ) -> None:
+        try:
+            if exctype is None and self._waiting:
+                self._flush()
+        finally:
+            super().__exit__(exctype, excinst, exctb)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        super().write_block(waiting)
 
     def _write_header(self) -> None:
         header = AvroFileHeader(MAGIC, {**self.metadata, "avro.schema": self._json}, self.sync_bytes)

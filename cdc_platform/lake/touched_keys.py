@@ -129,10 +129,16 @@ class TouchedKeys:
         """Whether a key of the fold can be in a file by its bounds of the key's first column."""
         assert self.fold is not None
         low, high = self._limits(file, self.key[0])
-        if low is None or high is None:
+        if low is None or high is None or low <= self._middle <= high:
             return True
         at = bisect.bisect_left(range(self.count), low, key=self.fold.first_value)
         return at < self.count and bool(self.fold.first_value(at) <= high)
+
+    @cached_property
+    def _middle(self) -> Any:
+        """The first column of a key that mostly tells that some key can be in a file."""
+        assert self.fold is not None
+        return self.fold.first_value(self.count // 2)
 
     def mask(self, file: BaseFile, numbers: Mapping[str, Numbers]) -> npt.NDArray[np.bool_]:
         """Return which keys, of which ``numbers`` are columns, can be in a file by its bounds of them."""

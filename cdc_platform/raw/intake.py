@@ -20,7 +20,7 @@ from cdc_platform.raw.files import AcceptedFile, FileKind, RawFile
 from cdc_platform.raw.listed import Listed, by_known_versions, with_written_again
 from cdc_platform.raw.load_sets import LoadFile, LoadSets
 from cdc_platform.raw.manifests import accept, add_load_files, mark_replaced, read_load_sets, windows_of
-from cdc_platform.raw.mended_loads import in_place_of_set_aside
+from cdc_platform.raw.mended_loads import in_place_of_set_aside, versions_by_key
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.store import RawStore
 from cdc_platform.raw.transfer_time import transfer_time
@@ -201,6 +201,7 @@ def _check_not_before_start(table: _Table, listed: Listed) -> None:
 def _load_files(
     table: _Table, store: RawStore, named: Iterable[Listed], before: LoadSets
 ) -> Iterator[LoadFile]:
+    versions = versions_by_key(before)
     for one in named:
         if one.name.kind is FileKind.LOAD:
             file, counter = one.file, one.name.counter or 0
@@ -208,7 +209,8 @@ def _load_files(
             # only the first load set is opened by what its rows say, and its first files say it
             told = tell() if counter == 1 and not before.sets else None
             load = LoadFile(file.last_modified, counter, file.key, one.name.segment, file.etag, told)
-            yield in_place_of_set_aside(load, before, never_applied=table.never_applied, transferred_at=tell)
+            known = versions.get(load.key, ())
+            yield in_place_of_set_aside(load, known, never_applied=table.never_applied, transferred_at=tell)
 
 
 def _by_window(table: _Table, named: Iterable[Listed]) -> Iterator[tuple[str, list[Listed]]]:

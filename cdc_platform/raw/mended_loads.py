@@ -6,7 +6,8 @@ belongs to, and no sign of a new one, which would remove the rows of all its oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -19,18 +20,27 @@ if TYPE_CHECKING:
 _CLOCKS = timedelta(minutes=1)
 
 
+def versions_by_key(sets: LoadSets) -> dict[str, list[LoadFile]]:
+    """Return the versions of each LOAD file that are known, by its key."""
+    versions: dict[str, list[LoadFile]] = defaultdict(list)
+    for load_set in sets.sets:
+        for one in load_set.files:
+            versions[one.key].append(one)
+    return versions
+
+
 def in_place_of_set_aside(
     file: LoadFile,
-    sets: LoadSets,
+    before: Sequence[LoadFile],
     *,
     never_applied: Callable[[str, str], bool],
     transferred_at: Callable[[], datetime | None],
 ) -> LoadFile:
     """Return a new version of a LOAD file, in the place of the one before where that was never applied.
 
+    ``before`` are the versions that are known.
     Not so when its rows say that they were transferred after that one was written.
     """
-    before = [one for load_set in sets.sets for one in load_set.files if one.key == file.key]
     if not before or any(one.etag == file.etag for one in before):
         return file
     former = max(before)
