@@ -1,6 +1,7 @@
-"""Kill merges, maintenance and rollbacks thousands of times and count what was lost.
+"""Kill merges, maintenance, rollbacks and publications thousands of times and count what was lost.
 
     .venv/bin/python -m bench.crash [--kills 2000] [--processes 2] [--minutes 60] [--resume] [--folder …]
+                                  [--shapes held,held-new]
 
 Each process works in lakes of its own; every few kills are followed by a look at the table, a restart that
 merges the same again, and another look. The sums are in ``bench/results/crash.json`` after every hundred
@@ -25,8 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.results import Results
+from cdc_platform_tests.crash.shapes import SHAPES
 
 _A_TIME = 100
+ALL = ",".join(shape.name for shape in SHAPES)
 _COUNTS = ("kills", "random_kills", "rounds", "orphans_removed", "snapshots_read")
 
 
@@ -73,8 +76,10 @@ class Sums:
 def main() -> int:
     """Run it; return 1 when a run failed."""
     options = _options()
-    results, what = Results("crash"), {"kills_wanted": options.kills}
-    there = [one for one in results.entries if one.get("kills_wanted") == options.kills]
+    results = Results("crash")
+    # the kinds of tables are told where they are not all
+    what = {"kills_wanted": options.kills} | ({} if options.shapes == ALL else {"shapes": options.shapes})
+    there = [one for one in results.entries if what.items() <= one.items()]
     sums = Sums.of(there[0]) if options.resume and there else Sums()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="cdc-crash-"))
     started, before = time.monotonic(), sums.seconds
@@ -103,6 +108,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=120, help="start no further run after so long")
     parser.add_argument("--resume", action="store_true", help="go on from the results that are there")
     parser.add_argument(
+        "--shapes", default=ALL, help="the kinds of tables, see cdc_platform_tests/crash/shapes.py"
+    )
+    parser.add_argument(
         "--folder", type=Path, default=None, help="default: a temporary one, removed at the end"
     )
     return parser.parse_args()
@@ -118,7 +126,7 @@ def _reports(folder: Path, options: argparse.Namespace, sums: Sums) -> Any:
             planned = sums.counts["kills"] + sum(kills for _, kills in running.values())
             while len(running) < options.processes and planned < options.kills and time.monotonic() < stop_at:
                 seed, kills = next(seeds), min(_A_TIME, options.kills - planned)
-                running[pool.submit(_run, folder / str(seed), seed, kills)] = seed, kills
+                running[pool.submit(_run, folder / str(seed), seed, kills, options.shapes)] = seed, kills
                 planned += kills
             if not running or len(sums.failures) > 10:
                 return
@@ -126,12 +134,16 @@ def _reports(folder: Path, options: argparse.Namespace, sums: Sums) -> Any:
                 yield running.pop(done)[0], done.result()
 
 
-def _run(folder: Path, seed: int, kills: int) -> dict[str, Any] | str:
+def _run(folder: Path, seed: int, kills: int, shapes: str) -> dict[str, Any] | str:
     """Return the report of one run of the harness, or what it ended with."""
     command = [sys.executable, "-m", "cdc_platform_tests.crash.harness", str(folder), "--seed", str(seed)]
     environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, "--kills", str(kills)], capture_output=True, text=True, check=False, env=environment
+        [*command, "--kills", str(kills), "--shapes", shapes],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     shutil.rmtree(folder, ignore_errors=True)
     if done.returncode:

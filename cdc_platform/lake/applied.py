@@ -4,7 +4,8 @@ Every merge writes ``batches/<batch id>.json`` and names it in its snapshot's su
 rolls back and moves with the table. A manifest names its predecessor; every :data:`CONSOLIDATE_EVERY`
 batches one carries the whole list, which bounds the walk. A snapshot of someone else's (a compaction) has no
 manifest: its parent's holds. Should every snapshot that names one have been expired, the table property of
-the same name, written in the same commits, is the way back in.
+the same name, written in the same commits, is the way back in. The empty snapshot a table may begin with has
+applied nothing.
 """
 
 from __future__ import annotations
@@ -210,9 +211,16 @@ def record_path(table: Table, snapshot: Snapshot | None = None) -> str | None:
     """Return the object key of the newest manifest as of ``snapshot`` (default: the current one)."""
     for one in history(table, snapshot or table.current_snapshot()):
         path = properties_of(one).get(BATCH_MANIFEST)
-        if path is not None:
+        if path is not None or is_empty_beginning(one):
             return path
     return table.properties.get(BATCH_MANIFEST) if table.current_snapshot() is not None else None
+
+
+def is_empty_beginning(snapshot: Snapshot) -> bool:
+    """Whether a snapshot is the first of its table, without a row and without a merge."""
+    told = properties_of(snapshot)
+    is_first = snapshot.parent_snapshot_id is None
+    return is_first and BATCH_MANIFEST not in told and told.get("total-records") == "0"
 
 
 def _json(objects: ObjectStore, path: str, table: Table) -> Any:

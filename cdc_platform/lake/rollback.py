@@ -16,11 +16,11 @@ from datetime import datetime
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
-from pyiceberg.table.update import SetPropertiesUpdate
+from pyiceberg.table.update import RemovePropertiesUpdate, SetPropertiesUpdate
 
 from cdc_platform.errors import CommitOutcomeUnknown, MergeError, StaleCommit
 from cdc_platform.lake import quarantine, summary
-from cdc_platform.lake.applied import FOLDER, AppliedRecord, read_record, walk_batches
+from cdc_platform.lake.applied import FOLDER, AppliedRecord, is_empty_beginning, read_record, walk_batches
 from cdc_platform.lake.branch import history, moved, published_id, standing_still, write_branch
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.lineage import SnapshotInfo, snapshot_history
@@ -111,7 +111,7 @@ def plan_rollback(lake: Lake, source: str, table_id: str, target: SnapshotInfo, 
     """
     objects = lake.objects(source, table_id)
     path = _record_path(base, target)
-    record = read_record(base, objects, path)
+    record = read_record(base, objects, path) if path is not None else AppliedRecord()
     missing = [key for key in record.tombstones if objects.get(key) is None]
     if missing:
         what = f"the deletes remembered at snapshot {target.snapshot_id} are gone: {objects.url(missing[0])}"
@@ -144,7 +144,8 @@ def commit_rollback(plan: RollbackPlan) -> None:
 def _commit(plan: RollbackPlan) -> None:
     where = ".".join(plan.base.name())
     # the way back in when every snapshot that names a record is expired must lead to the same record
-    record = SetPropertiesUpdate(updates={summary.BATCH_MANIFEST: str(plan.record.path)})
+    name, path = summary.BATCH_MANIFEST, plan.record.path
+    record = SetPropertiesUpdate(updates={name: path}) if path else RemovePropertiesUpdate(removals=[name])
     ends = [moved(branch, plan.target.snapshot_id) for branch in _branches(plan)]
     try:
         plan.base._do_commit((record, *ends), standing_still(plan.base))
@@ -195,11 +196,14 @@ def _own_batch(table: Table, one: SnapshotInfo) -> str | None:
     return None if path is None else path.removeprefix(f"{FOLDER}/").removesuffix(".json")
 
 
-def _record_path(table: Table, target: SnapshotInfo) -> str:
-    """Return the manifest that holds at a snapshot: its own, or, of another writer's, its parent's."""
+def _record_path(table: Table, target: SnapshotInfo) -> str | None:
+    """Return the manifest that holds at a snapshot: its own, or, of another writer's, its parent's.
+
+    None behind the first merge.
+    """
     for snapshot in history(table, table.snapshot_by_id(target.snapshot_id)):
         path = summary.properties_of(snapshot).get(summary.BATCH_MANIFEST)
-        if path is not None:
+        if path is not None or is_empty_beginning(snapshot):
             return path
     raise MergeError(
         f"which files snapshot {target.snapshot_id} holds is not known: another writer made it, and the "

@@ -30,7 +30,9 @@ from cdc_platform.lake.maintenance.compaction_plan import plan_compaction
 from cdc_platform.lake.merge import merge
 from cdc_platform_tests.crash.harness import Child
 from cdc_platform_tests.crash.inspection import SOURCE, rows_of, state_of
-from cdc_platform_tests.crash.workload import KEY, Life, Round, Shape
+from cdc_platform_tests.crash.rounds import Round
+from cdc_platform_tests.crash.shapes import KEY, Shape
+from cdc_platform_tests.crash.workload import Life
 
 SHAPES = (
     Shape("hard", KEY),

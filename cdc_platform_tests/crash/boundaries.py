@@ -11,13 +11,18 @@ import os
 import re
 import signal
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 from sqlalchemy import Engine, event
+
+from cdc_platform.lake import publishing, schema
+from cdc_platform_tests.crash.shapes import HOLD_BACK, LET_GO
 
 
 class Points:
@@ -29,15 +34,26 @@ class Points:
     def __init__(self, fatal: int | str | None, told: int) -> None:
         self._fatal = fatal
         self._told = told
+        self._within = ""
         self.passed: list[str] = []
 
     def reach(self, label: str, last_deed: Callable[[], object] | None = None) -> None:
         """Pass a point; when it is the fatal one, do ``last_deed`` and die."""
+        label = f"{self._within}{label}"
         self.passed.append(label)
         if self._fatal in (len(self.passed), label):
             if last_deed is not None:
                 last_deed()
             self._die(label)
+
+    @contextmanager
+    def within(self, what: str) -> Iterator[None]:
+        """Let the points passed meanwhile say what they are a part of."""
+        self._within = f"{what}: "
+        try:
+            yield
+        finally:
+            self._within = ""
 
     def _die(self, label: str) -> NoReturn:
         os.write(self._told, label.encode())
@@ -71,6 +87,21 @@ def wrap(points: Points) -> None:
     event.listen(Engine, "commit", lambda connection: points.reach("before commit of the catalog's database"))
     for name in ("create_namespace", "create_table", "commit_table"):
         _around(points, SqlCatalog, name, lambda *a, name=name: f"catalog {name}")
+    _wrap_part(points, publishing, "hold_back", HOLD_BACK)
+    _wrap_part(points, publishing, "let_go", LET_GO)
+    # of a table that is made
+    _wrap_part(points, schema, "hold_back", HOLD_BACK)
+
+
+def _wrap_part(points: Points, module: ModuleType, name: str, what: str) -> None:
+    """Let the points of a function of ours be told from the others."""
+    real = getattr(module, name)
+
+    def wrapped(*args: Any) -> Any:
+        with points.within(what):
+            return real(*args)
+
+    setattr(module, name, wrapped)
 
 
 def _around(points: Points, owner: Any, name: str, label: Callable[..., str]) -> None:

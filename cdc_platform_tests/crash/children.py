@@ -12,6 +12,7 @@ from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.merge import merge
 from cdc_platform_tests.crash.boundaries import Points, wrap
 from cdc_platform_tests.crash.inspection import SOURCE, orphans, rows_of, state_of
+from cdc_platform_tests.crash.rounds import Found, Round
 from cdc_platform_tests.crash.upkeep import (
     DEEDS,
     Past,
@@ -22,7 +23,6 @@ from cdc_platform_tests.crash.upkeep import (
     clean_up,
     grow_old,
 )
-from cdc_platform_tests.crash.workload import Round, State
 
 
 def merged(lake: Lake, step: Round) -> None:
@@ -78,20 +78,21 @@ def release(step: Round, lake: Lake, _: int) -> None:
             quarantine.release(lake, SOURCE, step.config.id, item.id)
 
 
-def check_between(found: State, step: Round, where: str) -> None:
+def check_between(found: Found, step: Round, where: str) -> None:
     """Readers see before or after; what was set aside is there, and nothing that will not be."""
-    assert (found.rows, found.files) in (
-        (step.before.rows, step.before.files),
-        (step.after.rows, step.after.files),
-    ), f"{where}: neither the table before nor after, but {found}, not {step.before} or {step.after}"
+    assert (found.content, found.main) in step.between, (
+        f"{where}: neither the table before nor after, but {found}, not {step.before} or {step.after}"
+    )
     assert step.before.quarantine.keys() <= found.quarantine.keys() <= step.after.quarantine.keys(), where
 
 
-def check_after(found: State, step: Round, where: str) -> None:
-    """The table, its record and its quarantine are those of after the round."""
+def check_after(found: Found, step: Round, where: str) -> None:
+    """The table, its record, its quarantine and its main are those of after the round."""
     assert step.after.rows == found.rows, f"{where}: {set(step.after.rows) ^ set(found.rows)}"
     assert step.after.files == found.files, f"{where}: {step.after.files ^ found.files}"
     assert step.after.quarantine == found.quarantine, f"{where}: {step.after.quarantine}, {found.quarantine}"
+    assert step.main == found.main, f"{where}: main shows {found.main}, not {step.main}"
+    assert found.is_held in (None, step.is_held), f"{where}: main is held back: {found.is_held}"
 
 
 def cleaned(

@@ -1,4 +1,4 @@
-"""Kill merges, maintenance and rollbacks and see what is left: a process that forks children, to be killed.
+"""Kill merges, maintenance, rollbacks and publications: a process that forks children, looks what is left.
 
 The children are forked from a process that has everything imported and no thread of an engine running.
 Run as a module it writes one JSON line when it is done.
@@ -13,7 +13,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -31,9 +31,12 @@ from cdc_platform_tests.crash.children import (
     release,
     restarted,
 )
+from cdc_platform_tests.crash.publication import PUBLICATION, Main, published_after, published_until
 from cdc_platform_tests.crash.rollback import ROLLBACK, rolled_back_after, rolled_back_until
+from cdc_platform_tests.crash.rounds import Round
+from cdc_platform_tests.crash.shapes import SHAPES, Shape
 from cdc_platform_tests.crash.upkeep import DEEDS, Past, grow_old
-from cdc_platform_tests.crash.workload import SHAPES, Life, Round, Shape
+from cdc_platform_tests.crash.workload import Life
 from cdc_platform_tests.histories.afterwards import tuned
 
 _MOST_ROUNDS = 200  # a shape that has not been killed at what it is to be killed at by then never will
@@ -47,7 +50,7 @@ class Report:
     random_kills: int = 0
     rounds: int = 0
     points: Counter[str] = field(default_factory=Counter)
-    #: Kills by kind of maintenance, and of rollbacks.
+    #: Kills by kind of maintenance, of rollbacks and of publications.
     maintenance: Counter[str] = field(default_factory=Counter)
     orphans_removed: int = 0
     snapshots_read: int = 0
@@ -81,6 +84,7 @@ class CrashTest:
         self.report = Report(points=points)
         #: Every table that was, with the rows it may ever have shown.
         self._seen: dict[str, tuple[TableConfig, set[tuple[Any, ...]]]] = {}
+        self._mains: dict[str, Main] = {}
         #: What the snapshots of each showed when they were last looked at.
         self._past: dict[str, Past] = {}
 
@@ -89,16 +93,22 @@ class CrashTest:
         while self.report.kills < kills or self._not_yet_killed_at():
             assert self.report.rounds < _MOST_ROUNDS, f"never passed: {self._not_yet_killed_at()}"
             step = self._life.next()
+            main = self._mains.setdefault(step.config.id, Main())
+            step = replace(step, held_at=main.shown)
             self._remember(step)
             if step.releases:
                 self._do(partial(release, step))
             for _ in range(self._random.choice((2, 3, 4))):
                 self._kill(step)
             self._restart(step)
+            main.merged(step)
+            if main.waiting and self._random.random() < 0.5:
+                self._publish(step, main)
+            step = replace(step, held_at=main.shown)
             if self._random.random() < 0.4:
                 self._maintain(step)
             if self._random.random() < 0.3:
-                self._roll_back(step)
+                self._roll_back(step, main)
             self.report.rounds += 1
         self._look_back()
         return self.report
@@ -132,15 +142,11 @@ class CrashTest:
 
     def _not_yet_killed_at(self) -> list[str]:
         """Return the points of what only this shape writes at which no merge was killed so far."""
-        rare = self._life.shape.rare
-        points = ("half of", "before replace of a", "after replace of a") if rare else ()
-        return [label for when in points if not self._points[label := f"{when} {rare}"]]
+        return [label for label in self._life.shape.rare if not self._points[label]]
 
     def _rare_point(self, step: Round) -> str | None:
         """Return a point few merges pass, when this one may."""
-        labels = self._not_yet_killed_at()
-        if self._life.shape.faults and step.before.quarantine.keys() == step.after.quarantine.keys():
-            return None
+        labels = [label for label in self._not_yet_killed_at() if step.may_pass(label)]
         return self._random.choice(labels) if labels else None
 
     def _rarest(self, what: str, prefix: str = "") -> int:
@@ -166,30 +172,46 @@ class CrashTest:
             self._do(lambda lake, _: grow_old(lake, step.config) and None)
         point = self._rarest(deed, f"{deed}: ")
         code, said = Child(self._folder, lambda lake, told: done_until(lake, step, deed, point, told)).wait()
-        if code != 0:
-            assert code == -signal.SIGKILL, f"{self._life.shape.name}: a maintenance failed: {said}"
-            self.report.kills += 1
-            self.report.maintenance[deed] += 1
-            self._points[f"{deed}: {said}"] += 1
+        self._killed_at(deed, code, said)
         where = f"{self._life.shape.name}, {deed} of round {self.report.rounds} killed at {said}"
         past = self._past.setdefault(step.config.id, {})
         passed, after = self._do(lambda lake, _: done_after(lake, step, deed, past, where))
         self._passed[deed] = passed or self._passed[deed]
         self._past[step.config.id] = _by_id(after)
 
-    def _roll_back(self, step: Round) -> None:
+    def _publish(self, step: Round, main: Main) -> None:
+        """Kill the publication of a state that waits, look, let it go through, look again."""
+        target = self._random.choice(main.waiting)
+        point = self._rarest(PUBLICATION, f"{PUBLICATION}: ")
+        code, said = Child(
+            self._folder, lambda lake, told: published_until(lake, step, target, point, told)
+        ).wait()
+        self._killed_at(PUBLICATION, code, said)
+        where = f"{self._life.shape.name}, publication after round {self.report.rounds} killed at {said}"
+        passed = self._do(lambda lake, _: published_after(lake, step, target, where))
+        self._passed[PUBLICATION] = passed or self._passed[PUBLICATION]
+        main.published(target)
+
+    def _killed_at(self, deed: str, code: int, said: str) -> None:
+        """Count a kill of maintenance, a rollback or a publication, if it was one."""
+        if code == 0:
+            return
+        assert code == -signal.SIGKILL, f"{self._life.shape.name}: a {deed} failed: {said}"
+        self.report.kills += 1
+        self.report.maintenance[deed] += 1
+        self._points[f"{deed}: {said}"] += 1
+
+    def _roll_back(self, step: Round, main: Main) -> None:
         """Kill the rollback of a round, look, let it or the next merge make it good, look again."""
         point = self._rarest(ROLLBACK, f"{ROLLBACK}: ")
         code, said = Child(self._folder, lambda lake, told: rolled_back_until(lake, step, point, told)).wait()
-        if code != 0:
-            assert code == -signal.SIGKILL, f"{self._life.shape.name}: a rollback failed: {said}"
-            self.report.kills += 1
-            self.report.maintenance[ROLLBACK] += 1
-            self._points[f"{ROLLBACK}: {said}"] += 1
+        self._killed_at(ROLLBACK, code, said)
         where = f"{self._life.shape.name}, rollback of round {self.report.rounds} killed at {said}"
         again = self._random.random() < 0.6
-        passed = self._do(lambda lake, _: rolled_back_after(lake, step, where, again=again))
+        passed, is_back = self._do(lambda lake, _: rolled_back_after(lake, step, where, again=again))
         self._passed[ROLLBACK] = passed or self._passed[ROLLBACK]
+        if is_back:
+            main.rolled_back(step)
 
     def _look_back(self) -> None:
         """Every snapshot that is left shows a state of the oracle's; without orphans nothing is missing."""
@@ -208,7 +230,7 @@ def _by_id(past: Mapping[Any, str]) -> Past:
 def run(folder: Path, shapes: Sequence[Shape], kills: int, seed: int) -> Iterator[tuple[Shape, Report]]:
     """Kill ``kills`` merges, divided among the shapes; yield what each gave."""
     points: Counter[str] = Counter()
-    passed = {what: ["the first"] for what in ("merge", ROLLBACK, *DEEDS)}
+    passed = {what: ["the first"] for what in ("merge", ROLLBACK, PUBLICATION, *DEEDS)}
     for number, shape in enumerate(shapes):
         mine = kills // len(shapes) + (number < kills % len(shapes))
         with tuned(shape.tuned):

@@ -12,17 +12,46 @@ from pyiceberg.table import Table
 
 from cdc_platform.config.model import TableConfig
 from cdc_platform.lake.catalog import OBJECTS_FOLDER, Lake
-from cdc_platform_tests.crash.workload import State
+from cdc_platform_tests.crash.rounds import NOTHING, Content, Found
 
 SOURCE = "retail"
+#: The branch that merges write while main is held back.
+_BRANCH = "cdc_pending"
 
 
-def state_of(lake: Lake, config: TableConfig) -> State:
-    """Return the table as a reader sees it now."""
+def state_of(lake: Lake, config: TableConfig) -> Found:
+    """Return the table as merges left it, and its main as other programs see it now."""
     table = lake.load(SOURCE, config.id)
     if table is None:
-        return State(quarantine=_quarantine(lake, config))
-    return State(rows_of(table), _applied(lake, config, table), _quarantine(lake, config))
+        return Found(quarantine=_quarantine(lake, config))
+    branch = content_at(lake, config, table, table.metadata.current_snapshot_id)
+    waiting = pending(table)
+    main = branch
+    if waiting:
+        main = content_at(lake, config, table, table.metadata.refs["main"].snapshot_id)
+    return Found(*branch, _quarantine(lake, config), main, _BRANCH in table.metadata.refs)
+
+
+def pending(table: Table) -> list[int]:
+    """Return the snapshots of the branch that main has not, newest first; fail when main is not below it."""
+    refs = table.metadata.refs
+    if _BRANCH not in refs:
+        return []
+    main, at, found = refs["main"].snapshot_id, refs[_BRANCH].snapshot_id, list[int]()
+    while at != main:
+        found.append(at)
+        snapshot = table.snapshot_by_id(at)
+        assert snapshot is not None, f"between main and the branch snapshot {at} is gone"
+        assert snapshot.parent_snapshot_id is not None, f"main, {main}, is not in the branch's history"
+        at = snapshot.parent_snapshot_id
+    return found
+
+
+def content_at(lake: Lake, config: TableConfig, table: Table, snapshot_id: int | None) -> Content:
+    """Return the rows and the applied files as of a snapshot."""
+    if snapshot_id is None:
+        return NOTHING
+    return rows_of(table, snapshot_id), applied_at(lake, config, table, snapshot_id)
 
 
 def rows_of(table: Table, snapshot_id: int | None = None) -> tuple[tuple[Any, ...], ...]:
@@ -51,11 +80,6 @@ def folders(lake: Lake, config: TableConfig) -> list[Path]:
 
 def _folder(lake: Lake, config: TableConfig) -> Path:
     return Path(lake.warehouse) / OBJECTS_FOLDER / SOURCE / config.id
-
-
-def _applied(lake: Lake, config: TableConfig, table: Table) -> frozenset[str]:
-    """Return the applied files as of the current snapshot."""
-    return applied_at(lake, config, table, table.metadata.current_snapshot_id)
 
 
 def applied_at(lake: Lake, config: TableConfig, table: Table, snapshot_id: int | None) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Merges, maintenance and rollbacks killed at every effect and at random times; the rest is the harness's."""
+"""Merges, maintenance, rollbacks and publications killed at every effect; the rest is the harness's."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from cdc_platform_tests.crash.publication import PUBLICATION
 from cdc_platform_tests.crash.rollback import ROLLBACK
+from cdc_platform_tests.crash.shapes import SHAPES
 from cdc_platform_tests.crash.upkeep import DEEDS
-from cdc_platform_tests.crash.workload import SHAPES
 
 KILLS = 208
 #: What a merge writes; each is to be killed in front of, in the middle of and behind.
@@ -55,5 +56,6 @@ def test_a_merge_killed_anywhere_is_made_good_by_the_next_one(tmp_path: Path) ->
     assert [] == [what for what in WRITTEN if not any(point.endswith(what) for point in killed)]
     assert {"before catalog commit_table", "after catalog commit_table"} <= killed.keys()
     assert killed["a random moment"]
-    assert {*DEEDS, ROLLBACK} == {deed for report in reports for deed in report["maintenance"]}
+    assert {point for shape in SHAPES for point in shape.rare} <= killed.keys()
+    assert {*DEEDS, ROLLBACK, PUBLICATION} == {deed for report in reports for deed in report["maintenance"]}
     assert 0 < sum(report["orphans_removed"] for report in reports)

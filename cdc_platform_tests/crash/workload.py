@@ -7,7 +7,7 @@ The oracle is plain Python over dicts and shares nothing with the merge: per key
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any
@@ -18,76 +18,9 @@ from cdc_platform.config.model import TableConfig
 from cdc_platform.errors import UnreadableRawFile
 from cdc_platform.lake.merge import MergeInput
 from cdc_platform.raw.files import FileKind
+from cdc_platform_tests.crash.rounds import Round, State
+from cdc_platform_tests.crash.shapes import Shape
 from cdc_platform_tests.lake.memory_files import Change, MemoryFile, Rejected, accepted, memory_file
-
-#: What the table shows of a row: its values by column, with ``deleted`` where it is a soft delete.
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """One kind of table, and what happens to it."""
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    #: Every so many rounds (0: never) a full load, a new column, faulty rows and files.
-    loads: int = 0
-    columns: int = 0
-    faults: int = 0
-    #: Names of limits that are lowered, see ``histories.afterwards.TUNINGS``.
-    tuned: tuple[str, ...] = ()
-    #: What only merges of this shape write, and not each: kills are aimed at it until each point had one.
-    rare: str | None = None
-    #: Every round starts a table of its own.
-    is_new_each_round: bool = False
-
-    @property
-    def is_append(self) -> bool:
-        return self.options.get("no_key") == "append"
-
-    @property
-    def is_soft(self) -> bool:
-        return self.options.get("delete_mode") == "soft"
-
-
-KEY = {"merge_key": ("id",)}
-SHAPES = (
-    Shape("hard", KEY, tuned=("gather tombstones",)),
-    Shape("soft", {**KEY, "delete_mode": "soft"}),
-    Shape("partitioned", {**KEY, "partition_by": ("region", "bucket(3, id)")}, tuned=("rewrite manifests",)),
-    Shape("loaded", KEY, loads=2),
-    #: As the last, its load files written as they are read.
-    Shape("direct", KEY, loads=2, tuned=("load directly",)),
-    Shape("evolving", KEY, columns=2, tuned=("consolidate",)),
-    Shape("indexed", KEY, tuned=("index keys",), rare="key index"),
-    Shape("faulty", KEY, faults=2, rare="quarantine object"),
-    Shape("appended", {"merge_key": (), "no_key": "append"}),
-    Shape("new", KEY, is_new_each_round=True),
-)
-
-
-@dataclass(frozen=True)
-class State:
-    """A table as a reader sees it, with its record and its quarantine."""
-
-    rows: tuple[tuple[Any, ...], ...] = ()
-    files: frozenset[str] = frozenset()
-    #: (file, row or None for all of it) → state of its quarantine item.
-    quarantine: Mapping[tuple[str, int | None], str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Round:
-    """Files to merge in one go, and the table before and after."""
-
-    config: TableConfig
-    inputs: tuple[MergeInput, ...]
-    completed: int | None
-    #: Quarantine items to release first.
-    releases: tuple[tuple[str, int | None], ...]
-    columns: tuple[str, ...]
-    before: State
-    after: State
 
 
 @dataclass
@@ -129,6 +62,7 @@ class Life:
         self._complete = 0
         self._extra = 0
         self._wide = False
+        self._is_held = False
 
     def next(self) -> Round:
         """Return the next round."""
@@ -138,8 +72,11 @@ class Life:
         if self.shape.is_new_each_round:
             self._start()
             name = f"public.item{number}"
-        config = TableConfig(**{"name": name, **self.shape.options})
-        before = self.state()
+        before, was_held = self.state(), self._is_held
+        if self.shape.holds:
+            self._is_held = self._random.random() < (0.7 if was_held else 0.8)
+        publish = "on_match" if self._is_held else "always"
+        config = TableConfig(**{"name": name, "publish": publish, **self.shape.options})
         if self.shape.columns and number % self.shape.columns == 1:
             self._extra, self._wide = min(self._extra + 1, 12), number > 8
         completed = None
@@ -154,7 +91,7 @@ class Life:
         inputs += self._random.sample(inputs, len(inputs) // 3)
         self._random.shuffle(inputs)
         columns = tuple(self._columns().names)
-        return Round(config, tuple(inputs), completed, releases, columns, before, self.state())
+        return Round(config, tuple(inputs), completed, releases, columns, before, self.state(), was_held)
 
     def state(self) -> State:
         """Return what the table must be now."""

@@ -14,7 +14,7 @@ from pyiceberg.table import Table
 
 from cdc_platform.config.maintenance import MaintenanceOptions
 from cdc_platform.errors import MergeError, StaleCommit
-from cdc_platform.lake.applied import read_applied
+from cdc_platform.lake.applied import AppliedRecord, read_applied, record_path
 from cdc_platform.lake.branch import PENDING, holds_back, published_id
 from cdc_platform.lake.maintenance import Step, maintain
 from cdc_platform.lake.maintenance.expiry import commit_expiry, plan_expiry
@@ -264,6 +264,32 @@ def test_a_roll_back_of_what_is_published_takes_main_along(held: Bench) -> None:
 
     assert [(1, "a")] == published(held) == held.rows()
     assert first.snapshot_id == published_id(loaded(held))
+
+
+def test_a_roll_back_behind_the_first_merge_leaves_nothing_and_the_next_merge_brings_all_again(
+    held: Bench,
+) -> None:
+    first, load = change_file("c1", ("I", 1, "a", 10), ("D", 2, None, 11)), load_file("l", (3, "c"))
+    beginning = None
+    for one in (first, load):
+        held.merge(one)
+        beginning = beginning or published_id(loaded(held))
+    publish_all(held)
+
+    roll_back(held, beginning)
+
+    assert [] == published(held) == held.rows()
+    assert AppliedRecord() == read_applied(loaded(held), objects(held))
+    held.merge(first, load)
+    assert [(1, "a"), (3, "c")] == held.rows()
+    assert {"c1", "l"} == {key for key, _ in read_applied(loaded(held), objects(held)).files}
+
+
+def test_what_the_first_merge_recorded_is_not_the_record_of_the_empty_table_before_it(held: Bench) -> None:
+    held.merge(change_file("c1", ("I", 1, "a", 10)))
+    main = main_of(held)
+
+    assert None is record_path(main)
 
 
 def test_compaction_writes_the_branch_and_main_moves_over_it(held: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -13,7 +14,9 @@ from cdc_platform.lake import quarantine
 from cdc_platform.lake.catalog import Lake, open_lake
 from cdc_platform.lake.merge import merge
 from cdc_platform_tests.crash.inspection import SOURCE, state_of
-from cdc_platform_tests.crash.workload import SHAPES, Life, Round, Shape
+from cdc_platform_tests.crash.rounds import NOTHING, Round
+from cdc_platform_tests.crash.shapes import SHAPES, Shape
+from cdc_platform_tests.crash.workload import Life
 from cdc_platform_tests.lake.conftest import lake_config
 from cdc_platform_tests.storage_faults.weather import storm
 
@@ -46,12 +49,12 @@ def test_a_table_merged_through_storms_equals_the_oracle_once_they_are_over(
     monkeypatch.setattr(merging, "_LONGEST_PAUSE_SECONDS", 0.01)
     random = Random(shape.name)
     struck: list[str] = []
-    life = Life(shape, seed=5)
+    life, main = Life(shape, seed=5), NOTHING
     with open_lake(lake_config(tmp_path)) as lake:
         for number in range(MOST_ROUNDS):
             if number >= ROUNDS and struck:
                 break
-            step = life.next()
+            step = replace(life.next(), held_at=NOTHING if shape.is_new_each_round else main)
             for item in quarantine.list_items(lake, SOURCE, step.config.id):
                 if (item.key, item.row) in step.releases:
                     quarantine.release(lake, SOURCE, step.config.id, item.id)
@@ -67,4 +70,6 @@ def test_a_table_merged_through_storms_equals_the_oracle_once_they_are_over(
             assert step.after.rows == afterwards.rows
             assert step.after.files == afterwards.files
             assert step.after.quarantine == afterwards.quarantine
+            assert (step.main, step.is_held) == (afterwards.main, afterwards.is_held)
+            main = step.main
     assert struck
