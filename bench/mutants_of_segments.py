@@ -61,6 +61,9 @@ _SEGMENTS = of(
      '{self._below(keys, bound, place + 1)}))"', 'return f"{key} < {literal}"', (SEGMENTS, ORACLE)),
     ("the lowest key of a segment left out", 'f"({keys[0]}) >= {', 'f"({keys[0]}) > {', (SEGMENTS, ORACLE)),
     ("the highest key of a segment left out", 'f"({keys[0]}) <= {', 'f"({keys[0]}) < {', (SEGMENTS, ORACLE)),
+    ("a shift one segment off", "first // step - 1", "first // step", (SEGMENTS,)),
+    ("keys beyond the grid in segments of their own", "least(greatest(({key}) >> {shift}, {lowest}), "
+     "{lowest + len(self.bounds)})", "(({key}) >> {shift})", (SEGMENTS,)),
     ("rows with NULL keys in the last segment", "WHEN {unknown} THEN {self.keyless} ELSE",
      "WHEN {unknown} THEN {self.ranges - 1} ELSE", (SEGMENTS, JUDGED)),
     ("rows with NULL keys skipped", "WHEN {unknown} THEN {self.keyless} ELSE",

@@ -45,16 +45,16 @@ class ParquetReader:
 
     def files(self) -> list[str]:
         """Return the paths of its files. Raises SourceUnavailable."""
-        with closing(open_workspace(self.lake)) as connection, self._readable():
-            found = connection.execute(f"SELECT file FROM glob({sql_text(parquet_files(self.path))})")
-            return [str(row[0]) for row in found.fetchall()]
+        with closing(open_workspace(self.lake)) as connection:
+            return self._files(connection)
 
     def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
         """Match the export's columns with base's by safe name; what cannot be compared is listed.
 
         A column whose types in the files have none in common is refused.
         """
-        export = self._export()
+        with closing(open_workspace(self.lake)) as connection:
+            export = self._export(connection)
         held, names = canonical_schema(base_columns), export.names
         plans: dict[str, ColumnPlan] = {}
         clashes = self._clashes(export)
@@ -126,14 +126,19 @@ class ParquetReader:
     @contextmanager
     def snapshot(self) -> Iterator[ParquetSnapshot]:
         """Open the files; they are taken not to change."""
-        export = self._export()
         with closing(open_workspace(self.lake)) as connection:
+            export = self._export(connection)
             yield ParquetSnapshot(connection, self.path, self.position_given, export)
 
-    def _export(self) -> Export:
-        if not self.files():
+    def _files(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
+        with self._readable():
+            found = connection.execute(f"SELECT file FROM glob({sql_text(parquet_files(self.path))})")
+            return [str(row[0]) for row in found.fetchall()]
+
+    def _export(self, connection: duckdb.DuckDBPyConnection) -> Export:
+        if not self._files(connection):
             raise self._unavailable("there is no Parquet file")
-        with closing(open_workspace(self.lake)) as connection, self._readable():
+        with self._readable():
             return read_export(connection, self.path)
 
     def _below_microseconds(self, export: Export, column: str) -> str | None:

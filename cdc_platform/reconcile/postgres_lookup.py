@@ -179,8 +179,21 @@ def _fetched(connection: _Connection, query: str, texts: _Texts) -> list[tuple[A
         cursor.adapters.register_loader("date", Int4BinaryLoader)
         for name in ("time", "timestamp", "timestamptz"):
             cursor.adapters.register_loader(name, Int8BinaryLoader)
-        cursor.execute(query.encode(), [list(column) for column in texts])
+        cursor.execute(query.encode(), [_array(column) for column in texts])
         return cursor.fetchall()
+
+
+def _array(texts: Sequence[str | None]) -> str:
+    r"""Return an array of texts as PostgreSQL reads it: the driver takes several times as long for a list.
+
+    >>> print(_array(["1", None, "", 'a "b" \\ {c}, null', "NULL"]))
+    {"1",NULL,"","a \"b\" \\ {c}, null","NULL"}
+    """
+    parts = [
+        "NULL" if text is None else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        for text in texts
+    ]
+    return f"{{{','.join(parts)}}}"
 
 
 def _held(connection: _Connection, plan: ReadPlan, texts: _Texts, as_text: _Columns) -> list[int]:

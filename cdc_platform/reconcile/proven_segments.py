@@ -16,7 +16,7 @@ from cdc_platform.words import counted
 
 BY_CHANGED_KEYS = "proven before; every key that changed since was compared, column by column"
 
-#: Beyond so many segments their rows are found in one scan.
+#: Beyond so many stretches of segments their rows are found in one scan.
 _MOST_QUERIES = 8
 
 
@@ -62,10 +62,14 @@ def count_keys(connection: duckdb.DuckDBPyConnection) -> dict[int, KeyCounts]:
 def base_digests_of(
     connection: duckdb.DuckDBPyConnection, sides: Sides, numbers: Sequence[int]
 ) -> dict[int, Digest]:
-    """Return the digests of some segments of base; files whose statistics exclude them are not read."""
+    """Return the digests of some segments of base; files whose statistics exclude them are not read.
+
+    Neighbours are read together: the rows of two often lie in one row group.
+    """
     keys = sides.keys(sides.base_values)
     number, aggregates = sides.segments.number_sql(keys), sides.digest.aggregates(sides.base_values)
-    conditions = [f"({sides.segments.condition_sql(keys, one)})" for one in numbers]
+    stretches = neighbours(numbers, sides.segments.keyless)
+    conditions = [f"({sides.segments.condition_sql(keys, first, last)})" for first, last in stretches]
     if len(conditions) > _MOST_QUERIES:
         conditions = [f"({' OR '.join(conditions)})"]
     found: dict[int, Digest] = {}
@@ -74,6 +78,21 @@ def base_digests_of(
             f"SELECT {number}, {aggregates} FROM {sides.base_rows} AND {condition} GROUP BY 1"
         ).fetchall()
         found |= {segment: (n, first, second) for segment, n, first, second in rows}
+    return found
+
+
+def neighbours(numbers: Sequence[int], keyless: int) -> list[tuple[int, int]]:
+    """Return the first and last of each stretch of neighbours; ``keyless`` is nobody's.
+
+    >>> neighbours([0, 1, 3, 5, 4, 6], 6)
+    [(0, 1), (3, 5), (6, 6)]
+    """
+    found: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if found and found[-1][1] == number - 1 and number != keyless:
+            found[-1] = found[-1][0], number
+        else:
+            found.append((number, number))
     return found
 
 

@@ -3,6 +3,9 @@
 Segment 0 is open below, the last one open above, so every key lies in exactly one; one more segment takes the
 rows that have NULL in a key column. Keys of several columns are ordered lexicographically, text and bytes
 byte by byte, NaN above every number: the order DuckDB has, and both sides are put into segments by DuckDB.
+
+Whole numbers that lie about evenly are cut into many segments at multiples of a power of two instead, so that
+a shift tells the segment: a search among many bounds costs about as much as summing up a lane.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from cdc_platform.naming import sql_text
+from cdc_platform.reconcile.key_numbers import is_whole
 
 #: A bound as text, a value for each key column; what DuckDB writes and reads again without loss.
 Bound = tuple[str, ...]
@@ -22,6 +26,12 @@ Bound = tuple[str, ...]
 ROWS_PER_SEGMENT = 65_536
 MOST_SEGMENTS = 256
 _SAMPLE_ROWS = 32_768
+#: Numbers of segments on a grid, that of rows without a key among them, are a byte.
+_MOST_ON_GRID = 255
+#: Among fewer bounds a search is as quick.
+_LEAST_ON_GRID = 32
+#: A segment of a grid may have so many times the rows it should.
+_MOST_UNEVEN = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +59,17 @@ class Segments:
     def number_sql(self, keys: Sequence[str]) -> str:
         """Return the SQL of the number of the segment that holds the key ``keys`` (SQL each)."""
         unknown = " OR ".join(f"({key}) IS NULL" for key in keys)
-        return f"CASE WHEN {unknown} THEN {self.keyless} ELSE {self._tree(keys, 0, len(self.bounds))} END"
+        found = self._on_grid(keys[0]) or self._tree(keys, 0, len(self.bounds))
+        return f"CASE WHEN {unknown} THEN {self.keyless} ELSE {found} END"
 
-    def condition_sql(self, keys: Sequence[str], number: int) -> str:
-        """Return the SQL condition that a key lies in the segment, in a form statistics can answer."""
+    def condition_sql(self, keys: Sequence[str], number: int, last: int | None = None) -> str:
+        """Return the SQL condition that a key lies in the segment, in a form statistics can answer.
+
+        With ``last``: in a range of those from ``number`` to ``last``.
+        """
         if number == self.keyless:
             return " OR ".join(f"({key}) IS NULL" for key in keys)
-        low, high = self.range(number)
+        (low, _), (_, high) = self.range(number), self.range(number if last is None else last)
         conditions = [f"({key}) IS NOT NULL" for key in keys]
         if low is not None:
             conditions += [f"({keys[0]}) >= {self._literal(low, 0)}", f"NOT ({self._below(keys, low)})"]
@@ -71,6 +85,21 @@ class Segments:
         if low is None:
             return "all keys" if high is None else f"below {high}"
         return f"from {low}" if high is None else f"from {low} to below {high}"
+
+    def _on_grid(self, key: str) -> str | None:
+        """Return the number as SQL where the bounds are multiples of a power of two in a row, else None."""
+        # of bytes the difference of two may be none
+        if not is_whole(self.types) or self.types == ("TINYINT",) or not 1 < len(self.bounds) < _MOST_ON_GRID:
+            return None
+        first, second = (int(bound[0]) for bound in self.bounds[:2])
+        step = second - first
+        grid = range(first, first + step * len(self.bounds), step)
+        if step & (step - 1) or first % step or [int(bound[0]) for bound in self.bounds] != list(grid):
+            return None
+        shift, lowest = step.bit_length() - 1, first // step - 1
+        # a byte: the engine then groups by an array instead of a hash
+        cell = f"least(greatest(({key}) >> {shift}, {lowest}), {lowest + len(self.bounds)})"
+        return f"({cell} - ({lowest}))::UTINYINT"
 
     def _tree(self, keys: Sequence[str], first: int, last: int) -> str:
         """Return a binary search over the bounds ``first`` to below ``last`` as SQL."""
@@ -116,7 +145,7 @@ def quantile_segments(
             SELECT * FROM (SELECT {", ".join(typed)} FROM {relation})
             WHERE hash({", ".join(names)}) % {one_of(rows)} = 0 AND {known}"""
     )
-    found = _quantiles(connection, names, wanted)
+    found = _cut(connection, names, types, wanted)
     connection.execute("DROP TABLE sampled_keys")
     return Segments(tuple(types), found)
 
@@ -135,7 +164,7 @@ def segments_of_sample(
         return Segments((kind,))
     connection.register("sampled_keys", pa.table([sample], names=["k0"]))
     try:
-        return Segments((kind,), _quantiles(connection, ["k0"], wanted))
+        return Segments((kind,), _cut(connection, ["k0"], [kind], wanted))
     finally:
         connection.unregister("sampled_keys")
 
@@ -148,6 +177,38 @@ def wanted_segments(rows: int, rows_per_segment: int) -> int:
 def one_of(rows: int) -> int:
     """Return of how many rows one is taken for the sample."""
     return max(1, rows // _SAMPLE_ROWS)
+
+
+def _cut(
+    connection: duckdb.DuckDBPyConnection, names: Sequence[str], types: Sequence[str], wanted: int
+) -> tuple[Bound, ...]:
+    """Return the bounds of about as many segments as are wanted, from ``sampled_keys``."""
+    has_grid = is_whole(types) and wanted >= _LEAST_ON_GRID
+    found = _grid_bounds(connection, names[0], wanted) if has_grid else None
+    return _quantiles(connection, names, wanted) if found is None else found
+
+
+def _grid_bounds(connection: duckdb.DuckDBPyConnection, name: str, wanted: int) -> tuple[Bound, ...] | None:
+    """Return multiples of a power of two, fewer than twice as many as are wanted; None: they cut unevenly.
+
+    Of the lowest and the highest keys, up to half a segment each, it does not matter how far off they lie.
+    """
+    ends = f"[{0.5 / wanted}, {1 - 0.5 / wanted}]"
+    row = connection.execute(f"SELECT quantile_disc({name}, {ends}), count(*) FROM sampled_keys").fetchone()
+    if row is None or row[0] is None:
+        return None
+    (first, last), rows = row
+    most, shift = min(_MOST_ON_GRID, 2 * wanted - 1), 0
+    while (last >> shift) - (first >> shift) >= most:
+        shift += 1
+    low, high = first >> shift, last >> shift
+    ((largest,),) = connection.execute(
+        f"""SELECT max(n) FROM (SELECT count(*) AS n FROM sampled_keys
+            GROUP BY least(greatest({name} >> {shift}, {low}), {high}))"""
+    ).fetchall()
+    if largest * wanted > _MOST_UNEVEN * rows:
+        return None
+    return tuple((str(cell << shift),) for cell in range(low + 1, high + 1))
 
 
 def _quantiles(connection: duckdb.DuckDBPyConnection, names: Sequence[str], wanted: int) -> tuple[Bound, ...]:

@@ -65,7 +65,10 @@ def test_the_certificate_names_the_digest_the_salt_and_every_segment(shop: Whole
     assert proof["snapshot_id"]
 
 
-def test_each_row_that_differs_is_found_with_its_kind_and_columns(shop: WholeShop) -> None:
+@pytest.mark.parametrize(("rows_per_segment", "segments"), [(100, 11), (20, 63)])
+def test_each_row_that_differs_is_found_with_its_kind_and_columns(
+    shop: WholeShop, rows_per_segment: int, segments: int
+) -> None:
     shop.tamper(
         """DELETE FROM base WHERE id = 500;
            UPDATE base SET name = 'x' WHERE id = 1000;
@@ -75,8 +78,9 @@ def test_each_row_that_differs_is_found_with_its_kind_and_columns(shop: WholeSho
            INSERT INTO base SELECT * REPLACE (id + 5000 AS id) FROM base WHERE id = 201"""
     )
 
-    found = shop.compare()
+    found = shop.compare(rows_per_segment=rows_per_segment)
 
+    assert segments == len(found.certificate["segments"])
     assert {
         1: (Kind.CHANGED, ("price",)),
         200: (Kind.DUPLICATE, ()),

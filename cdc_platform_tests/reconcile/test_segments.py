@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -88,6 +90,74 @@ def test_d1_keys_beyond_what_base_holds_lie_in_the_first_and_last_segment(
         f"SELECT {segments.number_sql(['id'])} FROM (VALUES (-5::BIGINT), (10000), (NULL)) v(id)"
     ).fetchall()
     assert [(0,), (segments.ranges - 1,), (segments.keyless,)] == found
+
+
+WIDTHS = {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64}
+
+
+@settings(max_examples=60)
+@given(data=st.data(), kind=st.sampled_from(sorted(WIDTHS)), count=st.sampled_from([2, 3, 17, 253, 254, 255]))
+def test_d1_a_shift_finds_the_segment_the_bounds_say(
+    connection: duckdb.DuckDBPyConnection, data: st.DataObject, kind: str, count: int
+) -> None:
+    lowest, highest = -(2 ** (WIDTHS[kind] - 1)), 2 ** (WIDTHS[kind] - 1) - 1
+    # as wide a step as there is room for, or less
+    shift = data.draw(st.integers(0, max(0, WIDTHS[kind] - count.bit_length())))
+    cells = st.integers(lowest >> shift, max(lowest >> shift, (highest >> shift) - count + 1))
+    first = data.draw(cells)
+    bounds = [cell << shift for cell in range(first, first + count) if cell << shift <= highest]
+    near = [bound + step for bound in bounds for step in (-1, 0, 1) if lowest <= bound + step <= highest]
+    keys = [*near, lowest, highest, *data.draw(st.lists(st.integers(lowest, highest), max_size=10))]
+
+    segments = Segments((kind,), tuple((str(bound),) for bound in bounds))
+    connection.register("keys", pa.table({"k": pa.array([*keys, None], f"int{WIDTHS[kind]}")}))
+    found = connection.execute(f"SELECT {segments.number_sql(['k'])} FROM keys").fetchall()
+
+    assert [*[bisect_right(bounds, key) for key in keys], segments.keyless] == [number for (number,) in found]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "i",
+        "-i",
+        "i * 7 - 500",
+        "1000000007 + i + i // 50 * 20",
+        "9223372036854775807 - i",
+        "CASE i WHEN 0 THEN -9000000000000000000 WHEN 1 THEN 9000000000000000000 ELSE i END",
+    ],
+)
+def test_whole_numbers_that_lie_evenly_are_cut_into_segments_a_shift_tells(
+    connection: duckdb.DuckDBPyConnection, key: str
+) -> None:
+    relation = f"(SELECT ({key})::BIGINT AS id FROM range(5000) r(i))"
+    segments = quantile_segments(connection, relation, ["id"], ["BIGINT"], rows=5000, rows_per_segment=100)
+    sizes = Counter(
+        number
+        for (number,) in connection.execute(
+            f"SELECT {segments.number_sql(['id'])} FROM {relation}"
+        ).fetchall()
+    )
+
+    assert ">>" in segments.number_sql(["id"])
+    assert 50 <= segments.ranges < 100
+    assert 200 >= max(sizes.values())
+
+
+@pytest.mark.parametrize("key", ["i * i", "CASE WHEN i < 4000 THEN i ELSE i + 1000000000000 END"])
+def test_whole_numbers_that_lie_unevenly_are_cut_into_equal_parts(
+    connection: duckdb.DuckDBPyConnection, key: str
+) -> None:
+    relation = f"(SELECT ({key})::BIGINT AS id FROM range(5000) r(i))"
+    segments = quantile_segments(connection, relation, ["id"], ["BIGINT"], rows=5000, rows_per_segment=100)
+    sizes = Counter(
+        number
+        for (number,) in connection.execute(
+            f"SELECT {segments.number_sql(['id'])} FROM {relation}"
+        ).fetchall()
+    )
+
+    assert dict.fromkeys(range(50), 100) == sizes
 
 
 def test_d2_text_is_ordered_by_its_bytes(connection: duckdb.DuckDBPyConnection) -> None:
