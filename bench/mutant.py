@@ -16,6 +16,7 @@ VERDICT = "reconcile/test_verdict.py"
 WINDOW = "reconcile/test_window.py"
 AS_OF = "reconcile/test_as_of.py"
 COPY = "reconcile/test_postgres_copy.py"
+OWN_TEXT = "reconcile/test_own_text.py"
 JUDGED = "reconcile/test_segment_verdicts.py"
 KEPT = "reconcile/test_kept_pairs.py"
 SESSIONS = "reconcile/test_sessions.py"
@@ -24,6 +25,7 @@ KEYS = "reconcile/test_keys_and_versions.py"
 REPAIR = "repair/test_repair.py"
 REPAIR_ALTERED = "repair/test_altered_keys.py"
 REPAIR_WHOLE = "repair/test_repair_whole.py"
+REPAIR_OWN_TEXT = "repair/test_own_text.py"
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from bench.mutant import (
     JUDGED,
     KEYS,
     ORACLE,
+    OWN_TEXT,
     RAW,
     REPAIR,
     REPAIR_ALTERED,
+    REPAIR_OWN_TEXT,
     REPAIR_WHOLE,
     RESUMED,
     SESSIONS,
@@ -94,6 +96,9 @@ _ROWS = of(
      (f"{SOURCE}::test_a_key_that_a_waiting_file_changes_is_in_flight_even_when_it_is_equal_now",)),
     ("what moved is different", "SET moved = true", "SET moved = false",
      (JUDGED,)),
+    ("rows whose key is written otherwise are none",
+     "WHEN os.n IS NULL AND oe.key_id IS NOT NULL AND ob.n > 0 THEN {Outcome.SPELLED:d}", "",
+     (f"{OWN_TEXT}::test_a_key_that_is_equal_and_written_otherwise_is_neither_missing_nor_unexpected",)),
     ("rules hide everything", "AND NOT coalesce({column.also", "AND NOT coalesce(true OR {column.also",
      (SOURCE,)),
 ) + of(
@@ -131,6 +136,10 @@ _READERS = of(
     "reconcile/postgres_types.py",
     ("every text is padded", 'return _plan(column, "{}::text", pa.string())\n',
      'return _plan(column, "rtrim({}::text)", pa.string(), base="rtrim({})")\n', (SOURCE,)),
+    ("casts to text are what is written", 'return f"pg_catalog.textin({column.output}({{0}}))"',
+     'return "{0}::text"', (OWN_TEXT,)),
+    ("casts to text of other schemas' types are what is written",
+     "pg_catalog.format('%s', {0})", "{0}::text", (OWN_TEXT,)),
     ("numbers rounded to what base has", "places = max(DMS_SCALE, base.scale)\n", "places = base.scale\n",
      (f"{SOURCE}::test_a_value_that_differs_is_found",)),
     ("dates before the first not clamped", " WHEN {{0}} < {first} THEN {first}", "",
@@ -204,6 +213,10 @@ _REPAIRS = of(
     ("deletes where the whole was not compared", "    if seen.incomplete:\n", "    if False:\n",
      (REPAIR, REPAIR_WHOLE)),
     ("deletes where the source gave nothing", "    if not seen.source_rows:\n", "    if False:\n", (REPAIR,)),
+) + of(
+    "repair/judge.py",
+    ("rows of other keys let rows be deleted", "source_outcomes WHERE source_copies > 0", "source_rows",
+     (f"{REPAIR_OWN_TEXT}::test_h4_rows_under_keys_written_otherwise_are_none_that_let_others_be_deleted",)),
 )  # fmt: skip
 
 ROW_MUTANTS: tuple[Mutant, ...] = (

@@ -24,12 +24,19 @@ _COLUMNS = """
         UNION ALL
         SELECT b.attnum, t.typbasetype, CASE WHEN b.typmod = -1 THEN t.typtypmod ELSE b.typmod END
         FROM below b JOIN pg_catalog.pg_type t ON t.oid = b.type WHERE t.typtype = 'd')
-    SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), t.typname, t.typcategory, b.typmod,
+    SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
+           CASE WHEN n.nspname = 'pg_catalog' THEN '' ELSE n.nspname || '.' END || t.typname,
+           t.typcategory, b.typmod,
            NOT a.attnotnull, has_column_privilege(a.attrelid, a.attnum, 'SELECT'), a.attgenerated = 'v',
-           pg_catalog.format_type(b.type, -1), a.atttypid <> b.type
+           pg_catalog.format_type(b.type, -1), a.atttypid <> b.type,
+           CASE WHEN a.atttypid = b.type AND o.pronamespace = 'pg_catalog'::regnamespace
+                     AND o.proargtypes[0] IN (t.oid, 'anyarray'::regtype, 'anyenum'::regtype)
+                THEN 'pg_catalog.' || o.proname ELSE '' END
     FROM pg_catalog.pg_attribute a
     JOIN below b ON b.attnum = a.attnum
     JOIN pg_catalog.pg_type t ON t.oid = b.type AND t.typtype <> 'd'
+    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+    JOIN pg_catalog.pg_proc o ON o.oid = t.typoutput
     WHERE a.attrelid = %(table)s
     ORDER BY a.attnum"""
 
@@ -102,7 +109,9 @@ def describe_table(
 
 
 def _column(row: tuple[Any, ...]) -> SourceColumn:
-    name, declared, type_name, category, typmod, nullable, readable, is_virtual, plain, is_domain = row
+    name, declared, type_name, category, typmod, nullable, readable, is_virtual, plain, is_domain, output = (
+        row
+    )
     precision, scale = _numeric_shape(typmod) if type_name == "numeric" else (None, None)
     return SourceColumn(
         name=name,
@@ -117,6 +126,7 @@ def _column(row: tuple[Any, ...]) -> SourceColumn:
         is_virtual=bool(is_virtual),
         plain_type=plain,
         is_domain=bool(is_domain),
+        output=output,
     )
 
 

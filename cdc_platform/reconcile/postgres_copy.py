@@ -25,13 +25,14 @@ from cdc_platform.reconcile.budget import BudgetSpent, Deadline
 from cdc_platform.reconcile.decode import decode
 from cdc_platform.reconcile.postgres_lookup import key_type
 from cdc_platform.reconcile.postgres_numeric import decimals, fits
+from cdc_platform.reconcile.postgres_types import NUMERIC_TEXT
 from cdc_platform.reconcile.sources import ColumnPlan, Decoding, ReadPlan
 
 Bytes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int64]
 
 _HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
-_AS_TEXT = "::text"
+_NUMERIC, _AS_TEXT = NUMERIC_TEXT.split("{}")
 _TRAILER = b"\xff\xff"
 _MOST_BYTES = 4 << 20
 _MOST_ROWS = 65_536
@@ -156,12 +157,14 @@ def copy_query(plan: ReadPlan, low: Sequence[str] | None, high: Sequence[str] | 
 
 def _is_numeric(column: ColumnPlan) -> bool:
     """Whether a decimal comes as PostgreSQL's numeric, not as its text."""
-    is_text = column.decoding is Decoding.DECIMAL_TEXT and column.select.endswith(_AS_TEXT)
+    is_text = column.decoding is Decoding.DECIMAL_TEXT and column.select.startswith(_NUMERIC)
     return is_text and fits(column.arrow)
 
 
 def _selected(column: ColumnPlan) -> str:
-    return column.select.removesuffix(_AS_TEXT) if _is_numeric(column) else column.select
+    if not _is_numeric(column):
+        return column.select
+    return column.select.removeprefix(_NUMERIC).removesuffix(_AS_TEXT)
 
 
 def _key(plan: ReadPlan) -> sql.Composed:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from psycopg.types.numeric import Int4BinaryLoader, Int8BinaryLoader
 
 from cdc_platform.naming import quoted
-from cdc_platform.reconcile.postgres_types import RULE_AS_TEXT
+from cdc_platform.reconcile.postgres_types import RULE_AS_TEXT, own_text
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceColumn, SourceTable
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
@@ -112,7 +112,7 @@ def _own(column: ColumnPlan) -> str:
 def _equals(table: SourceTable, column: ColumnPlan, key: str, as_text: _Columns) -> str:
     """Return the condition that a value of the source is the key's."""
     if column in as_text:
-        return f"{_own(column)}::text = {key}"
+        return f"{own_text(_of(table, column)).format(_own(column))} = {key}"
     # of a domain not every type's equality is found
     cast_ = f"::{key_type(table, column)}" if _of(table, column).is_domain else ""
     return f"{_own(column)}{cast_} = {key}"

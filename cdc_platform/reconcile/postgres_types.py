@@ -18,13 +18,18 @@ from cdc_platform.reconcile.verdict import Excluded, Gap
 
 _INTEGERS = {"int2": pa.int16(), "int4": pa.int32(), "int8": pa.int64(), "oid": pa.int64()}
 _FLOATS = {"float4": pa.float32(), "float8": pa.float64()}
-_TEXTS = {"text", "varchar", "name", "citext", "xml", "unknown"}
+#: Their cast to text is the system's own, which nobody can replace, and gives the value itself.
+_TEXTS = {"text", "varchar", "name"}
 # Types with a typed form of their own: as text in base their value could not be told from its spelling.
 _NEEDS_TYPE = {*_INTEGERS, *_FLOATS, "date", "timestamp", "timestamptz", "time", "bytea", "money"}
 _UTC = pa.timestamp("us", tz="UTC")
 #: What DMS makes of a numeric without precision: decimal(28,6).
 DMS_SCALE = 6
 _MONEY_SCALE = 4
+
+#: The text of a numeric as the type itself writes it: a cast to text may be anybody's.
+NUMERIC_TEXT = "pg_catalog.textin(pg_catalog.numeric_out({}))"
+_MONEY_TEXT = NUMERIC_TEXT.format("{}::numeric")
 
 RULE_BOOLEAN_TEXT = "boolean travels as the text 'true' or 'false'"
 RULE_AS_TEXT = "travels as PostgreSQL's own text of the value"
@@ -137,15 +142,28 @@ def _as_text(column: SourceColumn) -> ColumnPlan | None:
         return _plan(column, "{}::text", pa.string(), rule=RULE_BOOLEAN_TEXT)
     if column.base_type == "numeric":
         wide = column.precision is not None and _decimal_shape(column) is None
-        return _plan(column, "{}::text", pa.string(), rule=RULE_NUMERIC_TEXT) if wide else None
+        return _plan(column, NUMERIC_TEXT, pa.string(), rule=RULE_NUMERIC_TEXT) if wide else None
     if column.base_type in _NEEDS_TYPE:
         return None
-    return _plan(column, "{}::text", pa.string(), rule=RULE_AS_TEXT)
+    return _plan(column, own_text(column), pa.string(), rule=RULE_AS_TEXT)
+
+
+def own_text(column: SourceColumn) -> str:
+    """Return the SQL template, over ``{0}``, of the text PostgreSQL itself writes of a value, as DMS has it.
+
+    That is what the type's output function gives. A cast to text is another function where the type has one,
+    the system's (inet adds a mask length) or anybody's, and may even make two values one.
+    """
+    if column.output:
+        return f"pg_catalog.textin({column.output}({{0}}))"
+    # format calls the output function of whatever type it is given, and writes NULL as nothing; "IS NOT NULL"
+    # false of a composite with a NULL in it
+    return "CASE WHEN {0} IS DISTINCT FROM NULL THEN pg_catalog.format('%s', {0}) END"
 
 
 def _numeric(column: SourceColumn, base: pa.DataType, is_key: bool) -> ColumnPlan | None:
     if column.base_type == "money":
-        plan = _plan(column, "{}::numeric::text", pa.decimal128(MOST_DIGITS, _MONEY_SCALE), rule=RULE_MONEY)
+        plan = _plan(column, _MONEY_TEXT, pa.decimal128(MOST_DIGITS, _MONEY_SCALE), rule=RULE_MONEY)
     elif column.precision is None:
         if not isinstance(base, pa.Decimal128Type):
             return None
@@ -153,7 +171,7 @@ def _numeric(column: SourceColumn, base: pa.DataType, is_key: bool) -> ColumnPla
     elif (fitting := _decimal_shape(column)) is None:
         return None
     else:
-        plan = _plan(column, "{}::text", fitting, rule=RULE_FINITE)
+        plan = _plan(column, NUMERIC_TEXT, fitting, rule=RULE_FINITE)
     return _by_value(plan, base)
 
 
@@ -167,7 +185,7 @@ def _numeric_of_any_size(column: SourceColumn, base: pa.Decimal128Type[int, int]
     missing = "0" * (places - base.scale)
     padded = f"({text} || '{'' if base.scale else '.'}{missing}')" if missing else text
     rule = f"{RULE_NUMERIC_ROUNDED.format(places)}; {RULE_FINITE}"
-    planned = _plan(column, f"round({{}}, {places})::text", pa.string(), base=padded, rule=rule)
+    planned = _plan(column, _rounded(places), pa.string(), base=padded, rule=rule)
     return replace(planned, decoding=Decoding.NUMBER_TEXT)
 
 
@@ -176,9 +194,13 @@ def _numeric_key(column: SourceColumn, base: pa.Decimal128Type[int, int]) -> Col
     whole = base.precision - base.scale
     places = max(base.scale, min(DMS_SCALE, MOST_DIGITS - whole))
     # what has more decimals than base can be compared in is refused, and never rounded down to it
-    select = f"round({{}}, {places})::text" if places >= DMS_SCALE else "{}::text"
+    select = _rounded(places) if places >= DMS_SCALE else NUMERIC_TEXT
     rule = f"{RULE_NUMERIC_ROUNDED.format(places)}; {RULE_FINITE}"
     return _by_value(_plan(column, select, pa.decimal128(MOST_DIGITS, places), rule=rule), base)
+
+
+def _rounded(places: int) -> str:
+    return NUMERIC_TEXT.format(f"round({{}}, {places})")
 
 
 def _temporal_or_bytes(column: SourceColumn, base: pa.DataType, is_key: bool) -> ColumnPlan | None:

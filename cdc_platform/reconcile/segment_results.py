@@ -12,10 +12,10 @@ import duckdb
 from cdc_platform.reconcile.altered_keys import ALTERED
 from cdc_platform.reconcile.drill import Drilled
 from cdc_platform.reconcile.in_flight import Judgement
+from cdc_platform.reconcile.key_outcomes import Outcome
 from cdc_platform.reconcile.scan import Scan
 from cdc_platform.reconcile.segments import Segments
 from cdc_platform.reconcile.sides import EMPTY
-from cdc_platform.reconcile.source_base import Outcome
 from cdc_platform.reconcile.verdict import Tally, Verdict
 from cdc_platform.words import counted
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 
 import duckdb
 
-from cdc_platform.reconcile.altered_keys import ALTERED, altered_points, load_altered_keys
+from cdc_platform.reconcile.altered_keys import altered_points, load_altered_keys
 from cdc_platform.reconcile.base_rows import BaseView, first_row_sql, load_all_spellings
 from cdc_platform.reconcile.bracket import Bracket
 from cdc_platform.reconcile.column_differences import column_differences
 from cdc_platform.reconcile.compared_columns import empty_told, gap_points
 from cdc_platform.reconcile.difference_kinds import ColumnDifference
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
+from cdc_platform.reconcile.key_outcomes import FOUND, Outcome
 from cdc_platform.reconcile.samples import Sampling, count_kinds, fetch_discrepancies
 from cdc_platform.reconcile.sightings import sightings
 from cdc_platform.reconcile.source_rows import load_source_rows
@@ -39,31 +39,6 @@ from cdc_platform.reconcile.workspace_names import in_workspace
 
 METHOD = "keys of the window re-read in one source snapshot, typed and exact under the named rules"
 
-
-class Outcome(IntEnum):
-    """How a key stands between source and base."""
-
-    EQUAL = 0
-    MISSING = 1
-    UNEXPECTED = 2
-    CHANGED = 3
-    DUPLICATE = 4
-    AMBIGUOUS = 5
-    ALTERED = 6
-
-
-_FOUND = {
-    Outcome.MISSING: (Kind.MISSING, "the source has this row and base lacks it"),
-    Outcome.UNEXPECTED: (Kind.UNEXPECTED, "base has this row and the source has not"),
-    Outcome.CHANGED: (Kind.CHANGED, "the rows differ"),
-    Outcome.DUPLICATE: (Kind.DUPLICATE, "base holds more than one row of this key"),
-    Outcome.AMBIGUOUS: (
-        Kind.DUPLICATE,
-        "the source holds more than one row of this key: it does not identify a row, so `merge_key` needs "
-        "further columns",
-    ),
-    Outcome.ALTERED: (Kind.CHANGED, ALTERED),
-}
 
 #: The condition on ``source_outcomes o`` that a difference is one, where the judgement is DIFFERENT.
 CONFIRMED = "o.outcome > 0 AND NOT o.awaited AND NOT o.moved AND NOT o.later"
@@ -170,14 +145,17 @@ def _outcomes_sql(plan: ReadPlan, view: BaseView, *, has_later: bool) -> str:
         WITH of_source AS (
             SELECT k.key_id, min(s.rowid) AS source_row, count(*) AS n
             FROM source_rows s JOIN keys k ON k.key_id = s.key_id AND {own_key} GROUP BY k.key_id),
+        of_equal AS (SELECT key_id, min(rowid) AS source_row FROM source_rows GROUP BY key_id),
         of_base AS (
             SELECT key_id, {first_row_sql(plan)} AS base_row, count(*) AS n FROM base_rows b
             WHERE {view.live_condition} GROUP BY key_id)
-        SELECT k.key_id, os.source_row, ob.base_row, coalesce(os.n, 0) AS source_copies,
+        SELECT k.key_id, CASE WHEN ob.n IS NULL THEN os.source_row ELSE coalesce(os.source_row, oe.source_row)
+               END AS source_row, ob.base_row, coalesce(os.n, 0) AS source_copies,
                coalesce(ob.n, 0) AS base_copies, a.key_id IS NOT NULL AS awaited, false AS moved,
                l.key_id IS NOT NULL OR x.key_id IS NOT NULL AS later,
                CASE WHEN x.key_id IS NULL THEN coalesce(l.reason, '') ELSE '' END AS reason, CASE
                 WHEN x.key_id IS NOT NULL THEN {Outcome.ALTERED:d}
+                WHEN os.n IS NULL AND oe.key_id IS NOT NULL AND ob.n > 0 THEN {Outcome.SPELLED:d}
                 WHEN os.n > 1 THEN {Outcome.AMBIGUOUS:d}
                 WHEN ob.n > 1 THEN {Outcome.DUPLICATE:d}
                 WHEN os.n IS NULL AND ob.n IS NULL THEN {Outcome.EQUAL:d}
@@ -187,6 +165,7 @@ def _outcomes_sql(plan: ReadPlan, view: BaseView, *, has_later: bool) -> str:
                 ELSE {Outcome.EQUAL:d} END AS outcome
         FROM keys k
         LEFT JOIN of_source os ON os.key_id = k.key_id
+        LEFT JOIN of_equal oe ON oe.key_id = k.key_id
         LEFT JOIN of_base ob ON ob.key_id = k.key_id
         LEFT JOIN source_rows s ON s.rowid = os.source_row
         LEFT JOIN base_rows b ON b.rowid = ob.base_row
@@ -254,7 +233,7 @@ def _tally(connection: duckdb.DuckDBPyConnection, judgement: Judgement) -> Tally
 def _kinds(judgement: Judgement, bracket: Bracket) -> dict[int, tuple[Kind, Verdict, str]]:
     kinds = {}
     awaits, why = bracket.awaited(judgement)
-    for outcome, (kind, what) in _FOUND.items():
+    for outcome, (kind, what) in FOUND.items():
         kinds[int(outcome)] = (kind, judgement.verdict, f"{what}; {judgement.reason}")
         kinds[outcome + _AWAITED] = (kind, awaits, f"{what}; {why}")
         kinds[outcome + _MOVED] = (

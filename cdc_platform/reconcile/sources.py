@@ -25,8 +25,9 @@ Shape = Mapping[str, Mapping[str, str]]
 class SourceColumn:
     """A column of the source table. ``base_type`` is the type below any domain; precision for numerics.
 
-    ``is_virtual``: it is computed when it is read, and no log carries it. ``plain_type`` is how SQL names the
-    base type, without a length.
+    A type of another schema than the system's is ``base_type`` "schema.name". ``is_virtual``: it is computed
+    when it is read, and no log carries it. ``plain_type`` is how SQL names the base type, without a length;
+    ``output`` names the function that writes its values, where SQL may call it with the column as it is.
     """
 
     name: str
@@ -41,6 +42,7 @@ class SourceColumn:
     is_virtual: bool = False
     plain_type: str = ""
     is_domain: bool = False
+    output: str = ""
 
 
 @dataclass(frozen=True, slots=True)

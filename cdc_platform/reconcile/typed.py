@@ -19,7 +19,7 @@ import pyarrow as pa
 from cdc_platform.decimal_text import MOST_DIGITS
 
 #: Changes whenever a rule of this module or of the source's type rules does: old verdicts say what they mean.
-TYPE_RULES_VERSION = "3"
+TYPE_RULES_VERSION = "4"
 
 #: Longest text a discrepancy carries; comparing always sees the whole value.
 _LONGEST_TEXT = 2000

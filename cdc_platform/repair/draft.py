@@ -24,8 +24,8 @@ from cdc_platform.naming import quoted
 from cdc_platform.pipeline import Platform
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.repairs import FOLDER
+from cdc_platform.reconcile.key_outcomes import Outcome
 from cdc_platform.reconcile.scopes import WHOLE
-from cdc_platform.reconcile.source_base import Outcome
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.typed import json_value
 from cdc_platform.repair.guards import Seen, guards

@@ -18,7 +18,7 @@ from cdc_platform.config.model import Images
 from cdc_platform.errors import ReconciliationError
 from cdc_platform.lake.column_types import duckdb_type
 from cdc_platform.reconcile.base_rows import spelled
-from cdc_platform.reconcile.source_base import Outcome
+from cdc_platform.reconcile.key_outcomes import Outcome
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.typed import differs_sql
@@ -81,6 +81,9 @@ def make_images(judged: Judged, columns: ImageColumns, *, upserts_only: bool) ->
         "several rows of the key in the source": _count(
             con,
             f"SELECT count(*) FROM source_outcomes o WHERE o.outcome = {Outcome.AMBIGUOUS:d} AND {certain}",
+        ),
+        "the source writes the key otherwise": _count(
+            con, f"SELECT count(*) FROM source_outcomes o WHERE o.outcome = {Outcome.SPELLED:d} AND {certain}"
         ),
         "the source's value does not fit base's type": _remove(con, _unfit(columns)),
         "base has columns of the source that cannot be compared": _remove(

@@ -33,7 +33,7 @@ from cdc_platform.reconcile.sources import ReadPlan, SourceReader
 from cdc_platform.reconcile.subject import Subject, pin
 from cdc_platform.reconcile.verdict import Comparison, Tally, Verdict
 from cdc_platform.reconcile.window import observe, source_reader
-from cdc_platform.reconcile.window_events import WindowEvents
+from cdc_platform.reconcile.window_events import WindowEvents, count
 from cdc_platform.reconcile.workspace_names import in_workspace
 from cdc_platform.repair.position import STEP
 
@@ -74,10 +74,15 @@ class Judged:
 
     @property
     def source_rows(self) -> int:
-        """How many rows the source gave, also for those keys."""
+        """Of how many keys the source gave a row, or how many rows a full run read of it.
+
+        A row whose key is equal by its type and written otherwise is none of a key's.
+        """
         if self.run is not None:
             return self.run.source_rows
-        return self.comparison.rows["source rows"] if self.comparison else 0
+        if self.comparison is None:
+            return 0
+        return count(self.con, "SELECT count(*) FROM source_outcomes WHERE source_copies > 0")
 
 
 @dataclass(slots=True)
