@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from datetime import date, timedelta
-from typing import Any, cast
+from typing import Any
 
 import psycopg
 import pyarrow as pa
 from psycopg.types.numeric import Int4BinaryLoader, Int8BinaryLoader
 
 from cdc_platform.naming import quoted
+from cdc_platform.reconcile.postgres_key_texts import key_texts, text_array
 from cdc_platform.reconcile.postgres_types import RULE_AS_TEXT, own_text
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceColumn, SourceTable
 
@@ -39,11 +39,6 @@ _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: a name that does not exist (regclass and its like), a syntax or size no value of the type has.
 _REFUSALS = frozenset(("0A", "22", "23", "3F", "42", "54", "P0"))
 _STATEMENT, _PRIVILEGE = "42", "42501"
-
-# The calendar repeats itself after so many years, and they are so many days.
-_CYCLE_YEARS, _CYCLE_DAYS = 400, 146_097
-_DAY_MICROSECONDS = 86_400_000_000
-_INFINITE_DAYS, _INFINITE_MICROSECONDS = 2**31 - 1, 2**63 - 1
 
 
 def rows_of_keys(connection: _Connection, keys: pa.Table, plan: ReadPlan) -> list[tuple[Any, ...]]:
@@ -130,7 +125,7 @@ def _answered(
     connection: _Connection, keys: pa.Table, plan: ReadPlan, head: str, tail: Callable[[_Columns], str]
 ) -> list[tuple[Any, ...]]:
     """Return what a query over the keys gives; ``tail`` is of the columns it compares as text."""
-    texts = [_key_texts(keys.column(i), column, plan.table) for i, column in enumerate(plan.key)]
+    texts = [key_texts(keys.column(i), _base_type(plan.table, column)) for i, column in enumerate(plan.key)]
     try:
         return _asked(connection, plan, _query(plan, head, tail(())), texts)
     except psycopg.Error as error:
@@ -179,21 +174,8 @@ def _fetched(connection: _Connection, query: str, texts: _Texts) -> list[tuple[A
         cursor.adapters.register_loader("date", Int4BinaryLoader)
         for name in ("time", "timestamp", "timestamptz"):
             cursor.adapters.register_loader(name, Int8BinaryLoader)
-        cursor.execute(query.encode(), [_array(column) for column in texts])
+        cursor.execute(query.encode(), [text_array(column) for column in texts])
         return cursor.fetchall()
-
-
-def _array(texts: Sequence[str | None]) -> str:
-    r"""Return an array of texts as PostgreSQL reads it: the driver takes several times as long for a list.
-
-    >>> print(_array(["1", None, "", 'a "b" \\ {c}, null', "NULL"]))
-    {"1",NULL,"","a \"b\" \\ {c}, null","NULL"}
-    """
-    parts = [
-        "NULL" if text is None else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        for text in texts
-    ]
-    return f"{{{','.join(parts)}}}"
 
 
 def _held(connection: _Connection, plan: ReadPlan, texts: _Texts, as_text: _Columns) -> list[int]:
@@ -249,55 +231,3 @@ def _of(table: SourceTable, column: ColumnPlan) -> SourceColumn:
 
 def _base_type(table: SourceTable, column: ColumnPlan) -> str:
     return _of(table, column).base_type
-
-
-def _key_texts(values: Any, column: ColumnPlan, table: SourceTable) -> list[str | None]:
-    """Return the values of a key column as PostgreSQL reads them."""
-    kind = values.type
-    if pa.types.is_date(kind):
-        return [_date_text(days) for days in values.cast(pa.int32()).to_pylist()]
-    if pa.types.is_timestamp(kind):
-        in_microseconds = values.cast(pa.timestamp("us", tz=kind.tz)).cast(pa.int64())
-        return [_moment_text(moment) for moment in in_microseconds.to_pylist()]
-    if pa.types.is_time(kind):
-        return [None if time is None else _time_text(time) for time in values.cast(pa.int64()).to_pylist()]
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        prefix = "\\x" if _base_type(table, column) == "bytea" else ""
-        return [None if one is None else prefix + cast("bytes", one).hex() for one in values.to_pylist()]
-    return [None if one is None else str(one) for one in values.to_pylist()]
-
-
-def _date_text(days: int | None) -> str | None:
-    """Return days since 1970 as a date, of any year.
-
-    >>> _date_text(0), _date_text(3_000_000), _date_text(-800_000), _date_text(2**31 - 1)
-    ('1970-01-01', '10183-09-21', '0222-09-04 BC', 'infinity')
-    """
-    if days is None:
-        return None
-    if abs(days) >= _INFINITE_DAYS:
-        return "infinity" if days > 0 else "-infinity"
-    return "".join(_day_parts(days))
-
-
-def _moment_text(moment: int | None) -> str | None:
-    if moment is None:
-        return None
-    if abs(moment) >= _INFINITE_MICROSECONDS:
-        return "infinity" if moment > 0 else "-infinity"
-    days, time = divmod(moment, _DAY_MICROSECONDS)
-    day, era = _day_parts(days)
-    return f"{day} {_time_text(time)}{era}"
-
-
-def _day_parts(days: int) -> tuple[str, str]:
-    cycles, rest = divmod(days, _CYCLE_DAYS)
-    day = date(1970, 1, 1) + timedelta(days=rest)
-    year = day.year + _CYCLE_YEARS * cycles
-    return f"{year if year > 0 else 1 - year:04d}-{day:%m-%d}", "" if year > 0 else " BC"
-
-
-def _time_text(microseconds: int) -> str:
-    seconds, rest = divmod(microseconds, 1_000_000)
-    minutes, seconds = divmod(seconds, 60)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}.{rest:06d}"

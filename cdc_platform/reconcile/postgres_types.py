@@ -157,7 +157,7 @@ def own_text(column: SourceColumn) -> str:
     if column.output:
         return f"pg_catalog.textin({column.output}({{0}}))"
     # format calls the output function of whatever type it is given, and writes NULL as nothing; "IS NOT NULL"
-    # false of a composite with a NULL in it
+    # is false of a composite with a NULL in it
     return "CASE WHEN {0} IS DISTINCT FROM NULL THEN pg_catalog.format('%s', {0}) END"
 
 
