@@ -20,6 +20,7 @@ from cdc_platform.assets.metadata import (
 from cdc_platform.assets.outcome import dagster_outcome
 from cdc_platform.assets.reconciliation import publication_metadata
 from cdc_platform.config.model import Publish
+from cdc_platform.reconcile.carried_rows import BASE_ROWS, SOURCE_ROWS
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 from cdc_platform.resources import PlatformResource
 
@@ -50,6 +51,7 @@ class WholeRun(dg.Config):
 def whole_metadata(outcome: Reconciliation) -> dict[str, Any]:
     """Return what the UI shows of a full run: verdict, segments, what differs, what was not checked."""
     (comparison,), proof = outcome.comparisons, outcome.certificate
+    carried = comparison.carried
     rows = [_segment_row(one) for one in proof["segments"] if one["verdict"] != Verdict.MATCH.value]
     verdicts = [{"verdict": name, "segments": number} for name, number in proof["segment_verdicts"].items()]
     not_checked = [{"not checked": text} for text in proof["not_covered"]]
@@ -61,7 +63,12 @@ def whole_metadata(outcome: Reconciliation) -> dict[str, Any]:
             "compared_with": proof["against"],
             "segment_verdicts": table_value(verdicts),
             "segments_that_do_not_match": table_value(rows[:SHOWN_ROWS]),
+            "source_rows_read": comparison.rows.get(SOURCE_ROWS),
+            "base_rows_read": comparison.rows.get(BASE_ROWS),
+            "rows_found_equal_by_earlier_runs": carried.rows if carried else None,
+            "these_were_read": carried.when if carried else None,
             "oldest_proof": proof["verification"]["oldest_proof"],
+            "newest_proof": proof["verification"]["newest_proof"],
             "changed_keys_compared": proof["verification"]["keys_since"] or None,
             "columns_guilty": ", ".join(proof["guilty_columns"]) or None,
             "not_checked": table_value(not_checked),
@@ -73,8 +80,9 @@ def _segment_row(segment: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "keys": segment["keys"],
         "verdict": segment["verdict"],
-        "source rows": segment["rows"]["source"],
-        "base rows": segment["rows"]["base"],
+        "source rows read": segment["rows"]["source"],
+        "base rows read": segment["rows"]["base"],
+        "rows not read": segment["carried_rows"],
         "different": segment["different"],
         "in flight": segment["in_flight"],
         "unverified": segment["unverified"],

@@ -216,7 +216,10 @@ def _exit_by(verdicts: set[str]) -> None:
 
 
 def print_reconciliations(results: Collection[Reconciliation]) -> None:
-    """Print verdicts, and the reason of each that is not MATCH."""
+    """Print verdicts, the reason of each that is not MATCH, and what a verdict says nothing of."""
+    from cdc_platform.reconcile.carried_rows import told
+    from cdc_platform.reconcile.full_result import limits_of
+
     compared = [(result, comparison) for result in results for comparison in result.comparisons]
     rows = [
         (
@@ -236,7 +239,11 @@ def print_reconciliations(results: Collection[Reconciliation]) -> None:
         where = f"{result.source}/{result.table_id} {result.window}"
         if comparison.verdict.value != "MATCH":
             _print_reason(where, comparison)
+        elif comparison.carried is not None:
+            _print_line(where, comparison, told(comparison.rows, comparison.carried))
         _print_excluded(where, comparison)
+        for text in limits_of(result.certificate):
+            _print_line(where, comparison, f"not covered: {text}")
 
 
 def _windows(
@@ -256,15 +263,17 @@ def _print_excluded(where: str, comparison: Comparison) -> None:
     told = "; ".join(f"{one.column} ({one.reason})" for one in left_out[:_SHOWN_EXCLUDED])
     more = f"; and {len(left_out) - _SHOWN_EXCLUDED} more" if len(left_out) > _SHOWN_EXCLUDED else ""
     if told:
-        stdout().print(
-            f"{where} {comparison.name}: not compared: {told}{more}", highlight=False, markup=False
-        )
+        _print_line(where, comparison, f"not compared: {told}{more}")
+
+
+def _print_line(where: str, comparison: Comparison, text: str) -> None:
+    stdout().print(f"{where} {comparison.name}: {text}", highlight=False, markup=False)
 
 
 def _print_reason(where: str, comparison: Comparison) -> None:
     from cdc_platform.reconcile.faults import faults_in_words
 
-    stdout().print(f"{where} {comparison.name}: {comparison.reason}", highlight=False, markup=False)
+    _print_line(where, comparison, comparison.reason)
     for sentence in (faults_in_words(comparison.faults, comparison.tally.different), comparison.attribution):
         if sentence:
             stdout().print(f"  {sentence}", highlight=False, markup=False)

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from cdc_platform.fleet.figures import TableFigures
+from cdc_platform.reconcile.carried_rows import carried_from_json, told
+from cdc_platform.reconcile.recent_runs import RunFigures
 from cdc_platform.reconcile.verdict import Verdict
 from cdc_platform.words import counted
 
@@ -71,15 +73,18 @@ def whole_sentence(one: TableFigures, certificate: Mapping[str, Any] | None) -> 
     whole = one.whole
     if whole is None:
         return "The table was never compared as a whole: rows that no file of a window names are unproven."
+    comparison = next(iter((certificate or {}).get("comparisons", ())), None)
+    taken_over = _taken_over(whole, comparison)
     head = {
-        Verdict.MATCH: "every row is proven equal",
+        Verdict.MATCH: "every row was found equal, by this run or earlier ones"
+        if taken_over
+        else "every row is proven equal",
         Verdict.DIFFERENT: f"{counted(whole.different, 'row')} differ{'s' if whole.different == 1 else ''}",
         Verdict.IN_FLIGHT: "nothing is proven different; changes are on their way",
         Verdict.UNVERIFIED: "nothing is proven different; not everything was decided",
         Verdict.ERROR: "the comparison failed",
     }[Verdict(whole.verdict)]
     scope = [counted(whole.compared, "row")] if whole.compared else []
-    comparison = next(iter((certificate or {}).get("comparisons", ())), None)
     if comparison is not None and comparison["columns"]:
         compared, left_out = len(comparison["columns"]), [e["column"] for e in comparison["excluded"]]
         scope.append(f"{compared} of {compared + len(left_out)} columns")
@@ -89,12 +94,22 @@ def whole_sentence(one: TableFigures, certificate: Mapping[str, Any] | None) -> 
     if whole.segments:
         scope.append(f"{whole.segments_matched:,} of {counted(whole.segments, 'segment')} match")
     if whole.source_position:
-        scope.append(f"source at {whole.source_position}")
+        scope.append(f"source at {whole.source_position}{' in the newest run' if taken_over else ''}")
     if whole.snapshot_id:
         scope.append(f"base snapshot {whole.snapshot_id}")
-    return f"Of the whole table, held against the source, {head}" + (
-        f" ({'; '.join(scope)})." if scope else "."
-    )
+    said = f"Of the whole table, held against the source, {head}"
+    return f"{said} ({'; '.join(scope)}).{taken_over}" if scope else f"{said}.{taken_over}"
+
+
+def _taken_over(whole: RunFigures, comparison: Mapping[str, Any] | None) -> str:
+    """Say which rows the run did not read itself; empty where it read them all."""
+    carried = carried_from_json((comparison or {}).get("carried"))
+    if comparison is not None and carried is not None:
+        return f" Of the rows, {told(comparison['rows'], carried)}."
+    if whole.source_rows is not None:
+        return ""
+    proof = f"; its oldest proof is of {whole.oldest_proof:%Y-%m-%d %H:%M} UTC" if whole.oldest_proof else ""
+    return f" How many rows that run read, and how many earlier ones, was not recorded{proof}."
 
 
 def export_sentence(one: TableFigures, now: datetime) -> str | None:

@@ -80,7 +80,9 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
             {**asdict(excluded), "verdict": verdicts[excluded.column].value}
             for excluded in comparison.excluded
         ],
+        # those this run read; what it took over from earlier runs stands apart
         "rows": dict(comparison.rows),
+        "carried": comparison.carried.as_json() if comparison.carried else None,
         "keys": asdict(comparison.tally),
         "discrepancies": comparison.discrepancies_total,
         "kinds": {kind.value: keys for kind, keys in comparison.kinds.items()},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.raw.objects import ObjectStore, undamaged
+from cdc_platform.reconcile.carried_rows import BASE_ROWS, SOURCE_ROWS, carried_of, told
 from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.compared_columns import gap_points
 from cdc_platform.reconcile.digest import DIGEST_BITS, Salt, implementation
@@ -37,8 +38,9 @@ from cdc_platform.reconcile.workspace_names import in_workspace
 LATEST = "reports/full/latest.json"
 
 NOT_READ = (
-    "Of segments proven before, rows that no raw file since names were not read from the source: a change "
-    "that capture lost shows when its segment is read again, which its age decides."
+    "Rows that earlier runs found equal, and that neither base nor a raw file tells a change of since, were "
+    "not read: a change that capture lost altogether shows only when its segment is read again, which its "
+    "age decides."
 )
 OF_THE_PAST = (
     "The source was not asked: what is said here is said of the export, and of the moment it was made."
@@ -92,11 +94,21 @@ def full_certificate(full: FullComparison, *, against: str, window: str, **commo
         "segment_verdicts": counts,
         "segments": [one.as_json() for one in full.segments],
         "verification": _verification(full.segments),
-        "not_covered": [*_OF_MODE.get(window, ()), *NOT_COVERED],
+        "not_covered": [*_of_mode(window, full), *NOT_COVERED],
     }
 
 
-_OF_MODE = {KEYS: (NO_VALUES,), INCREMENTAL: (NOT_READ,), EXPORT: (OF_THE_PAST,)}
+def _of_mode(window: str, full: FullComparison) -> list[str]:
+    """Return what such a run does not cover, besides what no whole run does."""
+    if window == INCREMENTAL:
+        # one that read every segment left nothing of it unread
+        return [] if full.segments and full.comparison.carried is None else [NOT_READ]
+    return [said for mode, said in ((KEYS, NO_VALUES), (EXPORT, OF_THE_PAST)) if mode == window]
+
+
+def limits_of(certificate: Mapping[str, Any]) -> list[str]:
+    """Return what a run does not cover because of the kind of run it is, in sentences."""
+    return [text for text in certificate["not_covered"] if text in (NO_VALUES, NOT_READ, OF_THE_PAST)]
 
 
 def _verification(segments: Sequence[SegmentResult]) -> dict[str, Any]:
@@ -176,20 +188,20 @@ def full_comparison(
         points = [*points, (Verdict.UNVERIFIED, f"a digest of {sides.digest.bits} bits proves nothing")]
     of_segments, of_points = [one.verdict for one in segments], [verdict for verdict, _ in points]
     gaps = gap_points(sides.plan.excluded)
+    rows_read, carried = _rows_read(segments), carried_of(segments)
+    not_read = [told(rows_read, carried)] if carried is not None else []
     return Comparison(
         name=SOURCE_MATCHES_BASE,
         verdict=combine([*of_segments, *of_points, *(verdict for verdict, _ in gaps)]),
-        reason=_sentence(segments, [text for _, text in [*points, *gaps]]),
+        reason=_sentence(segments, [*not_read, *(text for _, text in [*points, *gaps])]),
         tally=_total([one.tally for one in segments]),
         discrepancies=rows.discrepancies if rows else (),
         discrepancies_total=rows.discrepancies_total if rows else 0,
         excluded=sides.plan.excluded,
         columns=tuple(column.column for column in sides.plan.columns),
         rules={column.column: column.rule for column in sides.plan.columns if column.rule},
-        rows={
-            "source rows": sum(one.source_rows for one in segments),
-            "base rows": sum(one.base_rows for one in segments),
-        },
+        rows=rows_read,
+        carried=carried,
         notes=notes,
         source_position=position or None,
         snapshot_id=sides.view.snapshot_id,
@@ -199,6 +211,13 @@ def full_comparison(
         sightings=rows.sightings if rows else (),
         points=(*of_points, *(one for one in of_segments if one is not Verdict.DIFFERENT)),
     )
+
+
+def _rows_read(segments: Sequence[SegmentResult]) -> dict[str, int]:
+    return {
+        SOURCE_ROWS: sum(one.source_rows_read for one in segments),
+        BASE_ROWS: sum(one.base_rows_read for one in segments),
+    }
 
 
 def confirmed_keys(connection: duckdb.DuckDBPyConnection, plan: ReadPlan) -> pa.Table:

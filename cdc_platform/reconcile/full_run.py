@@ -31,7 +31,13 @@ from cdc_platform.reconcile.proof_conditions import conditions_of
 from cdc_platform.reconcile.recent_runs import OF_SOURCE
 from cdc_platform.reconcile.run_ids import begun_at
 from cdc_platform.reconcile.scan import Scan, ranges_of, scan_base, scan_source
-from cdc_platform.reconcile.segment_results import Findings, SegmentResult, judge_segment, looked_up
+from cdc_platform.reconcile.segment_results import (
+    Findings,
+    SegmentResult,
+    judge_segment,
+    looked_up,
+    taken_over,
+)
 from cdc_platform.reconcile.segments import ROWS_PER_SEGMENT
 from cdc_platform.reconcile.sides import EMPTY, Sides, make_sides
 from cdc_platform.reconcile.source_base import compare_source_base
@@ -228,7 +234,7 @@ class FullRun:
 
     def _result(self, found: Findings, number: int, carried: Carried | None) -> SegmentResult:
         """Return the result of one segment, with the time its rows were read."""
-        result = _carry(judge_segment(found, number), carried)
+        result = taken_over(judge_segment(found, number), carried, found.looked_up.get(number))
         if number in found.scan.unread or self.ledger is None:
             return result
         at = (begun_at(carried.run_id) if carried else None) or self.ledger.at
@@ -283,9 +289,3 @@ class FullRun:
 
     def _judge(self, position: str, capture: Capture) -> Judgement:
         return (self.when.judge if self.when is not None else judge_difference)(position, capture)
-
-
-def _carry(result: SegmentResult, carried: Carried | None) -> SegmentResult:
-    if carried is None:
-        return result
-    return replace(result, source_position=carried.source_position, carried_from=carried.run_id)

@@ -46,6 +46,8 @@ class IncrementalRun(FullRun):
     counts: Mapping[int, KeyCounts] = field(default_factory=dict)
     #: Why changed keys were not looked up; empty when they were.
     left_over: str = ""
+    #: How many keys that is, by segment.
+    keys_left: Mapping[int, int] = field(default_factory=dict)
     spending: Spending | None = None
 
     def compare(self) -> FullComparison:
@@ -127,6 +129,12 @@ class IncrementalRun(FullRun):
         others = f"segment NOT IN ({', '.join(map(str, self.since.due)) or '-1'})"
         keys = count(self.workspace, f"SELECT count(*) FROM touched_keys WHERE {others}")
         self.left_over = self._over_budget(keys)
+        if self.left_over:
+            self.keys_left = dict(
+                self.workspace.execute(
+                    f"SELECT segment, count(*) FROM touched_keys WHERE {others} GROUP BY 1"
+                ).fetchall()
+            )
         if not keys or self.left_over:
             return has_others
         names = ", ".join(sides.key_names)
@@ -169,6 +177,7 @@ class IncrementalRun(FullRun):
             keys=self.counts.get(number, KeyCounts()),
             waiting=found.changed.get(number, 0),
             left_over=self.left_over,
+            keys_left=self.keys_left.get(number, 0),
         )
         return judge_proven(self.sides, number, proofs.segments[number], standing, found.judgement)
 

@@ -40,8 +40,19 @@ class Standing:
     base_rows: int
     keys: KeyCounts
     waiting: int
-    #: Why its changed keys were not looked up; empty when they were.
+    #: Why its changed keys were not looked up, and how many they are; empty when they were.
     left_over: str = ""
+    keys_left: int = 0
+
+    @property
+    def left_rows(self) -> int:
+        """The rows base has of them at most."""
+        return min(self.keys_left, self.base_rows)
+
+    @property
+    def untouched(self) -> int:
+        """The rows that are as they were when the segment was proven."""
+        return max(0, self.base_rows - self.keys.in_base - self.left_rows)
 
 
 def count_keys(connection: duckdb.DuckDBPyConnection) -> dict[int, KeyCounts]:
@@ -128,21 +139,22 @@ def judge_proven(
         verified_at=proof.verified_at,
         snapshot_id=proof.snapshot_id,
         keys_since=counts.keys,
+        carried_rows=standing.untouched,
+        left_rows=standing.left_rows,
     )
 
 
 def _tally(standing: Standing, judgement: Judgement) -> Tally:
     counts = standing.keys
-    untouched = max(0, standing.base_rows - counts.in_base)
     flying = counts.in_flight + standing.waiting
-    matched = max(0, untouched + counts.equal - standing.waiting)
+    matched = max(0, standing.untouched + counts.equal - standing.waiting)
     differing = {judgement.verdict: counts.differing}
     return Tally(
-        compared=matched + flying + counts.differing,
+        compared=matched + flying + counts.differing + standing.keys_left,
         matched=matched,
         different=differing.get(Verdict.DIFFERENT, 0),
         in_flight=flying + differing.get(Verdict.IN_FLIGHT, 0),
-        unverified=differing.get(Verdict.UNVERIFIED, 0),
+        unverified=differing.get(Verdict.UNVERIFIED, 0) + standing.keys_left,
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from cdc_platform.errors import StateError
 from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.reconcile.run_ids import begun_at
-from cdc_platform.reconcile.scopes import EXPORT, PROVING, WHOLE
+from cdc_platform.reconcile.scopes import EXPORT, INCREMENTAL, PROVING, WHOLE
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 
 RECENT = "reports/recent.json"
@@ -39,8 +39,11 @@ class RunFigures:
     different: int = 0
     in_flight: int = 0
     unverified: int = 0
-    #: Rows read from the source, and how many segments the table was cut into and were found equal.
-    source_rows: int = 0
+    #: Rows read from the source (None: an earlier version did not record it), and rows that were not,
+    #: because earlier runs had found them equal.
+    source_rows: int | None = 0
+    carried_rows: int = 0
+    #: How many segments the table was cut into, and how many were found equal.
     segments: int = 0
     segments_matched: int = 0
     #: When the oldest proof the run rests on was made; None when it proves nothing.
@@ -83,6 +86,7 @@ def figures_of(run: Reconciliation) -> RunFigures:
         in_flight=max((one.in_flight for one in tallies), default=0),
         unverified=max((one.unverified for one in tallies), default=0),
         source_rows=sum(one.rows.get("source rows", 0) for one in run.comparisons),
+        carried_rows=sum(one.carried.rows for one in run.comparisons if one.carried),
         segments=len(segments),
         segments_matched=sum(one["verdict"] == Verdict.MATCH.value for one in segments),
         oldest_proof=oldest_proof(run.certificate, run.started_at),
@@ -152,9 +156,21 @@ def _parse(data: bytes | None) -> tuple[RunFigures, ...]:
         RunFigures(
             **{
                 **{name: value for name, value in one.items() if name in known},
+                "source_rows": _rows_read(one),
                 "started_at": datetime.fromisoformat(one["started_at"]),
                 "oldest_proof": datetime.fromisoformat(one["oldest_proof"]) if one["oldest_proof"] else None,
             }
         )
         for one in (json.loads(data)["runs"] if data else ())
     )
+
+
+def _rows_read(stored: Mapping[str, Any]) -> int | None:
+    """Return how many rows of the source a stored run read.
+
+    Of incremental runs, earlier versions kept how many the source has, and nothing of what was carried.
+    """
+    if stored["window"] == INCREMENTAL and "carried_rows" not in stored:
+        return None
+    rows: int = stored.get("source_rows", 0)
+    return rows

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.reconcile.carried_rows import SOURCE_ROWS, CarriedRows
 from cdc_platform.reconcile.column_verdicts import columns_by_verdict
 from cdc_platform.reconcile.faults import faults_in_words
 from cdc_platform.reconcile.keys_and_versions import CLAIM as KEYS_CLAIM
@@ -36,7 +37,10 @@ _CLAIMS = {
 }
 _WHOLE_CLAIMS = {
     FULL: "Base holds every row the source has, as the source has it, and no other.",
-    INCREMENTAL: "Base holds every row the source has, as the source has it, and no other.",
+    INCREMENTAL: (
+        "Base holds every row the source has, as the source has it, and no other: of rows this run did not "
+        "read, as far as capture tells what changed since earlier runs read them."
+    ),
     EXPORT: "Base holds every row the export has, as the export has it, and no other.",
     KEYS: KEYS_CLAIM,
 }
@@ -72,6 +76,7 @@ def render_report(reconciliation: Reconciliation, history: Sequence[Mapping[str,
             fault=fault(reconciliation),
             is_whole=reconciliation.window in WHOLE,
             against=reconciliation.certificate.get("against"),
+            carried=next((one.carried for one in reconciliation.comparisons if one.carried), None),
             segments=segment_map(reconciliation.certificate),
             comparisons=[
                 _shown(comparison, sources, reconciliation) for comparison in reconciliation.comparisons
@@ -137,8 +142,19 @@ def _whole_match(reconciliation: Reconciliation, scope: str) -> str:
         return f"Neither base nor {_other_side(reconciliation)} has a row."
     left_out = len(comparison.excluded)
     columns = f"{len(comparison.columns)} of {len(comparison.columns) + left_out} columns"
-    said = f"Base is proven equal to {_other_side(reconciliation)} for the {scope}"
-    return f"{said}, in {columns}." if left_out else f"{said}, in every column."
+    where = f"in {columns}" if left_out else "in every column"
+    if comparison.carried is not None:
+        return _partly_read(comparison, comparison.carried, scope, where)
+    return f"Base is proven equal to {_other_side(reconciliation)} for the {scope}, {where}."
+
+
+def _partly_read(comparison: Comparison, carried: CarriedRows, scope: str, where: str) -> str:
+    """Say of a table that matches what this run read, and what earlier ones did."""
+    read = comparison.rows.get(SOURCE_ROWS, 0)
+    return (
+        f"Of the {scope}, this run read {read:,} from the source{f', equal {where}' if read else ''}. It did "
+        f"not read the other {carried.rows:,}: earlier runs found them equal {where}, {carried.when}."
+    )
 
 
 def fault(reconciliation: Reconciliation) -> str | None:

@@ -59,7 +59,8 @@ def segment_map(certificate: Mapping[str, Any]) -> SegmentMap | None:
 
 
 def _rows(segment: Mapping[str, Any]) -> int:
-    return int(max(segment["rows"].values()))
+    # those the run read, and those it took over from earlier runs
+    return int(max(segment["rows"].values()) + segment.get("carried_rows", 0))
 
 
 def _cell(segment: Mapping[str, Any]) -> Cell:

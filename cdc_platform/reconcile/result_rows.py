@@ -55,7 +55,7 @@ def segment_row(reconciliation: Reconciliation, comparison: Comparison) -> dict[
         "columns": json.dumps(list(comparison.columns)),
         "excluded": json.dumps([asdict(excluded) for excluded in comparison.excluded]),
         "rules": json.dumps(dict(comparison.rules), sort_keys=True),
-        "rows": json.dumps(dict(comparison.rows)),
+        "rows": json.dumps({**comparison.rows, **_carried(comparison)}),
         "notes": json.dumps(list(comparison.notes)),
         "source_position": comparison.source_position,
         "snapshot_id": comparison.snapshot_id,
@@ -70,6 +70,10 @@ def segment_row(reconciliation: Reconciliation, comparison: Comparison) -> dict[
 
 def _column_verdicts(comparison: Comparison) -> dict[str, str]:
     return {column: verdict.value for column, verdict in column_verdicts(comparison).items()}
+
+
+def _carried(comparison: Comparison) -> dict[str, int]:
+    return {"carried": comparison.carried.rows} if comparison.carried else {}
 
 
 def _scope_name(reconciliation: Reconciliation) -> str:
@@ -90,7 +94,7 @@ def part_rows(reconciliation: Reconciliation) -> list[dict[str, Any]]:
             "method": part["method"],
             "keys_compared": sum(part[name] for name in ("matched", "different", "in_flight", "unverified")),
             **{f"keys_{name}": part[name] for name in ("matched", "different", "in_flight", "unverified")},
-            "rows": json.dumps(part["rows"]),
+            "rows": json.dumps({**part["rows"], "carried": part["carried_rows"]}),
             "source_position": part["source_position"],
             "snapshot_id": reconciliation.comparisons[0].snapshot_id,
             "verified_at": part["verified_at"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import duckdb
 
 from cdc_platform.reconcile.altered_keys import ALTERED
 from cdc_platform.reconcile.drill import Drilled
+from cdc_platform.reconcile.full_state import Carried
 from cdc_platform.reconcile.in_flight import Judgement
 from cdc_platform.reconcile.key_outcomes import Outcome
 from cdc_platform.reconcile.scan import Scan
@@ -43,6 +44,20 @@ class SegmentResult:
     snapshot_id: int | None = None
     #: Of a segment that was not read whole in this run: how many keys changed since and were compared.
     keys_since: int | None = None
+    #: Rows of either side that an earlier run found equal and this one did not read.
+    carried_rows: int = 0
+    #: Rows of base of which neither can be said: they changed since, and were not looked up.
+    left_rows: int = 0
+
+    @property
+    def source_rows_read(self) -> int:
+        """How many of the source's rows this run read."""
+        return max(0, self.source_rows - self.carried_rows - self.left_rows)
+
+    @property
+    def base_rows_read(self) -> int:
+        """How many of base's rows this run compared."""
+        return max(0, self.base_rows - self.carried_rows - self.left_rows)
 
     def as_json(self) -> dict[str, Any]:
         tally = self.tally
@@ -52,7 +67,9 @@ class SegmentResult:
             "verdict": self.verdict.value,
             "reason": self.reason,
             "method": self.method,
-            "rows": {"source": self.source_rows, "base": self.base_rows},
+            # those this run read
+            "rows": {"source": self.source_rows_read, "base": self.base_rows_read},
+            "carried_rows": self.carried_rows,
             "matched": tally.matched,
             "different": tally.different,
             "in_flight": tally.in_flight,
@@ -142,6 +159,19 @@ def judge_segment(found: Findings, number: int) -> SegmentResult:
         source_rows=source_rows,
         base_rows=base_rows,
         source_position=found.source_position,
+    )
+
+
+def taken_over(result: SegmentResult, carried: Carried | None, again: LookedUp | None) -> SegmentResult:
+    """Return the result of a segment that was found equal before; some of its keys may be read ``again``."""
+    if carried is None:
+        return result
+    read = again.in_source if again is not None else 0
+    return replace(
+        result,
+        source_position=carried.source_position,
+        carried_from=carried.run_id,
+        carried_rows=max(0, result.source_rows - read),
     )
 
 

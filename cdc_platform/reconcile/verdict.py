@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from cdc_platform.reconcile.carried_rows import CarriedRows
 from cdc_platform.reconcile.difference_kinds import ColumnDifference, ValueClass
 from cdc_platform.reconcile.faults import Fault, Located
 
@@ -168,6 +169,7 @@ class Comparison:
     excluded: tuple[Excluded, ...] = ()
     columns: tuple[str, ...] = ()
     rules: Mapping[str, str] = field(default_factory=dict)
+    #: How many rows of each witness this run read.
     rows: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     source_position: str | None = None
@@ -186,6 +188,8 @@ class Comparison:
     points: tuple[Verdict, ...] = ()
     #: Columns known to differ by digests of their values, also in rows whose differences are not kept.
     guilty: tuple[str, ...] = ()
+    #: The rows that it did not read, because earlier runs had found them equal; None where there is none.
+    carried: CarriedRows | None = None
 
     @property
     def faults(self) -> dict[Fault, int]:

@@ -122,7 +122,9 @@ def judged_run(platform: Platform, source: str, table_id: str, run_id: str) -> I
         raise ReconciliationError(f"there is no full run {run_id!r}", where=where, mend=mend)
     subject = _subject(platform, source, table_id, FULL)
     (comparison,) = proof["comparisons"]
-    run = WholeRun(run_id, comparison["keys"]["compared"], comparison["rows"].get("source rows", 0))
+    # what earlier runs read of the source counts: it is there
+    rows = comparison["rows"].get("source rows", 0) + (comparison.get("carried") or {}).get("rows", 0)
+    run = WholeRun(run_id, comparison["keys"]["compared"], rows)
     with _workspace(platform) as con:
         judged = Judged(subject, con, incomplete=_left_open(proof), run=run)
         if proof["confirmed_keys"]:

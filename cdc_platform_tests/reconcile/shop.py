@@ -37,6 +37,13 @@ def log_position(dsn: str) -> str:
         return postgres_position.log_position(connection)
 
 
+def rows_known(found: Reconciliation) -> dict[str, int]:
+    """Return how many rows a whole run speaks of on either side: those it read, and those it took over."""
+    (comparison,) = found.comparisons
+    carried = comparison.carried.rows if comparison.carried else 0
+    return {name: rows + carried for name, rows in comparison.rows.items()}
+
+
 class ToldPlatform(Platform):
     """The platform, with capture's position told by the test."""
 
