@@ -60,8 +60,7 @@ def numbers_of_altered(connection: _Connection, keys: pa.Table, plan: ReadPlan) 
     """
 
     def tail(as_text: _Columns) -> str:
-        reached = (_reaches(plan.table, c, f"k.k{i}", as_text) for i, c in enumerate(plan.key))
-        where = " AND ".join(reached)
+        where = " AND ".join(_reaches(plan.table, c, f"k.k{i}", as_text) for i, c in enumerate(plan.key))
         return f" WHERE EXISTS (SELECT 1 FROM {_table(plan)} t WHERE {where} AND {_altered(plan)})"
 
     return [number - 1 for (number,) in _answered(connection, keys, plan, "SELECT k.n FROM ", tail)]
@@ -69,10 +68,8 @@ def numbers_of_altered(connection: _Connection, keys: pa.Table, plan: ReadPlan) 
 
 def has_altered_key(connection: _Connection, plan: ReadPlan) -> bool:
     """Return whether any row has another key in base than in the source. Raises psycopg.Error."""
-    found = connection.execute(
-        f"SELECT EXISTS (SELECT 1 FROM {_table(plan)} t WHERE {_altered(plan)})".encode()
-    ).fetchone()
-    return bool(found and found[0])
+    query = f"SELECT EXISTS (SELECT 1 FROM {_table(plan)} t WHERE {_altered(plan)})"
+    return connection.execute(query.encode()).fetchone() == (True,)
 
 
 def holds_bounds(connection: _Connection, bounds: Sequence[Sequence[str]], plan: ReadPlan) -> bool:
