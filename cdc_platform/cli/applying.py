@@ -64,6 +64,8 @@ def apply(
 
       cdc apply -t productorder --json         one table, for a script
 
+      cdc apply -t retail/productorder         where other sources have a table of that id as well
+
       cdc apply --workers 4                    four processes beside this one, from the first table on
     """
     platform = open_platform(config)

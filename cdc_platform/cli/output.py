@@ -39,7 +39,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a machi
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 SourceOption = Annotated[str | None, typer.Option("--source", "-s", help="Only this source.")]
 TableOption = Annotated[
-    list[str] | None, typer.Option("--table", "-t", help="Only this table id; may be given several times.")
+    list[str] | None,
+    typer.Option(
+        "--table",
+        "-t",
+        help="Only this table: source/id, or an id, which means the table of every source that has one; may "
+        "be given several times.",
+    ),
 ]
 WindowOption = Annotated[
     list[str] | None,

@@ -71,7 +71,7 @@ def rollback(
 
       cdc rollback retail/productorder --to-batch 91e06f42
 
-      cdc rollback productorder --to-snapshot 5480842166321141750 --yes && cdc apply -t productorder
+      cdc rollback retail/productorder --to-snapshot 5480842166321141750 --yes && cdc apply -t retail/productorder
     """
     from cdc_platform.lake.rollback import commit_rollback, plan_rollback
 
@@ -91,7 +91,7 @@ def rollback(
     if as_json:
         print_json(_plan_json(where, plan, is_wanted))
     elif is_wanted:
-        again = f"cdc apply -t {chosen.id}"
+        again = f"cdc apply -t {where}"
         stdout().print(
             f"{where} is at snapshot {target.snapshot_id}; to merge again: {again}", highlight=False
         )

@@ -157,6 +157,45 @@ def test_a_table_that_is_not_there_is_told_with_those_that_are(cdc: Cdc) -> None
     assert "there is no active table 'order' → active: orders" in done.err
 
 
+@pytest.fixture
+def twin(project: Path) -> None:
+    """A second source beside the first, of the same files: both have a table ``orders``."""
+    config = project / "cdc.yaml"
+    text = config.read_text()
+    config.write_text(text + text.partition("sources:\n")[2].replace("shop:", "mart:"))
+
+
+@pytest.mark.usefixtures("twin")
+@pytest.mark.parametrize(
+    ("options", "merged"),
+    [
+        (("-t", "mart/orders"), ["mart/orders"]),
+        (("-t", "orders"), ["shop/orders", "mart/orders"]),
+        (("-t", "orders", "-s", "mart"), ["mart/orders"]),
+        (("-t", "mart/orders", "-t", "shop/orders"), ["shop/orders", "mart/orders"]),
+    ],
+)
+def test_a_table_is_named_by_source_and_id_or_by_its_id_in_every_source(
+    cdc: Cdc, options: tuple[str, ...], merged: list[str]
+) -> None:
+    done = cdc("apply", *options, "--json")
+
+    assert merged == [f"{one['source']}/{one['table_id']}" for one in done.json["merges"]]
+
+
+@pytest.mark.usefixtures("twin")
+def test_a_table_of_another_source_than_the_named_one_is_not_there(cdc: Cdc) -> None:
+    done = cdc("apply", "-s", "shop", "-t", "mart/orders")
+
+    assert 2 == done.code
+    assert "there is no active table 'mart/orders' → active: orders" in done.err
+
+
+@pytest.mark.usefixtures("twin")
+def test_tables_of_several_sources_are_listed_with_their_source(cdc: Cdc) -> None:
+    assert "active: mart/orders, shop/orders" in cdc("quarantine", "list", "-t", "mart/order").err
+
+
 def test_one_table_that_fails_does_not_hold_up_the_others(cdc: Cdc, project: Path) -> None:
     config = project / "cdc.yaml"
     stores = "      - {name: public.stores, merge_key: [id], raw: {location: nowhere}}\n"

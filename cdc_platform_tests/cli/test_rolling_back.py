@@ -40,6 +40,7 @@ def test_a_table_is_set_back_and_merged_to_the_same_again(cdc: Cdc, batches: lis
     again = cdc("apply", "--json").json["merges"][0]
 
     assert (0, 3, 2) == (done.code, between, rows(cdc))
+    assert "to merge again: cdc apply -t shop/orders" in done.out
     assert 1 == again["counts"]["rows_deleted"]
 
 
