@@ -26,6 +26,7 @@ from cdc_platform.cli import (
     table_rows,
 )
 from cdc_platform.cli.exits import report_fault
+from cdc_platform.cli.output import print_plainly_where_needed
 
 _EPILOG = (
     "Exit codes: 0 fine · 1 done, and differences or quarantined input were found · "
@@ -82,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run ``cdc`` with ``arguments`` (default: the command line's) and exit with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    print_plainly_where_needed()
     try:
         app([argument for argument in given if argument != "--debug"], prog_name="cdc")
     except (Exception, KeyboardInterrupt) as error:

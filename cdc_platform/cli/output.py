@@ -5,7 +5,9 @@ Results go to stdout, everything about the way there to stderr, so that ``--json
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
+import io
 import json
 import sys
 import time
@@ -65,6 +67,27 @@ COLOURS = {
 }
 
 
+#: What is written for our own signs where the terminal's encoding has none of them.
+_PLAINER = {"–": "-", "—": "-", "…": "...", "→": "->", "·": "|"}
+_PLAINLY = "cdc-plainly"
+
+
+def print_plainly_where_needed() -> None:
+    """Let stdout and stderr write every text: what their encoding lacks as a plainer sign, or escaped."""
+    codecs.register_error(_PLAINLY, _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_PLAINLY)
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    escaped = (_PLAINER.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in lacking)
+    return "".join(escaped), error.end
+
+
 def stdout() -> Console:
     """Return the console for results."""
     return _console(sys.stdout)
@@ -84,7 +107,8 @@ def _console(stream: TextIO) -> Console:
 
 def print_json(value: object) -> None:
     """Print ``value`` as JSON; dataclasses, times, decimals and enums become what JSON has."""
-    print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    has_every_sign = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+    print(json.dumps(plain(value), indent=2, ensure_ascii=not has_every_sign))
 
 
 def plain(value: object) -> Any:

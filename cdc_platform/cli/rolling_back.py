@@ -71,7 +71,7 @@ def rollback(
 
       cdc rollback retail/productorder --to-batch 91e06f42
 
-      cdc rollback retail/productorder --to-snapshot 5480842166321141750 --yes && cdc apply -t retail/productorder
+      cdc rollback productorder --to-snapshot 5480842166321141750 --yes && cdc apply -t productorder
     """
     from cdc_platform.lake.rollback import commit_rollback, plan_rollback
 

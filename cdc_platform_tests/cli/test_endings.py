@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,7 @@ from cdc_platform.cli import applying, main
 from cdc_platform.cli.exits import ExitCode, report_fault
 from cdc_platform.errors import MergeError
 from cdc_platform.local.demo_stage import start_again
+from cdc_platform.testing import write_load_file
 from cdc_platform_tests.cli.conftest import Cdc
 
 COMMANDS = [
@@ -147,3 +153,37 @@ def test_a_library_that_is_not_installed_is_told_with_its_extra(
     assert ExitCode.FAILED == code
     assert f"pip install 'cdc-platform[{extra}]'" in told
     assert "fault of cdc" not in told
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("ascii", ["1   a\\xfc->\\u4e2d", "2   -"]), ("latin-1", ["1   aü->\\u4e2d", "2   -"])],
+)
+def test_signs_the_terminals_encoding_lacks_are_written_plainer_or_escaped(
+    project: Path, cdc: Cdc, encoding: str, shown: list[str]
+) -> None:
+    rows = [{"id": 1, "note": "aü→中"}, {"id": 2, "note": None}]
+    write_load_file(project / "raw", "public", "orders", rows, at=datetime(2024, 6, 1, tzinfo=UTC))
+    cdc("apply")
+
+    told = in_encoding(project, encoding, "show", "orders", "--columns", "id,note", "--where", "id < 3")
+
+    assert shown == sorted(line.rstrip() for line in told.splitlines()[1:])
+
+
+def test_json_is_the_same_in_every_encoding(project: Path, cdc: Cdc) -> None:
+    rows = [{"id": 1, "note": "aü→中"}]
+    write_load_file(project / "raw", "public", "orders", rows, at=datetime(2024, 6, 1, tzinfo=UTC))
+    cdc("apply")
+
+    told = in_encoding(project, "ascii", "inspect", "orders", "--key", "1", "--json")
+
+    assert "aü→中" == json.loads(told)["rows"][0]["values"]["note"]
+
+
+def in_encoding(folder: Path, encoding: str, *arguments: str) -> str:
+    """Run ``cdc`` where its streams are of ``encoding``, and return what it wrote to stdout."""
+    run = [sys.executable, "-c", "from cdc_platform.cli import main; main()", *arguments]
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = subprocess.run(run, cwd=folder, env=environment, capture_output=True, check=True)
+    return done.stdout.decode(encoding)
