@@ -38,8 +38,9 @@ from cdc_platform.raw.repairs import is_repair
 from cdc_platform.raw.store import RawStore, open_raw_store
 from cdc_platform.refused_names import (
     close_overwritten,
-    close_taken_away,
+    close_refused,
     never_applied,
+    not_accepted,
     not_given_up,
     quarantine_name,
     release_found_again,
@@ -204,16 +205,18 @@ def take_in(
         full=full,
         never_applied=partial(never_applied, platform, source),
     )
+    result = replace(result, refused=tuple(not_accepted(platform, source, result.refused)))
     for refused in result.refused:
         quarantine_name(platform, source, refused)
-    for table_id in {one.table_id for one in result.accepted}:
+    new = {one.table_id for one in result.accepted}
+    for table_id in new:
         close_overwritten(platform, source, table_id)
     again: list[tuple[str, str]] = []
-    if full and windows is None:
-        for _, table in platform.tables([source]):
-            if tables is None or table.id in tables:
-                close_taken_away(platform, source, table.id, result.refused)
-                again += release_found_again(platform, source, table.id)
+    for _, table in platform.tables([source]):
+        if (full and (tables is None or table.id in tables)) or table.id in new:
+            close_refused(platform, source, table.id, result, full=full)
+        if full and windows is None and (tables is None or table.id in tables):
+            again += release_found_again(platform, source, table.id)
     told = tuple(not_given_up(platform, source, result.refused))
     return replace(result, refused=told, reassigned=(*result.reassigned, *again))
 

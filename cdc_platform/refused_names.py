@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cdc_platform.lake import quarantine
 from cdc_platform.raw.files import AcceptedFile, FileKind
-from cdc_platform.raw.intake import RefusedFile
+from cdc_platform.raw.intake import IntakeResult, RefusedFile
 from cdc_platform.raw.store import GONE
+from cdc_platform.raw.versions import is_version
 
 if TYPE_CHECKING:
     from cdc_platform.pipeline import Platform
@@ -19,7 +21,25 @@ def quarantine_name(platform: Platform, source: str, refused: RefusedFile) -> No
     window = platform.source(source).window.key_of(refused.file.last_modified)
     accepted = AcceptedFile(refused.file, FileKind.CHANGES, refused.file.last_modified, window, 0)
     item = quarantine.item_of(accepted, None, reason=refused.error.what, mend=refused.error.mend)
-    quarantine.record(platform.objects(source, refused.table_id), [item])
+    quarantine.record(platform.objects(source, refused.table_id), [replace(item, by_name=True)])
+
+
+def not_accepted(platform: Platform, source: str, refused: Collection[RefusedFile]) -> Iterator[RefusedFile]:
+    """Yield the refused files no manifest has.
+
+    What was accepted stays so whatever names ``cdc.yaml`` allows now: it may be applied, and then a rollback
+    has to get it back.
+    """
+    for table_id in sorted({one.table_id for one in refused}):
+        known: dict[str, list[AcceptedFile]] = {}
+        for accepted in platform.accepted(source, table_id).readable:
+            known.setdefault(accepted.file.key, []).append(accepted)
+        for one in refused:
+            there = [each.file for each in known.get(one.file.key, ())]
+            if one.table_id == table_id and not any(
+                is_version(file.etag, file.last_modified, one.file) for file in there
+            ):
+                yield one
 
 
 def close_overwritten(platform: Platform, source: str, table_id: str) -> None:
@@ -33,10 +53,10 @@ def close_overwritten(platform: Platform, source: str, table_id: str) -> None:
 
 
 def release_found_again(platform: Platform, source: str, table_id: str) -> Iterator[tuple[str, str]]:
-    """Release the files that were set aside for being gone and are back; yield (table id, window)."""
+    """Release what was set aside because its file was gone, and is back; yield (table id, window)."""
     objects = platform.objects(source, table_id)
     for item in quarantine.items_in(objects, quarantine.QuarantineState.OPEN):
-        if item.row is not None or item.reason != GONE:
+        if item.reason != GONE:
             continue
         files = platform.manifest(source, table_id, item.window).readable
         mine = [one.file for one in files if (one.file.key, one.file.etag) == (item.key, item.etag)]
@@ -45,18 +65,28 @@ def release_found_again(platform: Platform, source: str, table_id: str) -> Itera
             yield table_id, item.window
 
 
-def close_taken_away(
-    platform: Platform, source: str, table_id: str, refused: Collection[RefusedFile]
+def close_refused(
+    platform: Platform, source: str, table_id: str, result: IntakeResult, *, full: bool
 ) -> None:
-    """Close what waits of refused names that are not in the raw folder any more as they were."""
+    """Close what waits of names that are refused no more: allowed now, or not in the raw folder any more.
+
+    A listing that is not ``full`` shows of the files that were refused only those it accepted.
+    """
     objects = platform.objects(source, table_id)
-    there = {(one.file.key, one.file.etag) for one in refused if one.table_id == table_id}
+    refused = {(one.file.key, one.file.etag) for one in result.refused if one.table_id == table_id}
+    parts = (one.files for one in result.accepted if one.table_id == table_id)
+    accepted = {(each.file.key, each.file.etag) for files in parts for each in files}
     for item in quarantine.items_in(objects):
-        if item.state not in quarantine.WAITING or item.row is not None or (item.key, item.etag) in there:
+        version = (item.key, item.etag)
+        if item.state not in quarantine.WAITING or item.row is not None or version in refused:
             continue
-        files = platform.manifest(source, table_id, item.window).files
-        if all((one.file.key, one.file.etag) != (item.key, item.etag) for one in files):
+        if (item.by_name and version in accepted) or (full and _is_by_name(platform, source, table_id, item)):
             quarantine.mark_replaced(objects, [item])
+
+
+def _is_by_name(platform: Platform, source: str, table_id: str, item: quarantine.QuarantineItem) -> bool:
+    files = platform.manifest(source, table_id, item.window).files
+    return item.by_name or all((one.file.key, one.file.etag) != (item.key, item.etag) for one in files)
 
 
 def not_given_up(platform: Platform, source: str, refused: Collection[RefusedFile]) -> Iterator[RefusedFile]:

@@ -23,6 +23,7 @@ from cdc_platform.cli.output import (
 )
 from cdc_platform.cli.selection import check_windows, chosen_tables, open_platform
 from cdc_platform.errors import CdcError
+from cdc_platform.words import counted
 
 if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig
@@ -56,7 +57,8 @@ def apply(
     Repeating it changes nothing. A table that fails does not hold up the others. With much to do for many
     tables it goes on in several processes, which divide [bold]engine[/bold]'s memory and threads.
 
-    Exit code 1 when files or rows were quarantined, 3 when a table could not be merged.
+    Exit code 1 when files or rows were quarantined, or files that wait in quarantine were passed over; 3
+    when a table could not be merged.
 
     [bold]Examples[/bold]
 
@@ -81,8 +83,12 @@ def apply(
     for remark in (remark for one in done.values() for remark in one.merge.warnings):
         stderr().print(remark, style="yellow", highlight=False, markup=False)
     exit_with_failures(failures)
-    is_found = any(one.intake.refused or one.merge.quarantined for one in done.values())
-    exit_if_found(is_found, "some input was quarantined: `cdc quarantine list` says what and why")
+    waiting = sum(one.merge.files_waiting for one in done.values())
+    if waiting:
+        remark = f"passed over what waits in quarantine: {counted(waiting, 'file')}"
+        stderr().print(remark, style="yellow", highlight=False)
+    is_found = waiting > 0 or any(one.intake.refused or one.merge.quarantined for one in done.values())
+    exit_if_found(is_found, "some input is in quarantine: `cdc quarantine list` says what and why")
 
 
 def complete_load(

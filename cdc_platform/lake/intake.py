@@ -5,7 +5,7 @@ Nothing here changes anything but the workspace: quarantine items are returned, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from cdc_platform.lake.applied import AppliedRecord
 from cdc_platform.lake.direct_load import DirectLoad, NotDirectly, goes_directly
 from cdc_platform.lake.inputs import EventFile, MergeInput
 from cdc_platform.lake.partition_fit import FittingFile
-from cdc_platform.lake.quarantine import QuarantineItem, item_of
+from cdc_platform.lake.quarantine import QuarantineItem, again, item_of
 from cdc_platform.lake.schema import FileColumns, TargetSchema, check_event_schema
 from cdc_platform.lake.selection import Selection
 from cdc_platform.lake.staged_file import StagedFile
@@ -115,7 +115,7 @@ class Reader:
             try:
                 admitted.append(_Admitted(index, source, self._admit(index, source, intake), items))
             except (RawFileError, SchemaError) as e:
-                self._set_aside(intake, source, e)
+                _set_aside(intake, source, items, e)
         self.before = tuple(
             column
             for column in self._target.before
@@ -139,7 +139,7 @@ class Reader:
             outcomes = side_by_side(lambda each: self._stage(staging, each, each.index in large), admitted)
             for each, outcome in zip(admitted, outcomes, strict=True):
                 if isinstance(outcome, CdcError):
-                    self._set_aside(intake, each.source, outcome)
+                    _set_aside(intake, each.source, each.items, outcome)
                     continue
                 intake.staged.append(outcome)
                 intake.quarantined += outcome.rejected.values()
@@ -150,8 +150,8 @@ class Reader:
             freed = each.items or tuple(filter(None, [whole.get(each.source.identity)]))
             if freed:
                 self._con.execute("INSERT INTO released VALUES (?)", [each.index])
-                again = {item.id for item in intake.quarantined}
-                intake.replayed += [item for item in freed if item.id not in again]
+                aside = {item.id for item in intake.quarantined}
+                intake.replayed += [item for item in freed if item.id not in aside]
 
     def _large_loads(self, admitted: list[_Admitted]) -> frozenset[int]:
         """Return which files go directly into data files, and open the direct load for them."""
@@ -248,7 +248,17 @@ class Reader:
         file = opened if opened is not None else admitted.source.open()
         return FittingFile(file, floors) if (floors := self._target.partition_floors) else file
 
-    def _set_aside(self, intake: Intake, source: MergeInput, error: CdcError) -> None:
-        intake.failed.append(source)
-        mend = error.mend or "correct the file, then release it"
-        intake.quarantined.append(item_of(source.accepted, None, reason=error.what, mend=mend))
+
+def _set_aside(
+    intake: Intake, source: MergeInput, rows: Sequence[QuarantineItem] | None, error: CdcError
+) -> None:
+    """Set a file aside; of one that is applied only the ``rows`` that were released, since it stays applied.
+
+    An item of the whole file would keep the file out of the merge that follows a rollback.
+    """
+    mend = error.mend or "correct the file, then release it"
+    if rows is not None:
+        intake.quarantined += [again(item, reason=error.what, mend=mend) for item in rows]
+        return
+    intake.failed.append(source)
+    intake.quarantined.append(item_of(source.accepted, None, reason=error.what, mend=mend))

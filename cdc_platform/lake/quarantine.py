@@ -30,8 +30,9 @@ MAX_REJECTED_SHARE = 0.5
 class QuarantineState(StrEnum):
     """Where an item stands.
 
-    ``REPLAYED`` is set by the merge that applied a released item, ``REPLACED`` when the file was written
-    again (the new version is taken in by itself) or, for a name that was refused, taken away.
+    ``REPLAYED`` is set by the merge that applied a released item, or found its file applied. ``REPLACED``
+    is set when the file was written again (the new version is taken in by itself), for a name that was
+    refused also when it is refused no more or was taken away.
     """
 
     OPEN = "open"
@@ -62,6 +63,8 @@ class QuarantineItem:
     state: QuarantineState = QuarantineState.OPEN
     found_at: str = ""
     decided_at: str | None = None
+    #: Whether it is a file of a refused name, which nobody opened.
+    by_name: bool = False
 
     @property
     def kind(self) -> str:
@@ -109,6 +112,19 @@ def item_of(
         column=column,
         values=texts,
         found_at=_now(),
+    )
+
+
+def again(item: QuarantineItem, *, reason: str, mend: str) -> QuarantineItem:
+    """Return the open item of a released row that could not be applied this time either."""
+    return replace(
+        item,
+        reason=reason,
+        mend=mend,
+        column=None,
+        state=QuarantineState.OPEN,
+        found_at=_now(),
+        decided_at=None,
     )
 
 
@@ -166,9 +182,9 @@ def discard(lake: Lake, source: str, table_id: str, item_id: str) -> QuarantineI
 
 
 def mark_replayed(objects: ObjectStore, items: Iterable[QuarantineItem]) -> None:
-    """Close the released items a merge has applied."""
+    """Close the waiting items a merge has applied, or found applied."""
     for item in items:
-        _close(objects, item.id, (QuarantineState.RELEASED,), QuarantineState.REPLAYED)
+        _close(objects, item.id, WAITING, QuarantineState.REPLAYED)
 
 
 def release_again(objects: ObjectStore, item_ids: Iterable[str]) -> list[QuarantineItem]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cdc_platform.lake.applied import AppliedRecord, FileIdentity
 from cdc_platform.lake.inputs import MergeInput
-from cdc_platform.lake.quarantine import QuarantineItem, QuarantineState
+from cdc_platform.lake.quarantine import WAITING, QuarantineItem, QuarantineState
 from cdc_platform.raw.files import FileKind
 
 
@@ -23,7 +23,7 @@ class Selection:
     skipped: int
     #: Files that wait in quarantine.
     waiting: tuple[MergeInput, ...]
-    #: Released items that an earlier merge applied without living to close them.
+    #: Waiting items of what is applied: an earlier merge did not live to close them.
     settled: tuple[QuarantineItem, ...] = ()
     #: Rows in quarantine that nobody released, by their file.
     held: Mapping[FileIdentity, frozenset[int]] = field(default_factory=dict)
@@ -36,17 +36,20 @@ def _files_in(items: Sequence[QuarantineItem], state: QuarantineState) -> frozen
 
 
 def _settled(
-    free: Sequence[QuarantineItem], record: AppliedRecord, applied: Sequence[MergeInput]
+    items: Sequence[QuarantineItem], record: AppliedRecord, applied: Sequence[MergeInput]
 ) -> tuple[QuarantineItem, ...]:
-    """Return the released items that are applied already.
+    """Return the waiting items of what is applied already.
 
     A file's item is open again, under another release, where a rollback died before it took the file back.
+    One left open would keep its file out when a rollback takes the file back later.
     """
-    files = {source.identity for source in applied} if free else frozenset()
+    waiting = [item for item in items if item.state in WAITING]
+    files = {source.identity for source in applied} if waiting else frozenset()
     return tuple(
         item
-        for item in free
-        if item.release in record.replayed or (item.row is None and (item.key, item.etag) in files)
+        for item in waiting
+        if (item.state == QuarantineState.RELEASED and item.release in record.replayed)
+        or (item.row is None and (item.key, item.etag) in files)
     )
 
 
@@ -57,9 +60,8 @@ def select_inputs(
     unique = {source.identity: source for source in inputs}
     # A long history is mostly of files applied long ago: nothing is done for them that is not needed.
     applied = [source for source in unique.values() if record.holds(source.accepted)]
-    free = [item for item in items if item.state == QuarantineState.RELEASED]
-    settled = _settled(free, record, applied)
-    released = [item for item in free if item not in settled]
+    settled = _settled(items, record, applied)
+    released = [item for item in items if item.state == QuarantineState.RELEASED and item not in settled]
     discarded = _files_in(items, QuarantineState.DISCARDED)
     blocked = discarded | _files_in(items, QuarantineState.OPEN)
     freed = _rows_by_file(released)

@@ -44,7 +44,8 @@ def items_set_aside(con: duckdb.DuckDBPyConnection, intake: Intake) -> list[Quar
             try:
                 staged.reject(item)
             except UnreadableRawFile as e:
-                raise HopelessFile(staged) from e
+                if not staged.is_part:
+                    raise HopelessFile(staged) from e
     for staged in found.values():
         most = MAX_REJECTED_SHARE * max(staged.rows, 1)
         if len(staged.rejected) > most and staged.rows > 1 and not staged.is_part:

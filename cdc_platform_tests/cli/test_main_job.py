@@ -61,6 +61,16 @@ def test_a_torn_file_is_quarantined_and_the_exit_code_says_so(cdc: Cdc, torn_fil
     assert "cdc quarantine list" in done.err
 
 
+def test_a_file_that_waits_in_quarantine_is_told_each_time_it_is_passed_over(
+    cdc: Cdc, torn_file: Path
+) -> None:
+    cdc("apply")
+
+    done = cdc("apply")
+
+    assert (1, True) == (done.code, "passed over what waits in quarantine: 1 file" in done.err)
+
+
 def test_the_quarantine_says_what_why_and_what_to_do(cdc: Cdc, torn_file: Path) -> None:
     cdc("apply")
 

@@ -19,7 +19,11 @@ class Workbench:
     """One source whose raw files lie in ``raw``, with the tables a test declares."""
 
     def __init__(
-        self, folder: Path, *tables: Mapping[str, Any], raw: Mapping[str, Any] | None = None
+        self,
+        folder: Path,
+        *tables: Mapping[str, Any],
+        raw: Mapping[str, Any] | None = None,
+        start: date = date(2000, 1, 1),
     ) -> None:
         self.raw = folder / "delivered"
         self.raw.mkdir(parents=True, exist_ok=True)
@@ -29,7 +33,7 @@ class Workbench:
                 "sources": {
                     SOURCE: {
                         "raw": {"location": str(self.raw), **(raw or {})},
-                        "window": {"start": date(2000, 1, 1)},
+                        "window": {"start": start},
                         "tables": list(tables),
                     }
                 },
