@@ -36,6 +36,7 @@ from cdc_platform.raw.manifests import (
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.repairs import is_repair
 from cdc_platform.raw.store import RawStore, open_raw_store
+from cdc_platform.raw.window_keys import check_lengths
 from cdc_platform.refused_names import (
     close_overwritten,
     close_refused,
@@ -128,16 +129,27 @@ class Platform:
         return read_load_sets(self.objects(source, table_id))
 
     def windows(self, source: str, table_id: str) -> tuple[str, ...]:
-        """Return the windows that have accepted files, oldest first."""
-        return tuple(windows_of(self.objects(source, table_id)))
+        """Return the windows that have accepted files, oldest first.
+
+        Raises ConfigError when they are not as long as is configured.
+        """
+        windows = tuple(windows_of(self.objects(source, table_id)))
+        check_lengths(windows, self.source(source).window, source=source, table_id=table_id)
+        return windows
 
     def manifest(self, source: str, table_id: str, window: str) -> WindowManifest:
         """Return what was accepted into a window."""
         return read_manifest(self.objects(source, table_id), source, table_id, window)
 
     def accepted(self, source: str, table_id: str) -> Accepted:
-        """Return everything accepted of a table, load sets and manifests read once."""
-        return read_accepted(self.objects(source, table_id))
+        """Return everything accepted of a table, load sets and manifests read once.
+
+        Raises ConfigError when its windows are not as long as is configured.
+        """
+        accepted = read_accepted(self.objects(source, table_id))
+        windows = (one.window for one in accepted.manifests)
+        check_lengths(windows, self.source(source).window, source=source, table_id=table_id)
+        return accepted
 
     def applied(self, source: str, table_id: str) -> AppliedRecord:
         """Return what the base table has applied."""

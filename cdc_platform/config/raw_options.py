@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Literal
@@ -52,6 +53,9 @@ class RawOptions(Model):
     csv: CsvOptions = CsvOptions()
 
 
+_KEYS = {"daily": re.compile(r"\d{4}-\d\d-\d\d"), "hourly": re.compile(r"\d{4}-\d\d-\d\d-\d\d:\d\d")}
+
+
 class WindowOptions(Model):
     """How a source's raw files are cut into partitions."""
 
@@ -73,6 +77,15 @@ class WindowOptions(Model):
         utc = moment.astimezone(UTC)
         floor = utc.replace(minute=0, second=0, microsecond=0)
         return (floor if self.every == "hourly" else floor.replace(hour=0)).strftime(self.key_format)
+
+    def is_key(self, key: str) -> bool:
+        """Whether ``key`` is one of a window of this length.
+
+        >>> options = WindowOptions(every="hourly", start=date(2026, 1, 1))
+        >>> options.is_key("2026-01-31-13:00"), options.is_key("2026-01-31")
+        (True, False)
+        """
+        return _KEYS[self.every].fullmatch(key) is not None
 
     def bounds(self, key: str) -> tuple[datetime, datetime]:
         """Return the half-open interval of window ``key``."""

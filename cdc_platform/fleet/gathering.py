@@ -17,7 +17,6 @@ from cdc_platform.lake.outages import outages
 from cdc_platform.lake.quarantine import QuarantineState, items_in
 from cdc_platform.lake.summary import row_count
 from cdc_platform.publication import publish
-from cdc_platform.raw.manifests import read_accepted
 from cdc_platform.reconcile.recent_runs import RunFigures, recent_runs
 from cdc_platform.reconcile.results import read_index, repairs
 
@@ -51,7 +50,7 @@ def _table(platform: Platform, source: str, table: TableConfig, repaired: Repair
     objects = platform.objects(source, table.id)
     index = read_index(objects)
     verdicts = {window: _verdict(window, entry) for window, entry in index.items()}
-    accepted = read_accepted(objects)
+    accepted = platform.accepted(source, table.id)
     base = platform.lake.load(source, table.id)
     applied = read_applied(base, objects)
     items = items_in(objects, QuarantineState.OPEN)

@@ -3,24 +3,31 @@
 pyiceberg 0.12 derives the decoders of an Avro file from the schema in its header, which takes longer than to
 read the few entries of a small table's manifest. The same schema gives the same decoders, and they keep
 nothing of what they read.
+
+Its compiled decoder also rounds a double to 32 bits. In a manifest a double is the value of a partition,
+which is written again whenever the manifest is: it is read here as it stands.
 """
 
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable
 from enum import Enum
 from functools import cache, lru_cache
 from typing import TypeVar
 
+import pyiceberg.avro.resolver
 import pyiceberg.manifest
-from pyiceberg.avro.decoder import new_decoder
+from pyiceberg.avro.decoder import BinaryDecoder, new_decoder
 from pyiceberg.avro.file import META_SCHEMA, AvroFile, AvroFileHeader
-from pyiceberg.avro.reader import Reader
+from pyiceberg.avro.reader import DoubleReader, Reader
 from pyiceberg.avro.resolver import construct_reader, resolve_reader
 from pyiceberg.schema import Schema
 from pyiceberg.typedef import StructProtocol
 from pyiceberg.utils.schema_conversion import AvroSchemaConversion
+
+_DOUBLE = struct.Struct("<d")
 
 _Record = TypeVar("_Record", bound=StructProtocol)
 #: Classes by the field that is made one: (-1 for the record itself, class).
@@ -32,6 +39,15 @@ _Enums = tuple[tuple[int, Callable[..., Enum]], ...]
 def read_avro_quickly() -> None:
     """Let pyiceberg read manifests and manifest lists that way from now on."""
     pyiceberg.manifest.AvroFile = KnownAvroFile  # type: ignore[attr-defined]
+    pyiceberg.avro.resolver.DoubleReader = ExactDoubleReader  # type: ignore[attr-defined]
+
+
+class ExactDoubleReader(DoubleReader):
+    """Reads a double as the 64 bits it is."""
+
+    def read(self, decoder: BinaryDecoder) -> float:
+        (value,) = _DOUBLE.unpack(decoder.read(_DOUBLE.size))
+        return float(value)
 
 
 class KnownAvroFile(AvroFile[_Record]):

@@ -32,6 +32,7 @@ from pyiceberg.types import (
 )
 
 from cdc_platform.config.model import TableConfig, parse_partition_field
+from cdc_platform.config.partition_fields import takes
 from cdc_platform.errors import ConfigError
 from cdc_platform.lake.column_types import arrow_type, duckdb_type
 from cdc_platform.naming import quoted, safe_name
@@ -66,7 +67,8 @@ def partition_spec(table: TableConfig, schema: Schema, *, where: str) -> Partiti
             what = f"partition column {source!r} is not in the files"
             raise _mistake(where, number, what, f"correct {text!r} in `partition_by`")
         transform: Transform[Any, Any] = parse_transform(f"{name}[{width}]" if width else name)
-        if not transform.can_transform(field.field_type):
+        kind = str(field.field_type).partition("(")[0]
+        if not transform.can_transform(field.field_type) or not takes(name, kind):
             what = f"{text!r} does not go with a column of type {field.field_type}"
             raise _mistake(where, number, what, "use another transform in `partition_by`")
         partition = (

@@ -8,7 +8,7 @@ But for the first file of a table's first load nothing is opened here, so that t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
@@ -24,6 +24,7 @@ from cdc_platform.raw.mended_loads import in_place_of_set_aside, versions_by_key
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.store import RawStore
 from cdc_platform.raw.transfer_time import transfer_time
+from cdc_platform.raw.window_keys import check_lengths
 
 #: How far before the newest known change file a quick listing begins: late files are found within this.
 OVERLAP = timedelta(days=2)
@@ -135,7 +136,9 @@ class _Table:
 def _take_in_table(
     table: _Table, store: RawStore, windows: Collection[str] | None, full: bool
 ) -> IntakeResult:
-    start = None if full else _start_of_quick_listing(table)
+    there = tuple(windows_of(table.objects))
+    check_lengths(there, table.source.window, source=table.source_name, table_id=table.config.id)
+    start = None if full else _start_of_quick_listing(table, there)
     listed = list(store.list(table.prefix, start_after=start))
     named, refused = _named(table, listed)
     before = read_load_sets(table.objects)
@@ -159,14 +162,14 @@ def _take_in_table(
     return IntakeResult(tuple(accepted), tuple(refused), reassigned, len(listed))
 
 
-def _start_of_quick_listing(table: _Table) -> str | None:
+def _start_of_quick_listing(table: _Table, windows: Sequence[str]) -> str | None:
     """Return the key from which change files are listed; LOAD files and folders sort after every date.
 
     Date folders sort by their own rules, so a source that has them is always listed whole.
     """
     if table.raw.date_partition_delimiter is not None:
         return None
-    newest = max(windows_of(table.objects), default=None)
+    newest = max(windows, default=None)
     if newest is None:
         return None
     since = table.source.window.bounds(newest)[0] - OVERLAP

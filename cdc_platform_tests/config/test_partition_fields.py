@@ -18,6 +18,7 @@ from cdc_platform.config.model import TableConfig
         (["bucket(0, id)"], {}, "the width of 'bucket(0, id)' is out of reach"),
         (["truncate(9999999999, id)"], {}, "is out of reach"),
         (["hour(at)"], {"at": "date"}, "'hour(at)' does not go with a column of type date"),
+        (["price"], {"price": "double"}, "'price' does not go with a column of type double"),
         (["bucket(2, done)"], {"done": "boolean"}, "does not go with a column of type boolean"),
         (["truncate(2, At)"], {"at": "timestamptz"}, "does not go with a column of type timestamptz"),
         (["day(price)"], {"price": "decimal(8, 2)"}, "does not go with a column of type decimal(8, 2)"),

@@ -67,6 +67,23 @@ def test_manifests_read_as_pyiceberg_reads_them(
         assert read(table, AvroFile, monkeypatch) == read(table, KnownAvroFile, monkeypatch)
 
 
+def test_the_doubles_of_partitions_are_read_as_they_were_written(
+    catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    avro_readers.read_avro_quickly()
+    avro_readers._decoders.cache_clear()
+    prices = [19.99, 19.990000001, 1e300, -0.1]
+    table = catalog.create_table("shop.prices", pa.schema([("price", pa.float64())]))
+    with table.update_spec() as spec:
+        spec.add_field("price", IdentityTransform(), "p")
+    table.append(pa.table({"price": prices}))
+    entries = read(table, KnownAvroFile, monkeypatch)[1:]
+    manifest, *_ = table.current_snapshot().manifests(table.io)  # type: ignore[union-attr]
+    found = [entry.data_file.partition[0] for entry in manifest.fetch_manifest_entry(table.io)]
+
+    assert (4, sorted(prices)) == (len(entries), sorted(found))
+
+
 def test_decoders_are_worked_out_once_for_files_of_one_schema(
     catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,3 +143,10 @@ def test_times_in_partitions_keep_their_instants(bench: Bench) -> None:
     table.merge(load_file("l", *rows, columns=_columns(pa.timestamp("us", tz="UTC"))))
 
     assert rows == table.rows()
+
+
+def test_a_table_is_not_divided_by_doubles_which_some_readers_round(bench: Bench) -> None:
+    table = bench.with_table(partition_by=("v",))
+
+    with pytest.raises(ConfigError, match=r"partition_by\[0\]: 'v' does not go with a column of type double"):
+        table.merge(load_file("l", (1, 19.99), columns=_columns(pa.float64())))

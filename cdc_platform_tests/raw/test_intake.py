@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdc_platform.config.model import PlatformConfig, SourceConfig
-from cdc_platform.errors import StorageUnavailable
+from cdc_platform.errors import ConfigError, StorageUnavailable
 from cdc_platform.raw.files import AcceptedFile, FileKind
 from cdc_platform.raw.intake import OVERLAP, IntakeResult, discover_tables, take_in
 from cdc_platform.raw.manifests import read_load_sets, read_manifest, windows_of
@@ -286,3 +286,19 @@ def test_files_arriving_in_any_order_are_all_accepted_once(
     reported += [file.file.key for one in shop.take_in().accepted for file in one.files]
 
     assert sorted(written) == shop.keys() == sorted(reported)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_windows_of_another_length_than_the_table_has_are_refused(shop: Shop, full: bool) -> None:
+    shop.change(AT)
+    shop.take_in()
+    shop.source = shop.source.model_copy(
+        update={"window": shop.source.window.model_copy(update={"every": "hourly"})}
+    )
+    shop.change(AT + timedelta(hours=1))
+
+    told = (
+        r"sources.shop.window.every: is hourly, but files of orders were taken in by daily windows, as 2024"
+    )
+    with pytest.raises(ConfigError, match=told):
+        shop.take_in(full=full)
