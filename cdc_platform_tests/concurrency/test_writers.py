@@ -1,4 +1,4 @@
-"""Four writers, a compaction with snapshot expiry and a reader on one table at once."""
+"""Four writers, a compaction with snapshot expiry, a reader and publications on one table at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SHAPES = ("hard", "appended")
+SHAPES = ("hard", "appended", "held")
 
 
 def test_writers_of_one_table_beside_maintenance_leave_what_the_oracle_says(tmp_path: Path) -> None:
@@ -31,3 +31,4 @@ def test_writers_of_one_table_beside_maintenance_leave_what_the_oracle_says(tmp_
     # writers did meet, and planned again
     assert 1 < max(map(int, tally["attempts"]))
     assert tally["reads"]
+    assert tally["publications"]

@@ -1,4 +1,6 @@
-"""Four processes that merge overlapping sets of files into one table, with maintenance and a reader beside.
+"""Four processes that merge overlapping sets of files into one table, with others beside.
+
+Those compact and expire, read, and move main of a table that holds it back.
 
 Time goes by in epochs: in each, files come into being, every file is given to two writers or more, in another
 order and other groups to each, and at its end the table must equal the oracle. Run as a module it goes on for
@@ -23,13 +25,14 @@ from typing import Any
 from pyiceberg.exceptions import CommitFailedException
 
 from cdc_platform.config.maintenance import CompactionOptions
-from cdc_platform.errors import CdcError
+from cdc_platform.errors import CdcError, StaleCommit
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.maintenance.compaction import commit_compaction
 from cdc_platform.lake.maintenance.compaction_plan import plan_compaction
 from cdc_platform.lake.merge import merge
+from cdc_platform.lake.publishing import publish_up_to, unpublished
 from cdc_platform_tests.crash.harness import Child
-from cdc_platform_tests.crash.inspection import SOURCE, rows_of, state_of
+from cdc_platform_tests.crash.inspection import SOURCE, pending, rows_of, state_of
 from cdc_platform_tests.crash.rounds import Round
 from cdc_platform_tests.crash.shapes import KEY, Shape
 from cdc_platform_tests.crash.workload import Life
@@ -39,6 +42,7 @@ SHAPES = (
     Shape("partitioned", {**KEY, "partition_by": ("region",)}),
     Shape("appended", {"merge_key": (), "no_key": "append"}),
     Shape("soft", {**KEY, "delete_mode": "soft"}),
+    Shape("held", {**KEY, "publish": "on_match"}),
 )
 WRITERS = 4
 #: Rounds of files an epoch.
@@ -63,6 +67,9 @@ class Tally:
     compactions_skipped: int = 0
     expiries: int = 0
     reads: int = 0
+    publications: int = 0
+    #: Those that met another writer and moved nothing.
+    publications_refused: int = 0
 
     def add(self, other: dict[str, Any]) -> None:
         """Add what a process said of itself."""
@@ -119,7 +126,9 @@ def _expired(lake: Lake, step: Round) -> bool:
     table = lake.load(SOURCE, step.config.id)
     assert table is not None
     snapshots = sorted(table.metadata.snapshots, key=lambda each: each.sequence_number or 0)
-    old = [each.snapshot_id for each in snapshots[:-_KEPT_SNAPSHOTS]]
+    # another program knows branches, and not what lies between them
+    needed = pending(table)
+    old = [each.snapshot_id for each in snapshots[:-_KEPT_SNAPSHOTS] if each.snapshot_id not in needed]
     if not old:
         return False
     try:
@@ -135,11 +144,38 @@ def read(step: Round, stop: Path, lake: Lake, _: int) -> dict[str, Any]:
     while not stop.exists():
         table = lake.load(SOURCE, step.config.id)
         if table is not None:
-            keys = [dict(row)["id"] for row in rows_of(table)]
-            assert len(keys) == len(set(keys)), f"a key twice: {sorted(keys)}"
+            for end in {reference.snapshot_id for reference in table.metadata.refs.values()}:
+                keys = [dict(row)["id"] for row in rows_of(table, end)]
+                assert len(keys) == len(set(keys)), f"a key twice: {sorted(keys)}"
+            pending(table)
             reads += 1
         time.sleep(_PAUSE_SECONDS)
     return {"reads": reads}
+
+
+def publish(step: Round, stop: Path, lake: Lake, _: int) -> dict[str, Any]:
+    """Move main over half of what it has not until told to stop, then over the rest."""
+    tally = Tally()
+    while not stop.exists():
+        _publish(lake, step, tally)
+        time.sleep(_PAUSE_SECONDS / 3)
+    while _publish(lake, step, tally):
+        continue
+    return {name: value for name, value in vars(tally).items() if value}
+
+
+def _publish(lake: Lake, step: Round, tally: Tally) -> bool:
+    table = lake.load(SOURCE, step.config.id)
+    waiting = unpublished(table) if table is not None else ()
+    if table is None or not waiting:
+        return False
+    try:
+        publish_up_to(table, waiting[len(waiting) // 2].snapshot_id)
+    except StaleCommit:
+        tally.publications_refused += 1
+    else:
+        tally.publications += 1
+    return True
 
 
 class Concurrency:
@@ -164,7 +200,8 @@ class Concurrency:
         stop = self._folder / "stop"
         stop.unlink(missing_ok=True)
         writers = [self._start(write, steps, share, self._random.random()) for share in shares]
-        beside = [self._start(maintain, steps[0], stop), self._start(read, steps[0], stop)]
+        others = (maintain, read, publish) if steps[0].is_held else (maintain, read)
+        beside = [self._start(other, steps[0], stop) for other in others]
         said = [_answer(writer) for writer in writers]
         stop.touch()
         for answer in (*said, *map(_answer, beside)):
@@ -189,6 +226,7 @@ def _compared(step: Round, epoch: int, lake: Lake, _: int) -> dict[str, Any]:
     assert found.rows == step.after.rows, f"after epoch {epoch} these rows are wrong: {wrong}"
     assert found.files == step.after.files, f"{epoch}: {found.files ^ step.after.files}"
     assert step.after.quarantine == found.quarantine
+    assert step.after.content == found.main, f"after epoch {epoch} main shows {found.main}"
     return {}
 
 

@@ -102,7 +102,7 @@ class CrashTest:
                 self._kill(step)
             self._restart(step)
             main.merged(step)
-            if main.waiting and self._random.random() < 0.5:
+            if main.waiting and self._random.random() < 0.4:
                 self._publish(step, main)
             step = replace(step, held_at=main.shown)
             if self._random.random() < 0.4:

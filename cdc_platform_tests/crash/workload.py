@@ -74,7 +74,7 @@ class Life:
             name = f"public.item{number}"
         before, was_held = self.state(), self._is_held
         if self.shape.holds:
-            self._is_held = self._random.random() < (0.7 if was_held else 0.8)
+            self._is_held = self._random.random() < (0.85 if was_held else 0.8)
         publish = "on_match" if self._is_held else "always"
         config = TableConfig(**{"name": name, "publish": publish, **self.shape.options})
         if self.shape.columns and number % self.shape.columns == 1:

@@ -21,6 +21,7 @@ from cdc_platform.lake.maintenance.compaction import commit_compaction
 from cdc_platform.lake.maintenance.compaction_plan import plan_compaction
 from cdc_platform.lake.maintenance.expiry import commit_expiry, plan_expiry
 from cdc_platform.lake.maintenance.orphans import plan_orphans, remove_orphans
+from cdc_platform.lake.publishing import publish_up_to, unpublished
 from cdc_platform.lake.rollback import commit_rollback, plan_rollback
 
 SOURCE = "histories"
@@ -127,6 +128,14 @@ def roll_back(snapshots: int, lake: Lake, table: TableConfig) -> int | None:
     return earlier[-1].snapshot_id
 
 
+def publish(lake: Lake, table: TableConfig) -> None:
+    """Move main over half of what it has not, or all where that is one snapshot."""
+    base = lake.load(SOURCE, table.id)
+    waiting = unpublished(base) if base is not None else ()
+    if base is not None and waiting:
+        publish_up_to(base, waiting[len(waiting) // 2].snapshot_id)
+
+
 def lose_indexes(lake: Lake, table: TableConfig) -> None:
     """Remove every other key index."""
     for path in _indexes(lake)[::2]:
@@ -161,5 +170,9 @@ AFTERWARDS: dict[str, Callable[[Lake, TableConfig], int | None]] = {
     "roll back": partial(roll_back, 1),
     "roll back further": partial(roll_back, 3),
 }
+#: The turn of tables that hold main back.
+PUBLISH = "publish"
+#: What may come after a merge.
+TURNS = {**AFTERWARDS, PUBLISH: publish}
 #: Those for which the table's past is looked at as well.
 OF_THE_PAST = ("expire", "clean up", "roll back", "roll back further")

@@ -53,6 +53,8 @@ class Step:
     files: tuple[str, ...]
     completes: bool = True
     then: str = ""
+    #: Whether main is held back.
+    held: bool = False
     #: Taken before the merge.
     decisions: tuple[Decision, ...] = ()
 

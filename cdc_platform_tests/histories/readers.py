@@ -19,7 +19,8 @@ from cdc_platform.lake.read import connect
 from cdc_platform.naming import sql_text
 from cdc_platform_tests.histories.afterwards import SOURCE
 from cdc_platform_tests.histories.case import Case
-from cdc_platform_tests.histories.run import Mismatch, Read, Run, compare
+from cdc_platform_tests.histories.comparison import Mismatch, compare
+from cdc_platform_tests.histories.run import Read, Run
 
 #: Columns with their types as text, and rows, as of a snapshot.
 Found = tuple[dict[str, str], list[dict[str, Any]]]

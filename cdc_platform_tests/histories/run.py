@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from cdc_platform.config.model import DeleteMode, TableConfig
+from cdc_platform.config.model import DeleteMode, Publish, TableConfig
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.merge import MergeInput, merge
 from cdc_platform.lake.quarantine import (
@@ -18,9 +19,11 @@ from cdc_platform.lake.quarantine import (
     quarantine_id,
     release,
 )
-from cdc_platform_tests.histories.afterwards import AFTERWARDS, OF_THE_PAST, SOURCE, tuned
+from cdc_platform_tests.histories.afterwards import OF_THE_PAST, SOURCE, TURNS, tuned
 from cdc_platform_tests.histories.case import Case, Decision, File, Step
-from cdc_platform_tests.histories.oracle import Expected, Shown
+from cdc_platform_tests.histories.comparison import Mismatch, compare, filled
+from cdc_platform_tests.histories.main_branch import MainBranch
+from cdc_platform_tests.histories.oracle import Expected
 from cdc_platform_tests.histories.records import generation_of, input_of, records_of
 from cdc_platform_tests.histories.ward import Memory, Ward
 
@@ -28,10 +31,6 @@ _names = itertools.count()
 
 #: Reads a table: (table id, snapshot id or None) → its rows.
 Read = Callable[[str, int | None], list[dict[str, Any]]]
-
-
-class Mismatch(AssertionError):
-    """The table is not what it must be."""
 
 
 @dataclass
@@ -72,6 +71,8 @@ class Run:
         self._given: dict[str, int] = {}
         self._known_loads: set[int] = {0}
         self._ward = Ward(self.case, self.life)
+        self._main = MainBranch(self.lake, self.table)
+        self._state = partial(Seen, expected=self._ward.expected(), memory=self._ward.memory())
         #: The snapshot that was read last, and its rows: a snapshot never changes.
         self._last: tuple[int | None, list[dict[str, Any]]] = None, []
 
@@ -97,13 +98,17 @@ class Run:
         wish = self._completed() if step.completes else None
         self._ward.merge(given, wish)
         inputs = [self._input(file, generation) for file, generation in given]
+        publish = Publish.ON_MATCH if step.held else Publish.ALWAYS
+        self.table = self.table.model_copy(update={"publish": publish})
         merge(self.lake, SOURCE, self.table, inputs, completed_generation=wish)
+        self._main.merged(self.table)
         self._check()
         if step.then == "expire":
             # read at the last moment a snapshot shows what harmed it before; those left are read at the end
             self.check_past()
         if step.then:
-            target = AFTERWARDS[step.then](self.lake, self.table)
+            target = TURNS[step.then](self.lake, self.table)
+            self._main.turned(step.then, target)
             if target is not None:
                 self._go_back(target)
             self._check()
@@ -175,15 +180,17 @@ class Run:
     def _check(self) -> None:
         wanted = self._ward.expected()
         table = self.lake.load(SOURCE, self.table.id)
+        in_doubt = frozenset(key for _, key in self._in_doubt()) if self.case.forgets else frozenset()
+        before = self._state
+        self._state = partial(Seen, expected=wanted, memory=self._ward.memory(), in_doubt=in_doubt)
         if table is None:
             if wanted.rows:
                 raise Mismatch("there is no table")
             return
         known = {each.snapshot_id for each in self.seen}
         made = [each.snapshot_id for each in table.metadata.snapshots if each.snapshot_id not in known]
-        in_doubt = frozenset(key for _, key in self._in_doubt()) if self.case.forgets else frozenset()
-        memory = self._ward.memory()
-        self.seen += [Seen(snapshot_id, wanted, memory, in_doubt) for snapshot_id in made]
+        # what holding main back adds to a new table comes before the merge
+        self.seen += [(before if one != made[-1] else self._state)(one) for one in made]
         current = table.metadata.current_snapshot_id
         if current is None or current != self._last[0]:
             self._last = current, self.read(self.table.id, None)
@@ -250,44 +257,3 @@ class Run:
         }
         if found != self._ward.items:
             raise Mismatch(f"quarantine holds {found}, not {self._ward.items}")
-
-
-def filled(case: Case, row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with every column the table may have."""
-    return {column.name: row.get(column.name) for column in case.shape.columns}
-
-
-def compare(
-    case: Case, wanted: Expected, rows: list[dict[str, Any]], *, in_doubt: Collection[int] = ()
-) -> None:
-    """Raise Mismatch unless ``rows`` are what is expected, control columns included.
-
-    Keys ``in_doubt`` may have no row; one they have must be right all the same.
-    """
-    numbers = {tuple(map(str, case.shape.key_values(key))): key for key in range(7)}
-    found: dict[int, tuple[Any, ...]] = {}
-    for row in rows:
-        key = numbers[tuple(str(row[name]) for name in case.shape.key_names)]
-        if key in found:
-            raise Mismatch(f"key {key} has two rows: {rows}")
-        place = row["_cdc_generation"], int(row["_cdc_position"])
-        found[key] = (row["_cdc_op"], place, filled(case, row))
-    must = {key: _plain(case, shown) for key, shown in wanted.rows.items()}
-    may = {key: [_plain(case, each) for each in shown] for key, shown in wanted.optional.items()}
-    left = {key: row for key, row in found.items() if row not in may.get(key, [])}
-    must = {key: row for key, row in must.items() if key in left or key not in in_doubt}
-    if left != must:
-        raise Mismatch(_difference(must, left))
-
-
-def _plain(case: Case, shown: Shown) -> tuple[Any, ...]:
-    return shown.op, shown.place, filled(case, shown.row)
-
-
-def _difference(must: dict[int, Any], found: dict[int, Any]) -> str:
-    lines = [
-        f"  key {key}: expected {must.get(key)}\n         found    {found.get(key)}"
-        for key in sorted(must.keys() | found.keys())
-        if must.get(key) != found.get(key)
-    ]
-    return "the table is not what was delivered:\n" + "\n".join(lines)

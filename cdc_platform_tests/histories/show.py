@@ -35,7 +35,8 @@ def _lines(case: Case) -> Iterator[str]:
             yield f"  {decision.what} {decision.file}{row}"
         told = "" if step.completes else ", no load told complete"
         then = f", then {step.then}" if step.then else ""
-        yield f"  merge {number}: {' '.join(step.files) or 'nothing'}{told}{then}"
+        held = ", main held back" if step.held else ""
+        yield f"  merge {number}: {' '.join(step.files) or 'nothing'}{told}{held}{then}"
     yield f"  merge {len(case.steps) + 1}: everything"
 
 

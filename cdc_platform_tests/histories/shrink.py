@@ -78,6 +78,8 @@ def _plainer(case: Case) -> Iterator[Case]:
     if case.late_loads:
         yield replace(case, late_loads=False)
     for number, step in enumerate(case.steps):
+        if step.held:
+            yield replace(case, steps=_with(case.steps, number, replace(step, held=False)))
         if step.then:
             yield replace(case, steps=_with(case.steps, number, replace(step, then="")))
 

@@ -21,6 +21,7 @@ from cdc_platform.lake.maintenance.expiry import commit_expiry, plan_expiry
 from cdc_platform.lake.merge import MergeInput, MergePlan, commit_merge, plan_merge
 from cdc_platform.lake.publishing import hold_back, let_go, publish_up_to, unpublished
 from cdc_platform.lake.rollback import commit_rollback, find_snapshot, plan_rollback
+from cdc_platform.lake.summary import BATCH_MANIFEST
 from cdc_platform_tests.lake.conftest import SOURCE, Bench
 from cdc_platform_tests.lake.memory_files import change_file, load_file
 
@@ -279,6 +280,7 @@ def test_a_roll_back_behind_the_first_merge_leaves_nothing_and_the_next_merge_br
     roll_back(held, beginning)
 
     assert [] == published(held) == held.rows()
+    assert BATCH_MANIFEST not in loaded(held).properties
     assert AppliedRecord() == read_applied(loaded(held), objects(held))
     held.merge(first, load)
     assert [(1, "a"), (3, "c")] == held.rows()
