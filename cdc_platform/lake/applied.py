@@ -219,7 +219,8 @@ def record_path(table: Table, snapshot: Snapshot | None = None) -> str | None:
 def is_empty_beginning(snapshot: Snapshot) -> bool:
     """Whether a snapshot is the first of its table, without a row and without a merge."""
     told = properties_of(snapshot)
-    is_first = snapshot.parent_snapshot_id is None
+    # where the parent is expired none is named either, so only the number tells
+    is_first = snapshot.sequence_number == 1
     return is_first and BATCH_MANIFEST not in told and told.get("total-records") == "0"
 
 

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 from pyiceberg.table import Table
 
-from cdc_platform.config.maintenance import MaintenanceOptions
+from cdc_platform.config.maintenance import MaintenanceOptions, SnapshotOptions
 from cdc_platform.errors import MergeError, StaleCommit
 from cdc_platform.lake.applied import AppliedRecord, read_applied, record_path
 from cdc_platform.lake.branch import PENDING, holds_back, published_id
@@ -292,6 +292,25 @@ def test_what_the_first_merge_recorded_is_not_the_record_of_the_empty_table_befo
     main = main_of(held)
 
     assert None is record_path(main)
+
+
+def test_a_table_that_another_program_emptied_keeps_its_record_when_snapshots_before_that_expire(
+    bench: Bench,
+) -> None:
+    bench.merge(change_file("c1", ("I", 1, "a", 10)))
+    record = record_path(loaded(bench))
+    main = main_of(bench)
+    main.append(main.scan().to_arrow())
+    with main.transaction() as transaction:
+        transaction.set_properties({"write.delete.mode": "copy-on-write"})
+    main.delete()
+    options = SnapshotOptions(max_age_days=1, min_count=1, max_count=1)
+    later = datetime.now(UTC) + timedelta(days=30)
+
+    expired = commit_expiry(plan_expiry(loaded(bench), objects(bench), options, now=later))
+
+    assert ([], 1) == (bench.rows(), expired.snapshots)
+    assert record == record_path(loaded(bench))
 
 
 def test_compaction_writes_the_branch_and_main_moves_over_it(held: Bench) -> None:
