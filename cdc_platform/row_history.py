@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from pyiceberg.table import Table
 
-from cdc_platform.config.model import TableConfig
+from cdc_platform.config.model import Images, TableConfig
 from cdc_platform.errors import MergeError
-from cdc_platform.events import Position
-from cdc_platform.lake.applied import AppliedRecord, read_applied, walk_batches
+from cdc_platform.events import OP, Op, Position
+from cdc_platform.lake.applied import read_applied, walk_batches
 from cdc_platform.lake.lineage import (
     BatchOfFile,
     StoredRow,
@@ -29,7 +29,7 @@ from cdc_platform.lake.wanted import Wanted, key_text, wanted_key, wanted_positi
 from cdc_platform.naming import safe_name
 from cdc_platform.raw.files import AcceptedFile
 from cdc_platform.row_events import MOST_EVENTS, RawEvent, Reading, events_of, possible_carriers
-from cdc_platform.row_fates import Fate, Fates, HistoryEvent
+from cdc_platform.row_fates import Fate, Fates, HistoryEvent, Maker
 
 if TYPE_CHECKING:
     from cdc_platform.pipeline import Platform
@@ -38,6 +38,7 @@ __all__ = [
     "Carrier",
     "Fate",
     "HistoryEvent",
+    "Maker",
     "RowHistory",
     "RowLineage",
     "row_history",
@@ -82,6 +83,9 @@ class RowHistory:
     unreadable: tuple[QuarantineItem, ...]
     files_read: int
     unread: Mapping[str, str]
+    #: What the table has of the event that made the row, or its absence, where that is not among ``events``;
+    #: with the event when a file that was not asked for has it.
+    maker: Maker | None = None
 
 
 def what_is_wanted(
@@ -97,30 +101,23 @@ def what_is_wanted(
 
 def row_lineage(platform: Platform, source: str, table_id: str, wanted: Wanted) -> RowLineage:
     """Find the rows that are meant and what gave them their values. Raises MergeError without a table."""
-    base, objects = _base(platform, source, table_id), platform.objects(source, table_id)
-    record = read_applied(base, objects)
-    rows = find_rows(platform.lake, base, wanted)
-    tombstone = None if rows else find_tombstone(platform.lake, objects, record, wanted)
-    asked = [
-        (row.position, row.added_by.batch_id, _same_row(platform, source, table_id, base, row))
-        for row in rows
-    ]
+    table = _Traced(platform, source, table_id)
+    rows, tombstone = table.stored(wanted)
+    asked = [(row.position, row.added_by.batch_id, table.same_row(row)) for row in rows]
     if tombstone is not None:
         asked.append((tombstone.position, None, wanted))
-    files, reading = _as_applied(platform.accepted(source, table_id).files, record), Reading()
+    files, reading = table.files(), Reading()
     carriers: list[Carrier | None] = []
     for position, likely, row in asked:
-        candidates = possible_carriers(files, position, record.position_kind(position.generation))
-        # without a key nothing tells the rows of a load apart, which all have one position
-        found = events_of(platform, source, table_id, candidates, row, reading)
-        event = next((one for one in found if one.position == position), None) if _is_named(row) else None
+        event = table.event_at(position, row, files, reading)
         if event is None:
             carriers.append(None)
         else:
             version = (event.file.file.key, event.file.file.etag)
-            batch = batch_of(base, objects, version, position.generation, likely)
+            batch = batch_of(table.base, table.objects, version, position.generation, likely)
             carriers.append(Carrier(event, batch))
-    return RowLineage(wanted, rows, tombstone, record.tombstone_floor, tuple(carriers), reading.unread)
+    floor = table.record.tombstone_floor
+    return RowLineage(wanted, rows, tombstone, floor, tuple(carriers), reading.unread)
 
 
 def row_history(
@@ -137,21 +134,25 @@ def row_history(
     ``progress`` is told (number, of how many, file) before each file. Raises MergeError without a base table,
     and for a row with more events than a person reads.
     """
-    base, objects = _base(platform, source, table_id), platform.objects(source, table_id)
-    table, record, items = platform.table(source, table_id), read_applied(base, objects), items_in(objects)
-    files = [
-        one
-        for one in platform.accepted(source, table_id).readable
-        if windows is None or one.window in windows
-    ]
+    table = _Traced(platform, source, table_id)
+    maker, items = table.maker(wanted), items_in(table.objects)
+    files = table.files(readable=True)
+    asked = [one for one in files if windows is None or one.window in windows]
     reading, events = Reading(), list[RawEvent]()
-    for event in events_of(platform, source, table_id, _told(files, progress), wanted, reading):
+    for event in events_of(platform, source, table_id, _told(asked, progress), wanted, reading):
         events.append(event)
         if len(events) > MOST_EVENTS:
             what = f"{wanted} has more than {MOST_EVENTS:,} events"
             raise MergeError(what, where=f"{source}/{table_id}", mend="narrow them with --window")
     events.sort(key=lambda one: (one.position, one.file.file_time, one.file.file.key, one.row))
-    fates = Fates(record, walk_batches(base, objects), items, table.images)
+    missing = None
+    if maker is not None and not any(map(maker.is_made_by, events)):
+        others = [one for one in files if one not in asked]
+        maker = missing = replace(maker, event=table.event_at(maker.position, wanted, others, Reading()))
+    fates = tuple(table.fates(items).of(events, maker))
+    if not _is_named(wanted):
+        # rows of a load, which no position tells apart: none of them is the same as another
+        fates = tuple(replace(one, fate=Fate.APPLIED) if one.fate is Fate.STALE else one for one in fates)
     known = {(one.file.file.key, one.file.file.etag, one.row) for one in events}
     unreadable = (
         item
@@ -162,7 +163,72 @@ def row_history(
         and _names_row(item, wanted)
         and (windows is None or item.window in windows)
     )
-    return RowHistory(wanted, tuple(fates.of(events)), tuple(unreadable), reading.files, reading.unread)
+    return RowHistory(wanted, fates, tuple(unreadable), reading.files, reading.unread, missing)
+
+
+class _Traced:
+    """One table as the lake has it now, with the record of its files: what a row is traced in."""
+
+    def __init__(self, platform: Platform, source: str, table_id: str) -> None:
+        self._platform, self._source, self._id = platform, source, table_id
+        self._config: TableConfig = platform.table(source, table_id)
+        self.base, self.objects = _base(platform, source, table_id), platform.objects(source, table_id)
+        self.record = read_applied(self.base, self.objects)
+
+    def stored(self, wanted: Wanted) -> tuple[tuple[StoredRow, ...], StoredTombstone | None]:
+        """Return the rows that are meant, or what is remembered of their delete."""
+        rows = find_rows(self._platform.lake, self.base, wanted)
+        if rows:
+            return rows, None
+        return rows, find_tombstone(self._platform.lake, self.objects, self.record, wanted)
+
+    def maker(self, wanted: Wanted) -> Maker | None:
+        """Return what the table has of the event that made the row; None for nothing, and rows of a load.
+
+        Without a key nothing tells those apart: all have one position.
+        """
+        if not _is_named(wanted):
+            return None
+        rows, tombstone = self.stored(wanted)
+        if not rows:
+            return Maker(tombstone.position, is_of_row=False) if tombstone is not None else None
+        row = max(rows, key=lambda one: one.position)
+        # rows that keep a delete, or parts of several events, may have been written again by a later merge
+        is_written_once = row.values[OP] != Op.DELETE and self._config.images is Images.FULL
+        return Maker(
+            row.position, is_of_row=True, batch_id=row.added_by.batch_id if is_written_once else None
+        )
+
+    def files(self, *, readable: bool = False) -> list[AcceptedFile]:
+        """Return the files as the table took them in: a load known since gave them a new generation."""
+        accepted, applied = self._platform.accepted(self._source, self._id), self.record.files
+        return [
+            replace(one, generation=applied.get((one.file.key, one.file.etag), one.generation))
+            for one in (accepted.readable if readable else accepted.files)
+        ]
+
+    def event_at(
+        self, position: Position, row: Wanted, files: Iterable[AcceptedFile], reading: Reading
+    ) -> RawEvent | None:
+        """Return the event of the row at ``position``, None where no file has it or nothing names the row."""
+        if not _is_named(row):
+            return None
+        candidates = possible_carriers(files, position, self.record.position_kind(position.generation))
+        found = events_of(self._platform, self._source, self._id, candidates, row, reading)
+        return next((one for one in found if one.position == position), None)
+
+    def same_row(self, row: StoredRow) -> Wanted:
+        """Return how to know a stored row again in the raw files: by its key, else by its position."""
+        where = f"{self._source}/{self._id}"
+        if self._config.safe_key:
+            texts = [f"{name}={key_text(row.values[name])}" for name in self._config.safe_key]
+            return wanted_key(self._config, self.base.schema(), texts, where=where)
+        at = row.position
+        return wanted_position(f"{at.generation}:{at.sequence}", where=where)
+
+    def fates(self, items: Iterable[QuarantineItem]) -> Fates:
+        """Return who tells the fates of events."""
+        return Fates(self.record, walk_batches(self.base, self.objects), items, self._config.images)
 
 
 def _base(platform: Platform, source: str, table_id: str) -> Table:
@@ -174,27 +240,9 @@ def _base(platform: Platform, source: str, table_id: str) -> Table:
     return base
 
 
-def _same_row(platform: Platform, source: str, table_id: str, base: Table, row: StoredRow) -> Wanted:
-    """Return how to know a stored row again in the raw files: by its key, else by its position."""
-    table: TableConfig = platform.table(source, table_id)
-    if table.safe_key:
-        texts = [f"{name}={key_text(row.values[name])}" for name in table.safe_key]
-        return wanted_key(table, base.schema(), texts, where=f"{source}/{table_id}")
-    at = row.position
-    return wanted_position(f"{at.generation}:{at.sequence}", where=f"{source}/{table_id}")
-
-
 def _is_named(row: Wanted) -> bool:
     position = row.position
     return position is None or position.sequence > 0
-
-
-def _as_applied(files: Iterable[AcceptedFile], record: AppliedRecord) -> list[AcceptedFile]:
-    """Return files as the table took them in: a load that became known since gave them a new generation."""
-    return [
-        replace(one, generation=record.files.get((one.file.key, one.file.etag), one.generation))
-        for one in files
-    ]
 
 
 def _told(

@@ -70,8 +70,12 @@ class Shop:
         wanted = what_is_wanted(self.platform, "shop", table, key, None)
         return row_history(self.platform, "shop", table, wanted, windows)
 
-    def fates(self, table: str, *key: str) -> list[str]:
-        return [f"{one.event.op} {one.fate}" for one in self.history(table, *key).events]
+    def fates(self, table: str, *key: str, windows: list[str] | None = None) -> list[str]:
+        return told(self.history(table, *key, windows=windows))
+
+
+def told(history: RowHistory) -> list[str]:
+    return [f"{one.event.op} {one.fate}" for one in history.events]
 
 
 @pytest.fixture
@@ -303,6 +307,94 @@ def test_a_history_may_be_narrowed_to_windows(shop: Shop) -> None:
     history = shop.history("orders", "1", windows=["2024-05-02"])
 
     assert (["b"], 1) == ([one.event.after["note"] for one in history.events], history.files_read)
+
+
+def two_days(shop: Shop) -> str:
+    """Merge rows 1 and 2, changed on the first day; on the second 1 changes again and 2 is deleted."""
+    shop.load("orders", {"id": 1, "note": "a"}, {"id": 2, "note": "b"})
+    shop.change("orders", 1, {"Op": "U", "id": 1, "note": "A"})
+    last = {"Op": "U", "id": 1, "note": "last"}, {"Op": "D", "id": 2, "note": "b"}
+    key = shop.change("orders", 25, *last)
+    shop.apply("orders")
+    return key
+
+
+@pytest.mark.parametrize(
+    ("key", "fates", "is_of_row", "row"),
+    [("1", ["L overtaken", "U overtaken"], True, 0), ("2", ["L overtaken"], False, 1)],
+)
+def test_no_event_of_a_window_is_current_when_another_window_has_what_made_the_row(
+    shop: Shop, key: str, fates: list[str], is_of_row: bool, row: int
+) -> None:
+    file = two_days(shop)
+
+    history = shop.history("orders", key, windows=["2024-05-01"])
+
+    assert fates == told(history)
+    assert history.maker is not None
+    assert history.maker.event is not None
+    assert (is_of_row, file, row) == (
+        history.maker.is_of_row,
+        history.maker.event.file.file.key,
+        history.maker.event.row,
+    )
+
+
+@pytest.mark.parametrize(("key", "fates"), [("1", ["L overtaken", "U overtaken"]), ("2", ["L applied"])])
+def test_no_event_is_current_when_the_file_of_what_made_the_row_is_gone(
+    shop: Shop, key: str, fates: list[str]
+) -> None:
+    (shop.raw / two_days(shop)).unlink()
+
+    history = shop.history("orders", key)
+
+    assert fates == told(history)
+    assert history.maker is not None
+    assert (True, history.maker.event is None) == (history.maker.position.sequence > 0, True)
+
+
+def test_whoever_made_the_row_is_current_where_it_was_read(shop: Shop) -> None:
+    two_days(shop)
+
+    assert ["L overtaken", "U overtaken", "U current"] == shop.fates("orders", "1")
+    assert ["U current"] == shop.fates("orders", "1", windows=["2024-05-02"])
+    assert shop.history("orders", "1").maker is None
+
+
+def test_an_event_that_came_after_what_made_the_row_is_stale_in_a_window_without_that(shop: Shop) -> None:
+    shop.change("orders", 25, {"Op": "I", "id": 1, "note": "new"})
+    shop.apply("orders")
+    shop.change("orders", 1, {"Op": "I", "id": 1, "note": "late"})
+    shop.apply("orders")
+
+    assert ["I stale"] == shop.fates("orders", "1", windows=["2024-05-01"])
+
+
+def test_of_two_rows_of_a_load_with_one_key_the_later_is_current(shop: Shop) -> None:
+    shop.load("orders", {"id": 1, "note": "first"}, {"id": 1, "note": "second"})
+    shop.apply("orders")
+
+    (row,) = shop.lineage("orders", "1").rows
+
+    assert ("second", ["L stale", "L current"]) == (row.values["note"], shop.fates("orders", "1"))
+
+
+def test_rows_of_a_load_without_a_key_are_not_told_apart_and_none_is_stale(shop: Shop) -> None:
+    shop.load("log", {"line": "x"}, {"line": "y"})
+    shop.apply("log")
+    generation = next(iter(shop.platform.accepted("shop", "log").files)).generation
+    wanted = what_is_wanted(shop.platform, "shop", "log", (), f"{generation}:0")
+
+    assert ["L applied", "L applied"] == told(row_history(shop.platform, "shop", "log", wanted))
+
+
+def test_an_event_keeps_its_fate_when_a_load_becomes_known_that_takes_its_file_over(shop: Shop) -> None:
+    shop.change("orders", 2, {"Op": "I", "id": 1, "note": "a"})
+    shop.apply("orders")
+    shop.load("orders", {"id": 2, "note": "b"})
+    take_in(shop.platform, "shop", ["orders"])
+
+    assert ["I current"] == shop.fates("orders", "1")
 
 
 def test_lineage_outlives_the_snapshot_and_finds_the_batch_of_an_older_file(shop: Shop) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cdc_platform.lake.lineage import BatchOfFile, SnapshotInfo, StoredRow
     from cdc_platform.raw.manifests import Accepted
     from cdc_platform.row_events import RawEvent
-    from cdc_platform.row_history import Carrier, RowHistory, RowLineage
+    from cdc_platform.row_history import Carrier, Maker, RowHistory, RowLineage
 
 _SNAPSHOTS_SHOWN = 10
 
@@ -80,6 +80,7 @@ def history_json(history: RowHistory) -> dict[str, Any]:
     return {
         "events": [{"fate": e.fate.value, "batch_id": e.batch_id, **_event(e.event)} for e in history.events],
         "unreadable": plain(history.unreadable),
+        "missing": _missing(history.maker),
         "files_read": history.files_read,
         "unread": dict(history.unread),
     }
@@ -153,7 +154,21 @@ def print_history(history: RowHistory) -> None:
     print_table(f"{len(rows)} events in {history.files_read} raw files", columns, rows)
     for item in history.unreadable:
         _lines({"quarantined": f"{item.key} row {item.row}: {item.reason}", "mend": item.mend})
+    if history.maker is not None:
+        _print_missing(history.maker)
     _print_unread(history.unread)
+
+
+def _print_missing(maker: Maker) -> None:
+    did = "made the row" if maker.is_of_row else "removed the row"
+    at = f"it has position {position_text(maker.position)}"
+    event = maker.event
+    if event is None:
+        where = f"{at}, and no accepted raw file that can be read has it"
+    else:
+        where = f"{at}, row {event.row} of {event.file.file.key} in window {event.file.window}"
+    text = f"  the event that {did} is not among the files read: {where}"
+    stdout().print(text, style="yellow", highlight=False, markup=False)
 
 
 def _print_carrier(carrier: Mapping[str, Any] | None) -> None:
@@ -218,6 +233,13 @@ def _event(event: RawEvent) -> dict[str, Any]:
         "after": plain(dict(event.after)),
         "before": plain(dict(event.before)),
     }
+
+
+def _missing(maker: Maker | None) -> dict[str, Any] | None:
+    if maker is None:
+        return None
+    event = None if maker.event is None else _event(maker.event)
+    return {"position": position_text(maker.position), "is_of_row": maker.is_of_row, "event": event}
 
 
 def _batch(batch: BatchOfFile | None) -> dict[str, Any] | None:

@@ -103,6 +103,25 @@ def test_history_lists_events_with_their_fates(applied: Cdc) -> None:
     assert "2 events in 2 raw files" in shown.out
 
 
+def test_a_history_says_where_the_event_that_made_the_row_is_when_it_was_not_read(
+    applied: Cdc, project: Path
+) -> None:
+    at = datetime(2024, 6, 1, 9, tzinfo=UTC)
+    events = [{"Op": "U", "id": 1, "note": "new"}]
+    key = write_change_file(project / "raw", "public", "orders", at=at, events=events)
+    applied("apply")
+    narrowed = ("inspect", "orders", "-k", "1", "--window", "2024-05-31")
+    elsewhere, as_json = applied(*narrowed), applied(*narrowed, "--json").json["history"]["missing"]
+    (project / "raw" / key).unlink()
+    gone = applied("inspect", "orders", "-k", "1", "--history")
+
+    says = "the event that made the row is not among the files read: it has position "
+    assert (says in elsewhere.out, says in gone.out) == (True, True)
+    assert f", row 0 of {key} in window 2024-06-01" in elsewhere.out
+    assert ", and no accepted raw file that can be read has it" in gone.out
+    assert (True, key) == (as_json["is_of_row"], as_json["event"]["file"])
+
+
 def test_a_key_without_a_trace_ends_with_exit_code_1(applied: Cdc) -> None:
     done = applied("inspect", "orders", "--key", "77", "--history")
 
