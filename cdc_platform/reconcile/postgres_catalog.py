@@ -56,9 +56,10 @@ _ORDERED_TYPES = (
 _LEAST_CORRELATION = 0.9
 
 _KEY_ORDER = """
-    SELECT s.correlation, a.attcollation = 0 OR c.collname IN ('C', 'POSIX')
+    SELECT s.correlation, a.attcollation = 0 OR c.collnamespace = 'pg_catalog'::regnamespace AND (
+        c.collname IN ('C', 'POSIX')
         OR (c.collname = 'default' AND d.datlocprovider IN ('b', 'c')
-            AND (d.datcollate IN ('C', 'POSIX') OR d.datlocprovider = 'b')),
+            AND (d.datcollate IN ('C', 'POSIX') OR d.datlocprovider = 'b'))),
         pg_encoding_to_char(d.encoding) = 'UTF8'
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_class t ON t.oid = a.attrelid

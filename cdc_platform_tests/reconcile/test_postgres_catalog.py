@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from cdc_platform.reconcile.postgres_catalog import describe_table
+from cdc_platform.reconcile.postgres_catalog import describe_table, reads_ranges
 from cdc_platform.reconcile.postgres_types import iceberg_type
 from cdc_platform.reconcile.sources import SourceTable
 
@@ -102,3 +102,26 @@ def test_a_primary_key_is_unique_of_what_is_read_where_it_spans_it(
 
     assert found is not None
     assert unique == found.unique_key
+
+
+@pytest.mark.parametrize(
+    ("collation", "ranged"),
+    [('pg_catalog."C"', True), ('elsewhere."C"', False), ('elsewhere."default"', False)],
+)
+def test_ranges_are_read_under_the_system_s_own_collations_alone(
+    postgres_database: str, collation: str, ranged: bool
+) -> None:
+    with psycopg.connect(postgres_database, autocommit=True) as connection:
+        for statement in (
+            "CREATE SCHEMA elsewhere",
+            """CREATE COLLATION elsewhere."C" (provider = builtin, locale = 'C.UTF-8')""",
+            """CREATE COLLATION elsewhere."default" (provider = builtin, locale = 'C.UTF-8')""",
+            f"CREATE TABLE t (id text COLLATE {collation} PRIMARY KEY)",
+            "INSERT INTO t SELECT to_char(n, 'FM0000') FROM generate_series(1, 100) n",
+            "ANALYZE t",
+        ):
+            connection.execute(statement)
+        table = describe_table(connection, "public", "t")
+        assert table is not None
+
+        assert ranged is reads_ranges(connection, table, ["id"])

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from itertools import pairwise
 from typing import Any
 
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from pydantic import SecretStr
 
 from cdc_platform.config.model import Connection
 from cdc_platform.errors import SourceUnavailable
 from cdc_platform.reconcile.postgres import PostgresReader
-from cdc_platform.reconcile.sources import KEY_NUMBER
+from cdc_platform.reconcile.sources import KEY_NUMBER, ReadPlan
 
 pytestmark = pytest.mark.postgres
 
@@ -66,6 +68,42 @@ def test_a_stream_holds_the_rows_a_query_gives_bit_by_bit(reader: PostgresReader
     for name in streamed.column_names:
         left, right = streamed.column(name).cast(asked.column(name).type), asked.column(name)
         assert str(right.combine_chunks()) == str(left.combine_chunks()), name
+
+
+def lengths_read(reader: PostgresReader, plan: ReadPlan) -> dict[str, list[int | None]]:
+    """Return the lengths of the values of one batch, of which nothing is left then."""
+    with reader.snapshot() as snapshot:
+        (batch,) = snapshot.rows_between(None, None, plan)
+        return {name: pc.binary_length(batch.column(name)).to_pylist() for name in ("v", "b")}
+
+
+@pytest.mark.parametrize(("column", "made"), [("v", "{}"), ("b", "{}::bytea")])
+def test_a_long_value_is_read_in_a_small_multiple_of_its_size(
+    postgres_database: str, column: str, made: str
+) -> None:
+    size = 32 << 20
+    long = made.format(f"repeat('abcdefgh', {size // 8})")
+    with psycopg.connect(postgres_database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE long (id bigint PRIMARY KEY, v text, b bytea)")
+        connection.execute("INSERT INTO long VALUES (1, 'short', 'short'), (2, NULL, NULL)")
+        connection.execute(f"UPDATE long SET {column} = {long} WHERE id = 1")
+    base = pa.schema([("id", pa.int64()), ("v", pa.string()), ("b", pa.binary())])
+    reader = PostgresReader(Connection(dsn=SecretStr(postgres_database)))
+    plan = reader.plan("public", "long", ("id",), base)
+    usual, counted = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(counted)
+    tracemalloc.start()
+
+    try:
+        lengths = lengths_read(reader, plan)
+        # the driver's own buffers, which neither counts, are as large as the value and its row
+        peak = tracemalloc.get_traced_memory()[1] + (counted.max_memory() or 0)
+    finally:
+        tracemalloc.stop()
+        pa.set_memory_pool(usual)
+
+    assert {name: [None, size if name == column else 5] for name in ("v", "b")} == lengths
+    assert peak < 5 * size
 
 
 def test_d1_ranges_of_keys_are_half_open_and_together_the_table(reader: PostgresReader) -> None:
