@@ -21,7 +21,7 @@ from cdc_platform.lake import summary
 from cdc_platform.lake.branch import holds_back, published_id
 from cdc_platform.lake.outages import outages
 from cdc_platform.lake.publishing import let_go, publish_up_to, unpublished
-from cdc_platform.publication_rule import Decision, Held, Judged, Pending, decide
+from cdc_platform.publication_rule import MATCH, Decision, Held, Judged, Pending, decide
 from cdc_platform.raw.files import FileKind
 from cdc_platform.words import counted
 
@@ -142,7 +142,12 @@ def _decide(
         return Decision(0, ())
     index = read_index(platform.objects(source, table_id))
     verdicts = {
-        window: _judged(entry["verdict"], entry.get("snapshot_id"), entry["run_id"])
+        # what capture may still bring is in no snapshot that waits
+        window: _judged(
+            MATCH if entry.get("is_equal_so_far") else entry["verdict"],
+            entry.get("snapshot_id"),
+            entry["run_id"],
+        )
         for window, entry in index.items()
     }
     told = latest_full(platform.lake, source, table_id)

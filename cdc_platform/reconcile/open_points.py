@@ -17,6 +17,9 @@ def open_points(events: WindowEvents, unaccepted: Sequence[str]) -> list[tuple[V
         points.append(
             (Verdict.UNVERIFIED, f"{_files(events.unreadable)} can no longer be read, first {key}: {why}")
         )
+    if events.forgotten_files:
+        gone = f"{_files(events.forgotten_files)} of this window, first {events.forgotten_files[0]}"
+        points.append((Verdict.UNVERIFIED, f"base has applied {gone}, and raw holds them no more"))
     if events.quarantined_files:
         points.append((Verdict.UNVERIFIED, f"{_files(events.quarantined_files)} in quarantine"))
     held = events.held_rows + events.rejected_rows

@@ -245,6 +245,8 @@ def _remember(objects: ObjectStore, reconciliation: Reconciliation) -> None:
         "run_id": reconciliation.run_id,
         "verdict": reconciliation.verdict.value,
         "snapshot_id": reconciliation.certificate["snapshot_id"],
+        "source_position": reconciliation.certificate["source_position"],
+        "is_equal_so_far": reconciliation.is_equal_so_far,
         "started_at": reconciliation.started_at.isoformat(),
         "report": reconciliation.report,
         **{name: getattr(figures, name) for name in ("compared", "matched", "different", "in_flight")},
@@ -264,7 +266,8 @@ def _remember(objects: ObjectStore, reconciliation: Reconciliation) -> None:
 def read_index(objects: ObjectStore) -> dict[str, dict[str, Any]]:
     """Return the newest run of each window as the index has it: id, verdict, snapshot, start, report.
 
-    Entries of an earlier version lack ``compared``, ``matched``, ``different`` and ``in_flight``. Raises
+    Entries of an earlier version lack ``compared``, ``matched``, ``different``, ``in_flight``,
+    ``source_position`` (where the source was read) and ``is_equal_so_far`` (all that was compared is). Raises
     StateError when the index is damaged.
     """
     return _parsed_index(objects, objects.get(VERDICTS))

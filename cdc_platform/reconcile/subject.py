@@ -125,10 +125,13 @@ class Subject:
             where=self.where,
         )
 
-    def unaccepted(self) -> list[str]:
-        """Return the windows of raw files nobody has accepted yet, one entry a file."""
-        accepted = read_accepted(self.platform.objects(self.source_name, self.table.id))
-        return [one.window for one in self._unaccepted(accepted)]
+    def unaccepted(self, accepted: Accepted | None = None) -> list[str]:
+        """Return the windows of raw files nobody has accepted yet, one entry a file.
+
+        ``accepted`` is what was, read just now.
+        """
+        known = accepted or read_accepted(self.platform.objects(self.source_name, self.table.id))
+        return [one.window for one in self._unaccepted(known)]
 
     def _unaccepted(self, accepted: Accepted) -> list[AcceptedFile]:
         known = {(file.file.key, file.file.etag) for file in accepted.files}

@@ -186,6 +186,8 @@ class Comparison:
     sightings: tuple[Sighting, ...] = ()
     #: What stands against MATCH besides the keys counted and the columns that could not be compared.
     points: tuple[Verdict, ...] = ()
+    #: Whether all that was compared is equal, and it is no MATCH only since capture may bring more.
+    awaits_more: bool = False
     #: Columns known to differ by digests of their values, also in rows whose differences are not kept.
     guilty: tuple[str, ...] = ()
     #: The rows that it did not read, because earlier runs had found them equal; None where there is none.
@@ -220,6 +222,12 @@ class Reconciliation:
             if comparison.name == name:
                 return comparison
         raise KeyError(name)
+
+    @property
+    def is_equal_so_far(self) -> bool:
+        """Whether all that was compared is equal, be more on its way or not."""
+        parts = self.comparisons
+        return bool(parts) and all(one.awaits_more or one.verdict is Verdict.MATCH for one in parts)
 
     @property
     def keys_compared(self) -> int:

@@ -20,11 +20,14 @@ import pyarrow as pa
 from cdc_platform.config.model import NoKey, SourceConfig
 from cdc_platform.errors import CdcError, ConfigError, MergeError, redact
 from cdc_platform.lake.read import open_workspace
+from cdc_platform.raw.manifests import read_accepted
 from cdc_platform.reconcile.append import compare_append
 from cdc_platform.reconcile.awaited import load_awaited_keys
 from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
 from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.compared_columns import read_plan
+from cdc_platform.reconcile.empty_window import nothing_changed
+from cdc_platform.reconcile.forgotten_files import forgotten_files
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.open_points import open_points
 from cdc_platform.reconcile.postgres import PostgresReader
@@ -46,6 +49,7 @@ from cdc_platform.reconcile.verdict import (
     combine,
 )
 from cdc_platform.reconcile.window_events import WindowEvents
+from cdc_platform.reconcile.window_reach import as_far_as_captured
 from cdc_platform.reconcile.window_slices import attribution_of
 from cdc_platform.reconcile.witnesses import locate_all
 
@@ -134,11 +138,11 @@ def _compare(subject: Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[Co
         return _unverified(RAW_MATCHES_BASE, _MULTISET, subject), _unverified(
             SOURCE_MATCHES_BASE, _KEYLESS, subject
         )
-    unaccepted = guarded(lambda: subject.unaccepted())
-    if isinstance(unaccepted, Failed):
-        return tuple(_failed(name, unaccepted, subject) for name in (RAW_MATCHES_BASE, SOURCE_MATCHES_BASE))
-    here = [window for window in unaccepted if window == subject.window]
-    loaded = guarded(lambda: _load(subject, workspace))
+    listed = guarded(lambda: _listed(subject))
+    if isinstance(listed, Failed):
+        return tuple(_failed(name, listed, subject) for name in (RAW_MATCHES_BASE, SOURCE_MATCHES_BASE))
+    here, forgotten = listed
+    loaded = guarded(lambda: _load(subject, workspace, forgotten))
     if isinstance(loaded, Failed):
         unknown = "the keys changed in the window are not known, since its raw files could not be compared"
         return _failed(RAW_MATCHES_BASE, loaded, subject), _unverified(SOURCE_MATCHES_BASE, unknown, subject)
@@ -170,10 +174,20 @@ def _attributed(
     return replace(comparison, attribution=found)
 
 
-def _load(subject: Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[Subject, WindowEvents]:
+def _listed(subject: Subject) -> tuple[list[str], tuple[str, ...]]:
+    """Return, of the window, raw files nobody accepted yet, and applied ones nobody lists any more."""
+    accepted = read_accepted(subject.platform.objects(subject.source_name, subject.table.id))
+    here = [window for window in subject.unaccepted(accepted) if window == subject.window]
+    return here, forgotten_files(subject, accepted)
+
+
+def _load(
+    subject: Subject, workspace: duckdb.DuckDBPyConnection, forgotten: tuple[str, ...]
+) -> tuple[Subject, WindowEvents]:
     events = subject.load_events(workspace)
     refused = refused_files(subject.manifest, subject.quarantine)
-    events = replace(events, quarantined_files=(*events.quarantined_files, *refused))
+    quarantined = (*events.quarantined_files, *refused)
+    events = replace(events, quarantined_files=quarantined, forgotten_files=forgotten)
     if subject.view.relation is None:
         # Before the first merge there is no table: nothing but the keys can be compared, with no row.
         subject = replace(subject, view=replace(subject.view, schema=events.key_columns))
@@ -185,27 +199,28 @@ def _load(subject: Subject, workspace: duckdb.DuckDBPyConnection) -> tuple[Subje
 def _compare_source(
     subject: Subject, workspace: duckdb.DuckDBPyConnection, events: WindowEvents, here: list[str]
 ) -> Comparison:
-    points = open_points(events, here)
-    if not events.keys:
-        verdict = combine([Verdict.MATCH, *(verdict for verdict, _ in points)])
-        reason = "; ".join(
-            ["no key was changed in this window, nothing was read", *(text for _, text in points)]
-        )
-        return _plain(SOURCE_MATCHES_BASE, verdict, reason, subject)
     reader = source_reader(subject.source)
     if isinstance(reader, str):
         return _unverified(SOURCE_MATCHES_BASE, reader, subject)
-    compared = guarded(
-        lambda: compare_source_base(
-            workspace,
-            reader,
-            read_plan(reader, subject),
-            subject.view,
-            observe=lambda: observe(subject, workspace, reader),
-            open_points=points,
-        )
-    )
-    return _failed(SOURCE_MATCHES_BASE, compared, subject) if isinstance(compared, Failed) else compared
+    points, seen = open_points(events, here), list[Capture]()
+
+    def observed() -> Capture:
+        seen.append(observe(subject, workspace, reader) if events.keys else _position(subject, reader))
+        return seen[-1]
+
+    def compared() -> Comparison:
+        if not events.keys:
+            found = nothing_changed(subject, reader, points)
+            observed()
+        else:
+            plan = read_plan(reader, subject)
+            found = compare_source_base(
+                workspace, reader, plan, subject.view, observe=observed, open_points=points
+            )
+        return as_far_as_captured(subject, found, seen[-1])
+
+    outcome = guarded(compared)
+    return _failed(SOURCE_MATCHES_BASE, outcome, subject) if isinstance(outcome, Failed) else outcome
 
 
 def source_reader(source: SourceConfig) -> SourceReader | str:
@@ -219,11 +234,15 @@ def source_reader(source: SourceConfig) -> SourceReader | str:
 
 def observe(subject: Subject, workspace: duckdb.DuckDBPyConnection, reader: SourceReader) -> Capture:
     """Ask how far capture has come, then find what the pinned snapshot still awaits: in this order."""
-    captured = subject.platform.captured_position(subject.source_name)
-    now = reader.position() if captured else None
+    position = _position(subject, reader)
     there = subject.on_the_way()
     untold = load_awaited_keys(workspace, there.files, subject.key)
-    return Capture(captured, now, unaccepted=there.of_any_key + untold)
+    return replace(position, unaccepted=there.of_any_key + untold)
+
+
+def _position(subject: Subject, reader: SourceReader) -> Capture:
+    captured = subject.platform.captured_position(subject.source_name)
+    return Capture(captured, reader.position() if captured else None)
 
 
 @dataclass(frozen=True, slots=True)

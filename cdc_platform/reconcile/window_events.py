@@ -96,6 +96,8 @@ class WindowEvents:
     unreadable: tuple[tuple[str, str], ...]
     #: Keys of the files in ``raw_events``, in the order of their numbers, and how many columns each has.
     read_files: tuple[tuple[str, int], ...] = ()
+    #: Keys of files that base has applied in this window and nothing lists any more.
+    forgotten_files: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

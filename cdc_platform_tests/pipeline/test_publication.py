@@ -14,6 +14,7 @@ from cdc_platform.config.model import Publish
 from cdc_platform.lake.branch import held_back
 from cdc_platform.pipeline import Publication, merge_table, publish, reconcile, take_in
 from cdc_platform.reconcile.full import FullOptions, reconcile_full
+from cdc_platform.reconcile.results import latest_verdicts
 from cdc_platform.table_status import status
 from cdc_platform.testing import write_change_file, write_load_file
 from cdc_platform_tests.reconcile.shop import DAY, ItemShop
@@ -164,6 +165,23 @@ def test_a_window_that_differs_holds_what_follows_until_it_is_repaired(shop: Sho
     found = shop.publish(TODAY)
 
     assert ([*LOADED, (3, "nib")], 3) == (shop.main(), found.moved)
+
+
+def test_rows_that_are_equal_are_published_though_capture_may_bring_more_of_their_window(shop: Shop) -> None:
+    shop.fall_behind()
+    shop.sql("CREATE TABLE elsewhere (n int)")
+
+    found = shop.publish(TODAY)
+
+    assert (1, LOADED) == (found.moved, shop.main())
+    assert {TODAY: "IN_FLIGHT"} == latest_verdicts(shop.platform.lake)["retail", "item"]
+
+
+def test_rows_that_differ_are_not_published_while_capture_may_bring_more(shop: Shop) -> None:
+    shop.fall_behind()
+    shop.sql("UPDATE item SET name = 'on its way' WHERE id = 1")
+
+    assert (0, []) == (shop.publish(TODAY).moved, shop.main())
 
 
 def test_a_full_comparison_publishes_what_it_found_equal(shop: Shop) -> None:

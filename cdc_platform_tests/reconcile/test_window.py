@@ -165,11 +165,9 @@ def test_a_change_not_captured_yet_is_in_flight(shop: Shop) -> None:
     assert "capture has come to" in found.comparisons[1].discrepancies[0].reason
 
 
-def test_without_a_captured_position_a_difference_is_not_verified_and_equality_still_matches(
-    shop: Shop,
-) -> None:
+def test_without_a_captured_position_neither_equality_nor_a_difference_is_verified(shop: Shop) -> None:
     shop.platform.captured = lambda: None
-    assert (Verdict.MATCH, Verdict.MATCH) == shop.verdicts()
+    assert (Verdict.MATCH, Verdict.UNVERIFIED) == shop.verdicts()
 
     shop.sql("UPDATE item SET name = 'gel pen' WHERE id = 1")
     assert (Verdict.MATCH, Verdict.UNVERIFIED) == shop.verdicts()
@@ -311,12 +309,13 @@ def test_a_raw_file_that_vanished_after_it_was_applied_is_not_verified(shop: Sho
     assert "can no longer be read" in found.comparisons[0].reason
 
 
-def test_an_empty_window_matches_over_zero_keys_and_reads_nothing_from_the_source(shop: Shop) -> None:
+def test_an_empty_window_matches_over_zero_keys_where_capture_has_passed_it(shop: Shop) -> None:
     found = shop.reconcile("2026-03-05")
 
     assert Verdict.MATCH is found.verdict
     assert "raw was listed and holds no file of it" in found.comparisons[0].reason
-    assert "no key was changed in this window, nothing was read" == found.comparisons[1].reason
+    assert "no key was changed in this window" == found.comparisons[1].reason
+    assert "/" in found.certificate["source_position"]
 
 
 def test_a_raw_location_that_cannot_be_listed_is_an_error_never_a_match(shop: Shop) -> None:
