@@ -12,6 +12,7 @@ from bench.mutant import (
     ORACLE,
     OWN_TEXT,
     RAW,
+    REACH,
     REPAIR,
     REPAIR_ALTERED,
     REPAIR_OWN_TEXT,
@@ -19,6 +20,7 @@ from bench.mutant import (
     RESUMED,
     SESSIONS,
     SOURCE,
+    STANDBY,
     VERDICT,
     WINDOW,
     Mutant,
@@ -42,8 +44,24 @@ _IN_FLIGHT = of(
     ("no position counts as caught up", "Verdict.UNVERIFIED, \"capture's position is not known",
      "Verdict.DIFFERENT, \"capture's position is not known",
      (VERDICT,)),
-    ("another server's log believed", "if now is not None and captured > now:", "if False:", (VERDICT,)),
+    ("another server's log believed", "and _is_beyond(captured, now):", "and False:", (VERDICT,)),
+    ("a replica that was behind believed", "and _is_beyond(before, read):", "and False:", (STANDBY,)),
 )  # fmt: skip
+
+_WINDOWS = of(
+    "reconcile/window_reach.py",
+    ("any capture has passed a window", "if judged.verdict is Verdict.DIFFERENT:", "if True:", (REACH,)),
+    ("a commit before the end proves", "newest >= moment:", "True:", (REACH,)),
+    (
+        "a run before the end proves",
+        'if datetime.fromisoformat(entry["started_at"]) < moment:',
+        "if False:",
+        (REACH,),
+    ),
+) + of(
+    "reconcile/open_points.py",
+    ("files nobody lists forgotten", "    if events.forgotten_files:\n", "    if False:\n", (REACH,)),
+)
 
 _RESULTS = of(
     "reconcile/full_result.py",
@@ -222,6 +240,7 @@ _REPAIRS = of(
 ROW_MUTANTS: tuple[Mutant, ...] = (
     *_VERDICTS,
     *_IN_FLIGHT,
+    *_WINDOWS,
     *_RESULTS,
     *_ROWS,
     *_READERS,

@@ -9,6 +9,7 @@ after the source was read, then the files that base has not applied.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -41,12 +42,15 @@ from cdc_platform.reconcile.results import history, record
 from cdc_platform.reconcile.run_ids import begun_at, new_run_id
 from cdc_platform.reconcile.scopes import EXPORT, FULL, INCREMENTAL, KEYS
 from cdc_platform.reconcile.settling import note
-from cdc_platform.reconcile.sources import ReadPlan
+from cdc_platform.reconcile.sides import Sides
+from cdc_platform.reconcile.sources import ReadPlan, SourceReader
 from cdc_platform.reconcile.subject import Platform, Subject
 from cdc_platform.reconcile.touched_keys import set_aside
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Reconciliation, Verdict
-from cdc_platform.reconcile.window import Failed, guarded, pinned, source_reader
+from cdc_platform.reconcile.window import Failed, captured_before, guarded, pinned, source_reader
 from cdc_platform.reconcile.witnesses import locate_all
+
+Points = list[tuple[Verdict, str]]
 
 __all__ = ["FullOptions", "compare_full", "reconcile_full", "verification_ages"]
 
@@ -185,7 +189,7 @@ def _compare(
         workspace=workspace,
         reader=reader,
         plan=plan,
-        observe=lambda sides: _observed(observe_table(subject, workspace, reader, sides), points),
+        observe=_observer(subject, workspace, reader, plan, points),
         # progress is of runs that compare values
         objects=None if options.keys_only else _objects(subject),
         options=options,
@@ -198,11 +202,21 @@ def _compare(
     ).compare()
 
 
-def _observed(
-    seen: tuple[Capture, list[tuple[Verdict, str]]], points: list[tuple[Verdict, str]]
-) -> tuple[Capture, list[tuple[Verdict, str]]]:
-    """Return what was seen with what else stands against MATCH."""
-    return seen[0], [*seen[1], *points]
+def _observer(
+    subject: Subject,
+    workspace: duckdb.DuckDBPyConnection,
+    reader: SourceReader,
+    plan: ReadPlan,
+    points: Points,
+) -> Callable[[Sides], tuple[Capture, Points]]:
+    """Return what observes the table after the source was read, with what else stands against MATCH."""
+    before = captured_before(subject, plan)
+
+    def observed(sides: Sides) -> tuple[Capture, Points]:
+        capture, seen = observe_table(subject, workspace, reader, sides, before)
+        return capture, [*seen, *points]
+
+    return observed
 
 
 def _objects(subject: Subject) -> ObjectStore:

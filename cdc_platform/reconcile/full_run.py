@@ -22,7 +22,7 @@ from cdc_platform.reconcile.full_result import FullComparison, confirmed_keys, f
 from cdc_platform.reconcile.full_slices import SliceScope, attributed
 from cdc_platform.reconcile.full_state import Carried, Progress, resume
 from cdc_platform.reconcile.held_snapshot import HeldReader
-from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
+from cdc_platform.reconcile.in_flight import Capture, Judgement, behind_capture, judge_difference
 from cdc_platform.reconcile.keys_and_versions import KEYS_METHOD
 from cdc_platform.reconcile.keys_and_versions import METHOD as VERSIONS_METHOD
 from cdc_platform.reconcile.ledger import Ledger
@@ -200,7 +200,7 @@ class FullRun:
         bracket = Bracket.of(self.reader, snapshot.position)
         capture, points = self.observe(sides)
         judgement = self._judge(bracket.high, capture)
-        points += bracket.points(judgement)
+        points += bracket.points(judgement) + (behind := self._behind(bracket.high, capture))
         has_suspects = self._more_suspects(sides, scan)
         rows = self._look_up(snapshot, sides, capture) if has_suspects else None
         found = Findings(
@@ -217,13 +217,12 @@ class FullRun:
         segments = tuple(
             self._result(found, number, carried.get(number)) for number in range(sides.segments.ranges + 1)
         )
-        self._keep_proofs(sides, found, segments)
+        if not behind:
+            self._keep_proofs(sides, found, segments)
         notes = (*self.notes, *bracket.notes, *drilled.notes)
         comparison = full_comparison(
             sides, segments, points, rows, position=bracket.high, method=self.options.method, notes=notes
         )
-        if rows and numbers:
-            comparison = replace(comparison, guilty=guilty_columns(self.workspace, sides))
         full = FullComparison(comparison, segments, self.options.salt, drilled.is_sample)
         return self._explained(full, sides, numbers) if rows else full
 
@@ -247,6 +246,9 @@ class FullRun:
 
     def _explained(self, found: FullComparison, sides: Sides, drilled: frozenset[int]) -> FullComparison:
         """Return it with the keys that differ for certain, and what they have in common."""
+        if drilled:
+            guilty = guilty_columns(self.workspace, sides)
+            found = replace(found, comparison=replace(found.comparison, guilty=guilty))
         if not found.comparison.tally.different:
             return found
         scope = SliceScope(drilled if found.is_systemic else None, self.view.columns)
@@ -286,6 +288,11 @@ class FullRun:
         capture, _ = self.observe(sides)
         mark_awaited(self.workspace, sides)
         return capture
+
+    def _behind(self, position: str, capture: Capture) -> list[tuple[Verdict, str]]:
+        """Return that the source is behind capture, which stands against MATCH; an export is of the past."""
+        behind = behind_capture(position, capture) if self.when is None else None
+        return [(behind.verdict, behind.reason)] if behind is not None else []
 
     def _judge(self, position: str, capture: Capture) -> Judgement:
         return (self.when.judge if self.when is not None else judge_difference)(position, capture)

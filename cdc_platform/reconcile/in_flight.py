@@ -6,7 +6,8 @@ and only then the raw files are listed. So a key that differs is
 * still in flight when C < L: a change up to L may not be in any file yet; or when a file changes it that
   base has not applied, accepted or not; or when a file there does not tell its keys (a full load, a bad one);
 * different when C ≥ L and every file there is was applied: no change on its way can explain it any more;
-* not verified when C is not known.
+* not verified when C is not known, or when what was read is known to be behind it: of a standby that has not
+  replayed yet what capture had told before, and of another server.
 
 A key that is equal is equal at L, which is what its verdict says; but where a file on its way changes the key
 again, equality may be passing, so it counts as in flight as well.
@@ -25,6 +26,10 @@ from cdc_platform.lsn import find_lsn
 from cdc_platform.reconcile.verdict import Verdict
 from cdc_platform.words import counted
 
+#: The headers of a log page and of a segment's first page, and the least a page can be.
+PAGE_HEADERS = (24, 40)
+_SMALLEST_PAGE = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Capture:
@@ -32,12 +37,14 @@ class Capture:
 
     ``position`` is the log position up to which every change is in visible raw files, None when nobody can
     tell; ``source_now`` is the source's own position, asked afterwards; ``unaccepted`` counts the files on
-    their way to base that do not tell which keys they change.
+    their way to base that do not tell which keys they change. ``before`` is where capture stood before a
+    standby was read, and of standbys alone: what a primary shows, capture is never ahead of.
     """
 
     position: str | None
     source_now: str | None = None
     unaccepted: int = 0
+    before: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,38 @@ class Judgement:
 
     verdict: Verdict
     reason: str
+
+
+def behind_capture(source_position: str, capture: Capture) -> Judgement | None:
+    """Say that what was read at ``source_position`` is behind what capture has told; None where it is not.
+
+    >>> [behind_capture("0/20", Capture("0/30", now)) is None for now in ("0/30", "0/20")]
+    [True, False]
+    """
+    read, captured = find_lsn(source_position), find_lsn(capture.position)
+    now, before = find_lsn(capture.source_now), find_lsn(capture.before)
+    if captured is not None and now is not None and _is_beyond(captured, now):
+        return Judgement(
+            Verdict.UNVERIFIED,
+            f"capture says {capture.position}, beyond the source's own {capture.source_now}: it is a replica "
+            "that is behind, or it follows another server's log",
+        )
+    if before is not None and read is not None and _is_beyond(before, read):
+        return Judgement(
+            Verdict.UNVERIFIED,
+            f"the source is a replica that was behind: it was read at {source_position} after capture had "
+            f"come to {capture.before}",
+        )
+    return None
+
+
+def _is_beyond(position: int, end: int) -> bool:
+    """Whether ``position`` is beyond the end of a log.
+
+    An end just behind the header of a page is given as that page's begin, which is the same place.
+    """
+    is_same = position - end in PAGE_HEADERS and end % _SMALLEST_PAGE == 0
+    return position > end and not is_same
 
 
 def judge_difference(source_position: str, capture: Capture) -> Judgement:
@@ -64,13 +103,9 @@ def judge_difference(source_position: str, capture: Capture) -> Judgement:
     read, captured = find_lsn(source_position), find_lsn(capture.position)
     if read is None or captured is None:
         return Judgement(Verdict.UNVERIFIED, f"{capture.position!r} is not a log position of this source")
-    now = find_lsn(capture.source_now)
-    if now is not None and captured > now:
-        return Judgement(
-            Verdict.UNVERIFIED,
-            f"capture says {capture.position}, beyond the source's own {capture.source_now}: "
-            "it follows another server's log",
-        )
+    behind = behind_capture(source_position, capture)
+    if behind is not None:
+        return behind
     if captured < read:
         return Judgement(
             Verdict.IN_FLIGHT,

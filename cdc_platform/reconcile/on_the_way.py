@@ -15,11 +15,16 @@ from cdc_platform.words import counted
 
 
 def observe_table(
-    subject: Subject, connection: duckdb.DuckDBPyConnection, reader: SourceReader, sides: Sides
+    subject: Subject,
+    connection: duckdb.DuckDBPyConnection,
+    reader: SourceReader,
+    sides: Sides,
+    before: str | None = None,
 ) -> tuple[Capture, list[tuple[Verdict, str]]]:
     """Ask how far capture has come, then make ``changed_keys`` of what base awaits: in this order.
 
-    Also returns what stands against MATCH whatever the digests say: files that may change any key.
+    ``before`` is how far it had come before a standby was read. Also returns what stands against MATCH
+    whatever the digests say: files that may change any key.
     """
     captured = subject.platform.captured_position(subject.source_name)
     now = reader.position() if captured else None
@@ -32,7 +37,7 @@ def observe_table(
     if untold:
         files = f"{counted(untold, 'file')} not applied"
         points.append((Verdict.IN_FLIGHT, f"{files} cannot tell which keys they change"))
-    return Capture(captured, now, unaccepted=there.of_any_key + untold), points
+    return Capture(captured, now, there.of_any_key + untold, before), points
 
 
 def mark_awaited(connection: duckdb.DuckDBPyConnection, sides: Sides) -> None:

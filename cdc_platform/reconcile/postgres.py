@@ -31,7 +31,7 @@ from cdc_platform.reconcile.postgres_lookup import (
     rows_of_keys,
 )
 from cdc_platform.reconcile.postgres_money import refuse_own_format
-from cdc_platform.reconcile.postgres_position import log_position
+from cdc_platform.reconcile.postgres_position import is_standby, log_position
 from cdc_platform.reconcile.postgres_session import (
     connect,
     end_never,
@@ -157,6 +157,7 @@ class PostgresReader:
                     identity=identity_of(connection, schema, table),
                     shape=shape_of(connection, schema, table),
                     position=log_position(connection),
+                    is_standby=is_standby(connection),
                 )
             except psycopg.Error as error:
                 raise unavailable(error, f"cannot describe {plan.table.label}") from None

@@ -8,10 +8,8 @@ import psycopg
 
 from cdc_platform.errors import SourceUnavailable
 from cdc_platform.lsn import find_lsn, lsn_text
+from cdc_platform.reconcile.in_flight import PAGE_HEADERS
 from cdc_platform.reconcile.postgres_errors import unavailable
-
-# 24 and 40: the headers of a log page and of a segment's first page.
-_PAGE_HEADERS = (24, 40)
 
 
 def log_position(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
@@ -31,4 +29,9 @@ def log_position(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
     if row is None or position is None:
         raise SourceUnavailable("the source tells no log position", mend="reconcile against the primary")
     into_page = position % row[1]
-    return lsn_text(position - into_page if into_page in _PAGE_HEADERS else position)
+    return lsn_text(position - into_page if into_page in PAGE_HEADERS else position)
+
+
+def is_standby(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
+    """Return whether the server follows another one. Raises psycopg.Error."""
+    return connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone() == (True,)

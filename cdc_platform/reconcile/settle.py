@@ -38,7 +38,7 @@ from cdc_platform.reconcile.verdict import (
     Tally,
     Verdict,
 )
-from cdc_platform.reconcile.window import Failed, guarded, observe, source_reader
+from cdc_platform.reconcile.window import Failed, captured_before, guarded, observe, source_reader
 from cdc_platform.reconcile.withdrawn import ahead_of_truth
 from cdc_platform.reconcile.witnesses import locate_all
 
@@ -135,12 +135,13 @@ def _look(
     )
     load_base_rows(workspace, subject.view, subject.key)
     plan = read_plan(reader, subject)
+    before = captured_before(subject, plan)
     looks = Looks(
         workspace,
         plan,
         dict(enumerate(chosen.values(), 1)),
         count_changes(subject, workspace, queue.snapshot_id),
-        lambda: observe(subject, workspace, reader),
+        lambda: observe(subject, workspace, reader, before),
         now,
     )
     comparison = compare_source_base(

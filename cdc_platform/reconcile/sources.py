@@ -115,6 +115,7 @@ class ReadPlan:
     ``refused``: columns the source does not let us read, with the error of a comparison that needs them.
     ``identity`` tells the table from every other, of other databases too; empty where nothing does.
     ``position`` is where the source's log was when the plan was made, ``shape`` what the catalog said then.
+    ``is_standby``: the server follows another one, and may be behind capture.
     """
 
     table: SourceTable
@@ -125,6 +126,7 @@ class ReadPlan:
     refused: Mapping[str, SourceUnavailable] = field(default_factory=dict)
     identity: str = ""
     position: str = ""
+    is_standby: bool = False
     shape: Shape = field(default_factory=dict)
 
     @property

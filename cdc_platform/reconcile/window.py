@@ -37,7 +37,7 @@ from cdc_platform.reconcile.results import history, record
 from cdc_platform.reconcile.run_ids import new_run_id
 from cdc_platform.reconcile.settling import note
 from cdc_platform.reconcile.source_base import compare_source_base
-from cdc_platform.reconcile.sources import SourceReader
+from cdc_platform.reconcile.sources import ReadPlan, SourceReader
 from cdc_platform.reconcile.standing import refused_files
 from cdc_platform.reconcile.subject import Platform, Subject, pin
 from cdc_platform.reconcile.verdict import (
@@ -204,19 +204,20 @@ def _compare_source(
         return _unverified(SOURCE_MATCHES_BASE, reader, subject)
     points, seen = open_points(events, here), list[Capture]()
 
-    def observed() -> Capture:
-        seen.append(observe(subject, workspace, reader) if events.keys else _position(subject, reader))
-        return seen[-1]
-
     def compared() -> Comparison:
         if not events.keys:
             found = nothing_changed(subject, reader, points)
-            observed()
-        else:
-            plan = read_plan(reader, subject)
-            found = compare_source_base(
-                workspace, reader, plan, subject.view, observe=observed, open_points=points
-            )
+            return as_far_as_captured(subject, found, _position(subject, reader))
+        plan = read_plan(reader, subject)
+        before = captured_before(subject, plan)
+
+        def observed() -> Capture:
+            seen.append(observe(subject, workspace, reader, before))
+            return seen[-1]
+
+        found = compare_source_base(
+            workspace, reader, plan, subject.view, observe=observed, open_points=points
+        )
         return as_far_as_captured(subject, found, seen[-1])
 
     outcome = guarded(compared)
@@ -232,9 +233,22 @@ def source_reader(source: SourceConfig) -> SourceReader | str:
     return PostgresReader(source.connection)
 
 
-def observe(subject: Subject, workspace: duckdb.DuckDBPyConnection, reader: SourceReader) -> Capture:
-    """Ask how far capture has come, then find what the pinned snapshot still awaits: in this order."""
-    position = _position(subject, reader)
+def captured_before(subject: Subject, plan: ReadPlan) -> str | None:
+    """Return how far capture has come before a standby is read; of no other source."""
+    return subject.platform.captured_position(subject.source_name) if plan.is_standby else None
+
+
+def observe(
+    subject: Subject,
+    workspace: duckdb.DuckDBPyConnection,
+    reader: SourceReader,
+    before: str | None = None,
+) -> Capture:
+    """Ask how far capture has come, then find what the pinned snapshot still awaits: in this order.
+
+    ``before`` is what :func:`captured_before` said.
+    """
+    position = replace(_position(subject, reader), before=before)
     there = subject.on_the_way()
     untold = load_awaited_keys(workspace, there.files, subject.key)
     return replace(position, unaccepted=there.of_any_key + untold)

@@ -7,8 +7,8 @@ asked. L is where the source was read in this run and C how far capture had come
 * the window's end, when raw has a change that was committed well after it: capture goes by the log's order;
 * the window's end, when C ≥ where the source stood when the window's last run read it, well after that end.
 
-So a window that is still on is MATCH only when C ≥ L. Commit times are taken a moment before commits enter the
-log, and window bounds are of another clock: LEEWAY is far more than either. Nothing is inferred from quiet.
+So a window that is still on is MATCH only when C ≥ L. Commit times are taken a moment before commits enter
+the log, and window bounds are of another clock: LEEWAY is far more than either. Quiet proves nothing.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def as_far_as_captured(subject: Subject, found: Comparison, capture: Capture) ->
 
 def reach_of(subject: Subject, position: str, capture: Capture, now: datetime | None = None) -> Reach:
     """Say how far the changes of the subject's window were captured; the source was read at ``position``."""
-    judged = judge_difference(position, Capture(capture.position, capture.source_now))
+    judged = judge_difference(position, replace(capture, unaccepted=0))
     if judged.verdict is Verdict.DIFFERENT:
         return Reach(Verdict.MATCH)
     is_refused = judged.verdict is Verdict.UNVERIFIED and capture.position is not None

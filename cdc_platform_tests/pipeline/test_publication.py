@@ -185,7 +185,7 @@ def test_rows_that_differ_are_not_published_while_capture_may_bring_more(shop: S
 
 
 def test_a_full_comparison_publishes_what_it_found_equal(shop: Shop) -> None:
-    shop.platform.captured = lambda: "FFFFFFFF/0"
+    shop.catch_up()
     reconcile_full(shop.platform, "retail", "item", FullOptions())
 
     assert (0, LOADED) == (shop.publish().pending, shop.main())

@@ -119,7 +119,10 @@ class WholeShop(ItemShop):
         super().__init__(folder, dsn, **table)
         self.types = dict(types)
         self.rows_per_segment = rows_per_segment
-        self.platform.captured = lambda: "FFFFFFFF/0"
+        if dsn is not None:
+            self.catch_up()
+        else:
+            self.platform.captured = lambda: "FFFFFFFF/0"
 
     def load(self, rows: Sequence[Mapping[str, Any]]) -> None:
         write_load_file(self.raw, "public", "item", rows, at=DAY, types=self.types)
