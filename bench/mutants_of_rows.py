@@ -48,7 +48,7 @@ _IN_FLIGHT = of(
     ("a replica that was behind believed", "and _is_beyond(before, read):", "and False:", (STANDBY,)),
 )  # fmt: skip
 
-_WINDOWS = of(
+_REACHED = of(
     "reconcile/window_reach.py",
     ("any capture has passed a window", "if judged.verdict is Verdict.DIFFERENT:", "if True:", (REACH,)),
     ("a commit before the end proves", "newest >= moment:", "True:", (REACH,)),
@@ -240,7 +240,7 @@ _REPAIRS = of(
 ROW_MUTANTS: tuple[Mutant, ...] = (
     *_VERDICTS,
     *_IN_FLIGHT,
-    *_WINDOWS,
+    *_REACHED,
     *_RESULTS,
     *_ROWS,
     *_READERS,
