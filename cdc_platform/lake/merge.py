@@ -118,15 +118,16 @@ def _attempt(
 ) -> MergeResult:
     known = standing if standing is not None else read_standing(lake, source, table.id)
     known = as_declared(lake, source, table, known)
-    selection = select_inputs(inputs, known.record, known.items)
+    keyed = bool(table.merge_key)
+    selection = select_inputs(inputs, known.record, known.items, completed=completed, is_keyed=keyed)
     warnings = not_taken_over(known.base, table)
     if (idle := _nothing_to_do(lake, source, table, selection, completed, known)) is not None:
-        return replace(idle, warnings=warnings)
+        return replace(idle, warnings=(*warnings, *selection.warnings))
     plan = plan_merge(
         lake, source, table, inputs, completed_generation=completed, standing=known, selection=selection
     )
     try:
-        return replace(commit_merge(plan), warnings=warnings)
+        return replace(commit_merge(plan), warnings=(*warnings, *plan.selection.warnings))
     finally:
         plan.close()
 

@@ -35,13 +35,12 @@ from cdc_platform.lake.rules import (
     keeps_events,
 )
 from cdc_platform.lake.schema import TargetSchema, new_table
-from cdc_platform.lake.selection import Selection, select_inputs
-from cdc_platform.lake.setting_aside import HopelessFile, items_set_aside
+from cdc_platform.lake.selection import Selection, honoured, select_inputs
+from cdc_platform.lake.setting_aside import PlanWithout, items_set_aside
 from cdc_platform.lake.staging import AT
 from cdc_platform.lake.standing import Standing, read_standing
 from cdc_platform.lake.tombstones import Tombstones
 from cdc_platform.lake.workspaces import lend_workspace, take_back
-from cdc_platform.raw.files import FileKind
 
 #: What part of the engine's memory events may take up as they came, beside the engine's own.
 _SHARE_OF_EVENTS = 6
@@ -76,10 +75,10 @@ def plan_merge(
         planner = _Planner(lake, source, table, inputs, completed_generation, standing, selection, refused)
         try:
             return planner.plan()
-        except HopelessFile as e:
+        except PlanWithout as e:
             planner.discard()
             selection = None
-            refused[e.staged.input.identity] = e.item
+            refused |= e.items
         except BaseException:
             planner.discard()
             raise
@@ -120,11 +119,11 @@ class _Planner:
         base, record = self._standing.base, self._standing.record
         objects = self._lake.objects(self._source, self._config.id)
         target = TargetSchema(base, self._config, where=self._where)
-        selection = self._selection or select_inputs(self._inputs, record, self._standing.items)
+        selection = self._selection or self._select()
         reader = self._reader = self._new_reader(target, record)
         intake = reader.read(selection)
         read = self._lap("read", self._started)
-        completed = self._honoured(selection, intake, record)
+        completed = self._honoured(selection, intake)
         superseded = self._drop_superseded(max(completed or 0, record.generation_complete), intake, selection)
         rows = BaseRows(self.con, base, identity(self._config), self._lake.index_folder())
         tombstones = Tombstones(self.con, objects, record, identity_types(target))
@@ -211,14 +210,26 @@ class _Planner:
         self._seconds[phase] = now - since
         return now
 
-    def _honoured(self, selection: Selection, intake: Intake, record: AppliedRecord) -> int | None:
-        """Return the generation to complete, None when one of its load files is not in the table."""
-        wish = self._wish
-        if wish is None or wish <= record.generation_complete:
-            return None
+    def _select(self, failed: Sequence[MergeInput] = ()) -> Selection:
+        """Return what is to be read when ``failed``, and what was refused before, is not to be had."""
+        return select_inputs(
+            [each for each in self._inputs if each not in failed],
+            self._standing.record,
+            self._standing.items,
+            failed=(*self._refused_inputs, *failed),
+            completed=self._wish,
+            is_keyed=bool(self._config.merge_key),
+        )
+
+    def _honoured(self, selection: Selection, intake: Intake) -> int | None:
+        """Return the generation to complete. Raises PlanWithout when what failed holds other files back."""
+        failed = {each.identity for each in intake.failed}
+        if failed and {each.identity for each in selection.whole} - failed != {
+            each.identity for each in self._select(intake.failed).whole
+        }:
+            raise PlanWithout([item for item in intake.quarantined if item.row is None])
         missing = (*selection.waiting, *intake.failed, *self._refused_inputs)
-        blocked = any(i.accepted.kind == FileKind.LOAD and i.accepted.generation == wish for i in missing)
-        return None if blocked else wish
+        return honoured(self._wish, self._standing.record, missing)
 
     def _drop_superseded(self, generation: int, intake: Intake, selection: Selection) -> int:
         dropped = 0

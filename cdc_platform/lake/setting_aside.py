@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -19,17 +19,21 @@ from cdc_platform.lake.workspace import source_column, table_column
 _INTERNAL = {"cause", EVENT, FILE, AT}
 
 
-class HopelessFile(Exception):
-    """The rule set most of a file's rows aside: plan again without the file."""
+class PlanWithout(Exception):
+    """Some files turn out to be of no use, and others depend on them: plan again without them."""
 
-    def __init__(self, staged: StagedFile) -> None:
-        error = staged.hopeless()
-        self.staged = staged
-        self.item = item_of(staged.input.accepted, None, reason=error.what, mend=error.mend)
+    def __init__(self, items: Sequence[QuarantineItem]) -> None:
+        self.items = {(item.key, item.etag): item for item in items}
+
+
+def _hopeless(staged: StagedFile) -> PlanWithout:
+    """Return what is raised when the rule set most of a file's rows aside."""
+    error = staged.hopeless()
+    return PlanWithout([item_of(staged.input.accepted, None, reason=error.what, mend=error.mend)])
 
 
 def items_set_aside(con: duckdb.DuckDBPyConnection, intake: Intake) -> list[QuarantineItem]:
-    """Turn what the rule set aside into items. Raises HopelessFile where it is most of a file."""
+    """Turn what the rule set aside into items. Raises PlanWithout where it is most of a file."""
     found: dict[int, StagedFile] = {}
     by_index = {staged.index: staged for staged in intake.staged}
     items = []
@@ -45,11 +49,11 @@ def items_set_aside(con: duckdb.DuckDBPyConnection, intake: Intake) -> list[Quar
                 staged.reject(item)
             except UnreadableRawFile as e:
                 if not staged.is_part:
-                    raise HopelessFile(staged) from e
+                    raise _hopeless(staged) from e
     for staged in found.values():
         most = MAX_REJECTED_SHARE * max(staged.rows, 1)
         if len(staged.rejected) > most and staged.rows > 1 and not staged.is_part:
-            raise HopelessFile(staged)
+            raise _hopeless(staged)
     return items
 
 

@@ -1,4 +1,4 @@
-"""What was applied is applied again after a rollback, whatever was quarantined of it in between."""
+"""What was applied stays: over a rollback, whatever was quarantined meanwhile, and over a load known late."""
 
 from __future__ import annotations
 
@@ -145,3 +145,80 @@ def test_files_of_before_the_first_window_come_in_once_it_begins_earlier(tmp_pat
     assert (2, 0) == (waiting, result.files_waiting)
     assert {1: "changed", 2: "loaded", 3: "loaded"} == _numbers(bench)
     assert {QuarantineState.REPLACED} == {item.state for item in _items(bench)}
+
+
+@pytest.fixture
+def late(tmp_path: Path) -> tuple[Workbench, Path]:
+    """A merged change file of an update and an insert, gone before the load ahead of it became known."""
+    bench = _bench(tmp_path)
+    path = _change(bench, DAY + HOUR, ("U", 1, "changed"), ("I", 50, "inserted"))
+    bench.apply("thing")
+    away = path.rename(tmp_path / "away")
+    _load(bench)
+    _change(bench, DAY + 2 * HOUR, ("U", 2, "newer"))
+    return bench, away
+
+
+def test_a_load_known_late_waits_while_a_merged_change_file_after_it_is_gone(
+    late: tuple[Workbench, Path],
+) -> None:
+    bench, _ = late
+    first, second = bench.apply("thing"), bench.apply("thing")
+
+    assert {1: "changed", 2: "newer", 50: "inserted"} == _numbers(bench)
+    assert [None, None] == [first.generation_completed, second.generation_completed]
+    assert (1, 1) == (first.files_quarantined, second.files_waiting)
+    assert first.warnings == second.warnings
+    (told,) = first.warnings
+    assert "the full load of 2024-05-01 00:00:00 waits (1 LOAD file held back)" in told
+    assert "20240501-010000000.parquet was merged before the load was known" in told
+    assert f"cdc quarantine discard {_items(bench)[0].id[:12]}" in told
+
+
+def test_a_load_that_waited_comes_in_with_the_change_file_that_is_back(late: tuple[Workbench, Path]) -> None:
+    bench, away = late
+    bench.apply("thing")
+    away.rename(bench.raw / "public" / "thing" / "20240501-010000000.parquet")
+    result = bench.apply("thing")
+
+    assert {1: "changed", 2: "newer", 3: "loaded", 50: "inserted"} == _numbers(bench)
+    assert () == result.warnings
+    assert result.generation_completed is not None
+
+
+def test_a_load_that_waited_comes_in_once_the_changes_that_are_gone_are_given_up(
+    late: tuple[Workbench, Path],
+) -> None:
+    bench, _ = late
+    bench.apply("thing")
+    _decide(bench, quarantine.discard)
+    result = bench.apply("thing")
+
+    assert {1: "loaded", 2: "newer", 3: "loaded"} == _numbers(bench)
+    assert () == result.warnings
+
+
+def test_a_reload_known_late_waits_while_a_merged_change_file_after_it_is_gone(tmp_path: Path) -> None:
+    bench = _bench(tmp_path)
+    _load(bench)
+    bench.apply("thing")
+    path = _change(bench, DAY + 6 * HOUR, ("U", 1, "changed"), ("I", 50, "inserted"))
+    bench.apply("thing")
+    path.unlink()
+    _load(bench, DAY + 5 * HOUR, n1="reloaded", n2="reloaded", n3="reloaded")
+    _change(bench, DAY + 7 * HOUR, ("U", 2, "newer"))
+    bench.apply("thing")
+
+    assert {1: "changed", 2: "newer", 3: "loaded", 50: "inserted"} == _numbers(bench)
+
+
+def test_a_table_without_a_key_has_no_row_twice_while_its_load_waits(tmp_path: Path) -> None:
+    bench = _bench(tmp_path, merge_key=[], no_key="append")
+    gone = _change(bench, DAY + HOUR, ("I", 1, "a"))
+    _change(bench, DAY + 2 * HOUR, ("I", 2, "b"))
+    bench.apply("thing")
+    gone.unlink()
+    _load(bench)
+    bench.apply("thing")
+
+    assert [(1, "a"), (2, "b")] == sorted((row["id"], row["n"]) for row in bench.rows("thing"))
