@@ -5,7 +5,7 @@ rows that have NULL in a key column. Keys of several columns are ordered lexicog
 byte by byte, NaN above every number: the order DuckDB has, and both sides are put into segments by DuckDB.
 
 Whole numbers that lie about evenly are cut into many segments at multiples of a power of two instead, so that
-a shift tells the segment: a search among many bounds costs about as much as summing up a lane.
+a shift tells the segment: where rows come in no order, a search among many bounds costs as much as a lane.
 """
 
 from __future__ import annotations
