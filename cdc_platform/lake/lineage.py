@@ -6,10 +6,12 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import duckdb
@@ -23,7 +25,8 @@ from cdc_platform.lake.applied import AppliedRecord, BatchManifest, manifest_pat
 from cdc_platform.lake.base_files import BaseFile, bounds, local_path
 from cdc_platform.lake.branch import history
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.lake.live_rows import DATA_FILE, DATA_ROW, live_files
+from cdc_platform.lake.live_batches import live_schema, rows_at
+from cdc_platform.lake.live_rows import DATA_FILE, DATA_ROW, LiveFiles, live_files
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.lake.wanted import Wanted
 from cdc_platform.lake.workspace import alias
@@ -85,8 +88,11 @@ def find_rows(lake: Lake, table: Table, wanted: Wanted) -> tuple[StoredRow, ...]
     files = [file for file in live.files if _may_hold(file, live.schema, wanted)]
     if not files:
         return ()
+    # of a wide table the engine holds a buffer a column and thread: it only looks where the rows are
+    columns = list(wanted.values) if live_schema(live) is not None else None
     # the names in the condition are the columns' own, so the expression is a table of its own
-    query = f"SELECT * FROM {live.sql(files=files, located=True)} r WHERE {wanted.condition(alias='r.')}"
+    rows = live.sql(columns, files=files, located=True)
+    query = f"SELECT * FROM {rows} r WHERE {wanted.condition(alias='r.')}"
     con = open_workspace(lake)
     try:
         found = con.execute(f"{query} LIMIT {MOST_ROWS}").to_arrow_table().to_pylist()
@@ -94,9 +100,25 @@ def find_rows(lake: Lake, table: Table, wanted: Wanted) -> tuple[StoredRow, ...]
         con.close()
     if not found:
         return ()
-    paths = {local_path(file.data.file_path): file.data.file_path for file in files}
+    by_path = {local_path(file.data.file_path): file for file in files}
+    if columns is not None:
+        found = list(_whole(live, table, by_path, found))
+    paths = {path: file.data.file_path for path, file in by_path.items()}
     added = added_by(table, {paths[row[DATA_FILE]] for row in found})
     return tuple(_stored(row, paths[row[DATA_FILE]], added) for row in found)
+
+
+def _whole(
+    live: LiveFiles, table: Table, files: Mapping[str, BaseFile], places: Iterable[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows at ``places`` with every column, and their place."""
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for place in places:
+        numbers[place[DATA_FILE]].append(place[DATA_ROW])
+    for path, wanted in numbers.items():
+        read = chain.from_iterable(one.to_pylist() for one in rows_at(live, table.io, files[path], wanted))
+        for number, values in zip(sorted(wanted), read, strict=True):
+            yield {**values, DATA_FILE: path, DATA_ROW: number}
 
 
 def find_tombstone(

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.io import FileIO
@@ -69,6 +70,21 @@ def live_batches(
             yield from read
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def rows_at(live: LiveFiles, io: FileIO, file: BaseFile, numbers: Sequence[int]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of ``file`` that have these numbers in it, deleted ones too, in the file's order.
+
+    Their columns are those of :func:`live_schema`, which must not be None; only their row groups are read.
+    """
+    schema = live_schema(live)
+    assert schema is not None, "live_schema tells beforehand"
+    fields = [(live.schema.find_field(field.name).field_id, field) for field in schema]
+    opened = _open(replace(file, deletes=()), io, fields, DeletedPositions(io))
+    chosen = np.zeros(opened.footer.num_rows, bool)
+    chosen[list(numbers)] = True
+    for piece in replace(opened, live=chosen).pieces():
+        yield from piece.read(schema)
 
 
 def live_row_count(live: LiveFiles, io: FileIO, *, threads: int = 2) -> int:

@@ -103,6 +103,24 @@ def test_history_lists_events_with_their_fates(applied: Cdc) -> None:
     assert "2 events in 2 raw files" in shown.out
 
 
+def test_a_row_of_very_many_columns_is_told_within_the_memory_merges_need(cdc: Cdc, project: Path) -> None:
+    config = project / "cdc.yaml"
+    config.write_text(config.read_text() + "engine: {memory_limit: 512MB, threads: 2}\n")
+    rows = [{"id": key, **{f"c{number}": f"{key}-{number}" for number in range(1500)}} for key in range(300)]
+    load, change = datetime(2024, 6, 1, tzinfo=UTC), datetime(2024, 6, 1, 9, tzinfo=UTC)
+    write_load_file(project / "raw", "public", "orders", rows, at=load)
+    first = cdc("apply")
+    events = [{"Op": "U", **row, "c7": "new"} for row in rows[::3]]
+    write_change_file(project / "raw", "public", "orders", at=change, events=events)
+    merged = cdc("apply")
+
+    done = cdc("inspect", "orders", "-k", "3", "--history", "--json")
+
+    assert (0, 0, 0) == (first.code, merged.code, done.code), done.err
+    values = done.json["rows"][0]["values"]
+    assert ("new", "3-1499") == (values["c7"], values["c1499"])
+
+
 def test_a_history_says_where_the_event_that_made_the_row_is_when_it_was_not_read(
     applied: Cdc, project: Path
 ) -> None:

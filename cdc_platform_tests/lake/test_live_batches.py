@@ -158,3 +158,15 @@ def test_a_data_file_without_field_ids_is_told_not_read_as_nulls(cut: Table) -> 
     pq.write_table(pa.table({"id": [1], "v": ["a"]}), path)
     with pytest.raises(MergeError, match="has no field ids"):
         read(cut)
+
+
+@pytest.mark.parametrize("numbers", [[5], [39], [0, 15, 16, 39], list(range(ROWS))])
+def test_rows_are_read_by_their_numbers_the_deleted_ones_too(cut: Table, numbers: list[int]) -> None:
+    live = live_files(cut)
+    (file,) = live.files
+
+    read = [
+        row["id"] for batch in live_batches.rows_at(live, cut.io, file, numbers) for row in batch.to_pylist()
+    ]
+
+    assert numbers == read
