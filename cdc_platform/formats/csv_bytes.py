@@ -18,6 +18,7 @@ from cdc_platform.config.model import CsvOptions
 from cdc_platform.errors import UnreadableRawFile
 
 _CR, _LF, _NEITHER = 0xFF, 0xFE, 0xFD
+_QUOTED_CR = b'\r"\n'
 
 
 def checked_delimiter(options: CsvOptions, where: str) -> str:
@@ -45,6 +46,9 @@ class CsvBytes(io.RawIOBase):
             )
         self._table = _table(self._row)
         self._seen: set[int] = set()
+        self._tail = b""
+        #: Whether a quoted last field ends in a CR: then the line ends are no CRLF.
+        self.has_quoted_cr = False
 
     def readable(self) -> bool:
         return True
@@ -54,6 +58,8 @@ class CsvBytes(io.RawIOBase):
         if self._table is None:
             return data
         self._seen |= {byte for byte in (0x0D, 0x0A) if byte in data}
+        self.has_quoted_cr |= _QUOTED_CR in data or _QUOTED_CR in self._tail + data[:2]
+        self._tail = (self._tail + data[-2:])[-2:]
         return data.translate(self._table)
 
     def close(self) -> None:

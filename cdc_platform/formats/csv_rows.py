@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from cdc_platform.config.model import CsvOptions
+from cdc_platform.errors import UnreadableRawFile
 from cdc_platform.formats.bad_values import is_text
 from cdc_platform.formats.csv_bytes import CsvBytes, checked_delimiter
 from cdc_platform.formats.event_file import RejectedRow, RowBatch, numbers_from, shown
@@ -41,6 +42,7 @@ class CsvRows:
         self._first = self._read()
         self.rows: int | None = None
         self.first_record = self._peek()
+        self._check_line_ends(options, where)
 
     def batches(self, batch_rows: int, names: Sequence[str]) -> Iterator[RowBatch]:
         """Yield the records under ``names``, in file order; a header is no record."""
@@ -94,6 +96,28 @@ class CsvRows:
             return (None,) * len(self._reader.schema)
         values = [self._bytes.restored(column[:1])[0].as_py() for column in self._first.columns]
         return tuple(None if value is None else value.decode("utf-8", "replace") for value in values)
+
+    def _check_line_ends(self, options: CsvOptions, where: str) -> None:
+        """Raise UnreadableRawFile when the records end in CRLF: each last value would keep a CR.
+
+        A header tells. Without one every record must end so, and the configuration must not say that LF is
+        the delimiter: values may end in a CR themselves, which DMS does not quote.
+        """
+        if options.row_delimiter != "\n" or not (self.first_record[-1:] or ("",))[0]:
+            return
+        is_crlf = str(self.first_record[-1]).endswith("\r")
+        if is_crlf and not options.header and self._first is not None:
+            is_said = "row_delimiter" in options.model_fields_set
+            ends: Any = pc.ends_with(self._bytes.restored(self._first.columns[-1]), "\r")
+            is_every = pc.all(pc.fill_null(ends, False)).as_py()
+            is_crlf = is_every and not is_said and not self._bytes.has_quoted_cr
+        if is_crlf:
+            raise UnreadableRawFile(
+                "its records end in CR LF, and `csv.row_delimiter` is LF: the last column would keep a CR",
+                where=where,
+                mend='set `csv.row_delimiter` to "\\r\\n" (CsvRowDelimiter of the S3 endpoint); or to "\\n" '
+                "if the values of the last column themselves end in CR",
+            )
 
     def _note_odd(self, row: csv.InvalidRow) -> Literal["skip", "error"]:
         self._odd.append(row)

@@ -279,3 +279,41 @@ def test_a_load_file_written_by_the_testing_module_reads_back(tmp_path: Path) ->
 def test_two_declared_columns_of_one_name_in_base_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="'V' and 'v' both become 'v'"):
         _read_text(tmp_path, "I,1,1,a\n", "id int, V int, v string")
+
+
+@pytest.mark.parametrize(
+    ("text", "header"),
+    [
+        ("Op,id,v\r\nI,1,a\r\nI,2,b\r\n", True),
+        ("Op,id,v\r\n", True),
+        ("I,1,a\r\nI,2,b\r\n", False),
+        ('I,1,a\r\nI,2,\r\nI,3,NULL\r\nI,4,"x\ny"\r\n', False),
+        ("I,1,a\r\n", False),
+    ],
+)
+def test_a_file_whose_records_end_in_crlf_is_refused_with_the_setting_to_make(
+    tmp_path: Path, text: str, header: bool
+) -> None:
+    with pytest.raises(UnreadableRawFile) as refused:
+        _read_text(tmp_path, text, "id int, v string", csv={"header": header})
+
+    assert "records end in CR LF" in refused.value.what
+    assert 'set `csv.row_delimiter` to "\\r\\n"' in str(refused.value.mend)
+
+
+@pytest.mark.parametrize(
+    ("text", "csv", "values"),
+    [
+        ("I,1,a\r\nI,2,b\n", {}, ["a\r", "b"]),
+        ('I,1,"a\r"\nI,2,"\r"\n', {}, ["a\r", "\r"]),
+        ('I,1,"x\r\ny\r"\n', {}, ["x\r\ny\r"]),
+        ("I,1,a\r\n", {"row_delimiter": "\n"}, ["a\r"]),
+        ("Op,id,v\nI,1,a\r\n", {"header": True}, ["a\r"]),
+    ],
+)
+def test_values_that_end_in_cr_are_kept_where_the_records_end_in_lf(
+    tmp_path: Path, text: str, csv: dict[str, Any], values: list[str]
+) -> None:
+    found = _read_text(tmp_path, text, "id int, v string", csv=csv)
+
+    assert values == found.column("v")
