@@ -267,9 +267,9 @@ def _texts(
     """
     # the server sends no row of 2 ** 31 bytes
     bounds = np.stack([at, at + sizes], axis=1).astype(np.int32).reshape(-1)
-    whole = [None, pa.py_buffer(bounds), pa.py_buffer(data)]
+    whole = [None, pa.py_buffer(bounds.data), pa.py_buffer(data.data)]
     lying = pa.Array.from_buffers(pa.binary(), len(bounds) - 1, whole, null_count=0)
-    offsets, gathered = lying.take(pa.array(np.arange(0, len(bounds), 2))).buffers()[1:]
+    offsets, gathered = lying.take(np.arange(0, len(bounds), 2)).buffers()[1:]
     present = pa.array(~null).buffers()[1]
     return pa.Array.from_buffers(wire, len(at), [present, offsets, gathered], null_count=int(null.sum()))
 

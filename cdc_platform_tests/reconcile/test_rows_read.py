@@ -1,4 +1,4 @@
-"""What a run read itself is told apart from what it takes from earlier runs, wherever its outcome is shown."""
+"""What a run read itself is told apart from what it takes from earlier runs, wherever it is shown."""
 
 from __future__ import annotations
 
