@@ -9,6 +9,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from cdc_platform_tests.crash.publication import PUBLICATION
 from cdc_platform_tests.crash.rollback import ROLLBACK
 from cdc_platform_tests.crash.shapes import SHAPES
@@ -29,6 +31,7 @@ WRITTEN = (
 )
 
 
+@pytest.mark.timeout(1000)
 def test_a_merge_killed_anywhere_is_made_good_by_the_next_one(tmp_path: Path) -> None:
     names = [shape.name for shape in SHAPES]
     halves = (names[::2], names[1::2])
