@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
     from cdc_platform.lake.lineage import SnapshotInfo
-    from cdc_platform.lake.rollback import RollbackPlan
+    from cdc_platform.lake.rollback import RollbackPlan, UndoneSnapshot
+    from cdc_platform.lost_files import LostFile
 
 TableArgument = Annotated[str, typer.Argument(help="The table: its id, or source/id.", metavar="TABLE")]
 SnapshotOption = Annotated[
@@ -38,6 +40,12 @@ BatchOption = Annotated[
 BeforeOption = Annotated[
     str | None,
     typer.Option("--before", help="As it was at this time, e.g. 2026-01-31T13:00 (UTC).", metavar="TIME"),
+]
+MissingOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-missing", help="Go back although files cannot be merged again, and lose what they changed."
+    ),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -52,6 +60,7 @@ def rollback(
     to_snapshot: SnapshotOption = None,
     to_batch: BatchOption = None,
     before: BeforeOption = None,
+    allow_missing: MissingOption = False,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -62,6 +71,9 @@ def rollback(
     What would be undone is shown first. The files applied since then count as not applied: the next
     [bold]cdc apply[/bold] merges them again, and gives the same table as before. So first mend what was
     wrong with them: correct cdc.yaml, discard rows in quarantine, or have DMS write the files again.
+
+    Refused (exit code 3) where such a file is gone from raw or blocked by the quarantine, unless it may be
+    missing. By its id a snapshot that was rolled back is gone forward to again, while it is kept.
 
     Safe beside a running merge: whoever commits second plans again, or is told. Columns added since stay.
 
@@ -74,6 +86,7 @@ def rollback(
       cdc rollback productorder --to-snapshot 5480842166321141750 --yes && cdc apply -t productorder
     """
     from cdc_platform.lake.rollback import commit_rollback, plan_rollback
+    from cdc_platform.lost_files import check_nothing_is_lost, lost_files
 
     platform = open_platform(config)
     source, chosen = one_table(platform, table)
@@ -83,20 +96,21 @@ def rollback(
         raise MergeError("there is no base table yet", where=where, mend="there is nothing to roll back")
     target = _target(where, base, to_snapshot, to_batch, before)
     plan = plan_rollback(platform.lake, source, chosen.id, target, base)
+    lost = lost_files(platform, plan)
     if not as_json:
-        _print_plan(where, plan)
-    is_wanted = bool(plan.undone) and not dry_run and _is_confirmed(where, yes, as_json)
+        _print_plan(where, plan, lost)
+    is_refused = bool(lost) and not allow_missing
+    is_wanted = not (plan.is_empty or dry_run or is_refused) and _is_confirmed(where, yes, as_json)
     if is_wanted:
         commit_rollback(plan)
     if as_json:
-        print_json(_plan_json(where, plan, is_wanted))
+        print_json(_plan_json(where, plan, lost, is_wanted))
     elif is_wanted:
-        again = f"cdc apply -t {where}"
-        stdout().print(
-            f"{where} is at snapshot {target.snapshot_id}; to merge again: {again}", highlight=False
-        )
-    elif plan.undone:
+        _print_done(where, plan)
+    elif not plan.is_empty:
         stdout().print("nothing was changed")
+    if is_refused:
+        check_nothing_is_lost(where, lost)
 
 
 def _target(
@@ -127,12 +141,37 @@ def _is_confirmed(where: str, yes: bool, as_json: bool) -> bool:
     return typer.confirm(f"set {where} back?", err=True)
 
 
-def _print_plan(where: str, plan: RollbackPlan) -> None:
+def _print_done(where: str, plan: RollbackPlan) -> None:
+    again = f"to merge again: cdc apply -t {where}"
+    stdout().print(f"{where} is at snapshot {plan.target.snapshot_id}; {again}", highlight=False)
+    for one in plan.undone[:1]:
+        back = f"cdc rollback {where} --to-snapshot {one.snapshot.snapshot_id}"
+        stdout().print(f"to come back while it is kept: {back}", highlight=False)
+
+
+def _print_plan(where: str, plan: RollbackPlan, lost: Sequence[LostFile]) -> None:
     target = plan.target
     stdout().print(f"{where} to snapshot {target.snapshot_id} of {target.committed_at}", highlight=False)
-    if not plan.undone:
+    if plan.is_empty:
         stdout().print("it is there already: nothing to undo")
         return
+    for heading, snapshots in (("in force again", plan.brought_back), ("undone", plan.undone)):
+        if snapshots:
+            _print_snapshots(heading, snapshots)
+    files = sum(one.files for one in plan.undone)
+    if plan.undone:
+        stdout().print(
+            f"{counted(files, 'file')} of {counted(len(plan.windows), 'window')} will count as not applied",
+            highlight=False,
+        )
+    if plan.replays:
+        stdout().print(f"{len(plan.replays)} quarantine items will be released again", highlight=False)
+    for one in lost:
+        remark = f"cannot be merged again: {one.key}: {one.why}"
+        stdout().print(remark, style="yellow", highlight=False, markup=False)
+
+
+def _print_snapshots(heading: str, snapshots: Sequence[UndoneSnapshot]) -> None:
     rows = [
         [
             str(one.snapshot.snapshot_id),
@@ -142,28 +181,24 @@ def _print_plan(where: str, plan: RollbackPlan) -> None:
             one.files,
             *(one.counts.get(name) for name in ("rows_inserted", "rows_updated", "rows_deleted")),
         ]
-        for one in plan.undone
+        for one in snapshots
     ]
-    columns = ["undone", "committed", "batch", "windows", "files", "inserted", "updated", "deleted"]
+    columns = [heading, "committed", "batch", "windows", "files", "inserted", "updated", "deleted"]
     print_table("", columns, rows)
-    files = sum(one.files for one in plan.undone)
-    stdout().print(
-        f"{counted(files, 'file')} of {counted(len(plan.windows), 'window')} will count as not applied",
-        highlight=False,
-    )
-    if plan.replays:
-        stdout().print(f"{len(plan.replays)} quarantine items will be released again", highlight=False)
 
 
-def _plan_json(where: str, plan: RollbackPlan, is_done: bool) -> dict[str, Any]:
+def _plan_json(where: str, plan: RollbackPlan, lost: Sequence[LostFile], is_done: bool) -> dict[str, Any]:
     return {
         "table": where,
         "done": is_done,
         "target": {**plain(plan.target), "snapshot_id": str(plan.target.snapshot_id)},
-        "undone": [
-            {**plain(one), "snapshot": {**plain(one.snapshot), "snapshot_id": str(one.snapshot.snapshot_id)}}
-            for one in plan.undone
-        ],
+        "undone": [_snapshot_json(one) for one in plan.undone],
+        "in_force_again": [_snapshot_json(one) for one in plan.brought_back],
         "windows": list(plan.windows),
         "released_again": list(plan.replays),
+        "cannot_be_merged_again": plain(lost),
     }
+
+
+def _snapshot_json(one: UndoneSnapshot) -> dict[str, Any]:
+    return {**plain(one), "snapshot": {**plain(one.snapshot), "snapshot_id": str(one.snapshot.snapshot_id)}}

@@ -189,10 +189,11 @@ def _may_hold(file: BaseFile, schema: Schema, wanted: Wanted) -> bool:
 
 
 def _snapshots(table: Table) -> Iterator[SnapshotInfo]:
-    yield from map(_info, history(table, table.current_snapshot()))
+    yield from map(snapshot_info, history(table, table.current_snapshot()))
 
 
-def _info(snapshot: Snapshot) -> SnapshotInfo:
+def snapshot_info(snapshot: Snapshot) -> SnapshotInfo:
+    """Return a snapshot as a person knows it."""
     at = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC)
     operation = snapshot.summary.operation.value if snapshot.summary else None
     batch = summary.properties_of(snapshot).get(summary.BATCH_ID)
@@ -211,7 +212,7 @@ def added_by(table: Table, paths: set[str]) -> dict[str, SnapshotInfo]:
             if path in left and entry.snapshot_id is not None:
                 left.discard(path)
                 snapshot = table.snapshot_by_id(entry.snapshot_id)
-                found[path] = _info(snapshot) if snapshot else SnapshotInfo(entry.snapshot_id)
+                found[path] = snapshot_info(snapshot) if snapshot else SnapshotInfo(entry.snapshot_id)
     return found
 
 

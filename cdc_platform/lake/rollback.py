@@ -5,6 +5,9 @@ and the next merge takes them again. Their events have the positions they had, s
 Where main waits for verdicts, the branch merges write goes back, and main with it when the target is older.
 What does not go back is what Iceberg keeps apart from snapshots: the schema (columns added since stay, NULL
 until their files are applied again) and the partition spec.
+
+A snapshot that was rolled back is a target as well, while it is kept: what was merged since the two lines
+parted is undone then, and what the target has over them is in force again, record and all.
 """
 
 from __future__ import annotations
@@ -16,14 +19,23 @@ from datetime import datetime
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import RemovePropertiesUpdate, SetPropertiesUpdate
 
 from cdc_platform.errors import CommitOutcomeUnknown, MergeError, StaleCommit
 from cdc_platform.lake import quarantine, summary
-from cdc_platform.lake.applied import FOLDER, AppliedRecord, is_empty_beginning, read_record, walk_batches
+from cdc_platform.lake.applied import (
+    FOLDER,
+    AppliedFile,
+    AppliedRecord,
+    BatchManifest,
+    is_empty_beginning,
+    read_record,
+    walk_batches,
+)
 from cdc_platform.lake.branch import history, moved, published_id, standing_still, write_branch
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.lake.lineage import SnapshotInfo, snapshot_history
+from cdc_platform.lake.lineage import SnapshotInfo, snapshot_history, snapshot_info
 from cdc_platform.lake.moments import check_clock
 
 #: Properties with a number that are no counts.
@@ -56,6 +68,15 @@ class RollbackPlan:
     undone: tuple[UndoneSnapshot, ...]
     #: Quarantined rows and files whose replay is taken back, so that they are released again.
     replays: tuple[str, ...]
+    #: Batches and maintenance that were rolled back and are in force again, newest first.
+    brought_back: tuple[UndoneSnapshot, ...] = ()
+    #: What has to be merged again for the table to hold what it holds now.
+    files: tuple[AppliedFile, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the table is at the target already."""
+        return not self.undone and not self.brought_back
 
     @property
     def windows(self) -> tuple[str, ...]:
@@ -72,12 +93,13 @@ def find_snapshot(
 ) -> SnapshotInfo:
     """Return the one snapshot of the table's history that is meant: by id, as a batch left it, or by time.
 
-    A batch may be shortened while it is unique. Raises MergeError for one that was expired, is of another
-    table or of another branch.
+    A batch may be shortened while it is unique. By its id one that was rolled back is found, too. Raises
+    MergeError for one that was expired, is of another table or of another writer's branch.
     """
     history, where = snapshot_history(table), ".".join(table.name())
     if snapshot_id is not None:
         found = [one for one in history if one.snapshot_id == snapshot_id]
+        found = found or _rolled_back(table, snapshot_id)
         what = _why_not(table, snapshot_id)
     elif batch_id is not None:
         names = {_own_batch(table, one) for one in history} - {None}
@@ -116,12 +138,37 @@ def plan_rollback(lake: Lake, source: str, table_id: str, target: SnapshotInfo, 
     if missing:
         what = f"the deletes remembered at snapshot {target.snapshot_id} are gone: {objects.url(missing[0])}"
         raise MergeError(what, where=".".join(base.name()), mend=_EARLIER)
-    undone = tuple(_undone(base, target))
+    undone = tuple(_undone(base, base.current_snapshot(), target.snapshot_id))
     batches = {one.snapshot.batch_id for one in undone}
-    manifests = (one for one in walk_batches(base, objects) if one.batch_id in batches)
+    manifests = [one for one in walk_batches(base, objects) if one.batch_id in batches]
     replays = {release for manifest in manifests for release in manifest.replayed} - record.replayed
-    items = tuple(sorted({quarantine.released_item(release) for release in replays}))
-    return RollbackPlan(lake, source, table_id, base, target, record, undone, items)
+    return RollbackPlan(
+        lake,
+        source,
+        table_id,
+        base,
+        target,
+        record,
+        undone,
+        replays=tuple(sorted({quarantine.released_item(release) for release in replays})),
+        brought_back=tuple(
+            _undone(base, base.snapshot_by_id(target.snapshot_id), base.metadata.current_snapshot_id)
+        ),
+        files=_to_merge_again(manifests, record),
+    )
+
+
+def _to_merge_again(manifests: Sequence[BatchManifest], record: AppliedRecord) -> tuple[AppliedFile, ...]:
+    """Return the files of undone batches that ``record`` lacks, but for those a full load superseded."""
+    complete = max((manifest.generation_complete for manifest in manifests), default=0)
+    files: dict[tuple[str, str], AppliedFile] = {}
+    for manifest in manifests:
+        has_all = record.replayed.issuperset(manifest.replayed)
+        for file in manifest.files:
+            version = (file.key, file.etag)
+            if file.generation >= complete and not (has_all and record.files.get(version) == file.generation):
+                files.setdefault(version, file)
+    return tuple(sorted(files.values(), key=lambda file: (file.window, file.key, file.etag)))
 
 
 def commit_rollback(plan: RollbackPlan) -> None:
@@ -146,7 +193,7 @@ def _commit(plan: RollbackPlan) -> None:
     # the way back in when every snapshot that names a record is expired must lead to the same record
     name, path = summary.BATCH_MANIFEST, plan.record.path
     record = SetPropertiesUpdate(updates={name: path}) if path else RemovePropertiesUpdate(removals=[name])
-    ends = [moved(branch, plan.target.snapshot_id) for branch in _branches(plan)]
+    ends = [moved(branch, snapshot_id) for branch, snapshot_id in _ends(plan)]
     try:
         plan.base._do_commit((record, *ends), standing_still(plan.base))
     except (CommitFailedException, ValidationException) as e:
@@ -163,20 +210,42 @@ def _commit(plan: RollbackPlan) -> None:
         ) from e
 
 
-def _branches(plan: RollbackPlan) -> list[str]:
-    """Return the branches that go back: the one merges write, and main unless it is older than the target."""
-    branch = write_branch(plan.base.metadata)
-    target = plan.base.snapshot_by_id(plan.target.snapshot_id)
-    if branch == MAIN_BRANCH or published_id(plan.base) in {
-        one.snapshot_id for one in history(plan.base, target)
-    }:
-        return [branch]
-    return [branch, MAIN_BRANCH]
+def _ends(plan: RollbackPlan) -> Iterator[tuple[str, int]]:
+    """Yield where branches end then: the one merges write, and main where it would not be its ancestor."""
+    branch, target = write_branch(plan.base.metadata), plan.target.snapshot_id
+    yield branch, target
+    published = published_id(plan.base)
+    if branch == MAIN_BRANCH or published is None:
+        return
+    ancestors = {one.snapshot_id for one in history(plan.base, plan.base.snapshot_by_id(target))}
+    both = (
+        one.snapshot_id
+        for one in history(plan.base, plan.base.snapshot_by_id(published))
+        if one.snapshot_id in ancestors
+    )
+    newest = next(both, None)
+    if newest is None:
+        what = "main, which other programs read, has no snapshot that is kept in common with the target"
+        raise MergeError(what, where=".".join(plan.base.name()), mend=_EARLIER)
+    if newest != published:
+        yield MAIN_BRANCH, newest
 
 
-def _undone(table: Table, target: SnapshotInfo) -> Iterator[UndoneSnapshot]:
-    for one in snapshot_history(table):
-        if one.snapshot_id == target.snapshot_id:
+def _rolled_back(table: Table, snapshot_id: int) -> list[SnapshotInfo]:
+    """Return a snapshot that a merge or maintenance made and that is not in the history any more."""
+    snapshot = table.snapshot_by_id(snapshot_id)
+    if snapshot is None or summary.BATCH_MANIFEST not in summary.properties_of(snapshot):
+        return []
+    return [snapshot_info(snapshot)]
+
+
+def _undone(table: Table, head: Snapshot | None, other: int | None) -> Iterator[UndoneSnapshot]:
+    """Yield the snapshots of the line that ends at ``head``, newest first, that ``other``'s line has not."""
+    end = table.snapshot_by_id(other) if other is not None else None
+    common = {one.snapshot_id for one in history(table, end)}
+    for snapshot in history(table, head):
+        one = snapshot_info(snapshot)
+        if one.snapshot_id in common:
             return
         told = summary.properties_of(table.snapshot_by_id(one.snapshot_id) if one.batch_id else None)
         counts = {
@@ -216,4 +285,4 @@ def _record_path(table: Table, target: SnapshotInfo) -> str | None:
 def _why_not(table: Table, snapshot_id: int) -> str:
     if table.snapshot_by_id(snapshot_id) is None:
         return f"there is no snapshot {snapshot_id}: it was expired, or is of another table"
-    return f"snapshot {snapshot_id} is not in the table's history: it was rolled back, or is of a branch"
+    return f"snapshot {snapshot_id} is not in the table's history: it is another writer's, of a branch"

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from cdc_platform.lake import quarantine
+from cdc_platform.pipeline import Platform
 from cdc_platform.testing import write_change_file
 from cdc_platform_tests.cli.conftest import Cdc
 
@@ -90,6 +92,57 @@ def test_wrong_targets_are_told(
 
     assert code == done.code
     assert says in done.err
+
+
+@pytest.fixture
+def gone(project: Path, batches: list[str]) -> Path:
+    """The raw file of the newest batch, taken away."""
+    path = project / "raw" / "public" / "orders" / "20240601-090000000.parquet"
+    return path.rename(project / "away")
+
+
+@pytest.mark.parametrize("how", ["--dry-run", "--yes"])
+def test_a_rollback_that_would_lose_a_file_that_is_gone_is_refused(
+    cdc: Cdc, batches: list[str], gone: Path, how: str
+) -> None:
+    done = cdc("rollback", "orders", "--to-batch", batches[0], how)
+
+    assert (3, 2) == (done.code, rows(cdc))
+    assert "cannot be merged again: public/orders/20240601-090000000.parquet: it is gone from raw" in done.out
+    assert "1 file of what would be undone cannot be merged again" in done.err
+    assert "--allow-missing" in done.err
+
+
+def test_a_rollback_that_loses_a_file_is_done_when_it_may(cdc: Cdc, batches: list[str], gone: Path) -> None:
+    told = cdc("rollback", "orders", "--to-batch", batches[0], "--allow-missing", "--yes", "--json")
+
+    (lost,) = told.json["cannot_be_merged_again"]
+    assert (0, 3, "2024-06-01") == (told.code, rows(cdc), lost["window"])
+
+
+def test_a_rollback_says_how_to_come_back_and_that_loses_nothing(
+    cdc: Cdc, batches: list[str], gone: Path
+) -> None:
+    done = cdc("rollback", "orders", "--to-batch", batches[0], "--allow-missing", "--yes")
+    back = next(line for line in done.out.splitlines() if "to come back" in line).partition("cdc ")[2]
+    lossy = cdc("apply")
+    again = cdc(*back.split(), "--yes")
+
+    assert (1, 0, 2) == (lossy.code, again.code, rows(cdc))
+    assert "in force again" in again.out
+    assert 0 == cdc("apply").code
+
+
+def test_a_rollback_tells_of_a_file_that_was_given_up(cdc: Cdc, batches: list[str], project: Path) -> None:
+    platform = Platform.open(project / "cdc.yaml")
+    accepted = next(one for one in platform.accepted("shop", "orders").files if "20240601" in one.file.key)
+    item = quarantine.item_of(accepted, None, reason="odd", mend="mend it")
+    quarantine.record(platform.objects("shop", "orders"), [item])
+    cdc("quarantine", "discard", item.id)
+
+    done = cdc("rollback", "orders", "--to-batch", batches[0], "--yes")
+
+    assert (3, True) == (done.code, "it was discarded from quarantine" in done.err)
 
 
 def test_where_nobody_can_be_asked_it_wants_yes(cdc: Cdc, batches: list[str]) -> None:

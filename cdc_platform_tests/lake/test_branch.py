@@ -384,3 +384,15 @@ def test_a_table_made_by_a_merge_that_died_is_held_back_by_the_next(
     assert holds_back(loaded(held))
     assert ([], [(1, "a")]) == (published(held), held.rows())
     assert isinstance(plan.target, TargetSchema)
+
+
+def test_going_forward_again_publishes_nothing(held: Bench) -> None:
+    first = held.merge(change_file("c1", ("I", 1, "a", 10)))
+    second = held.merge(change_file("c2", ("I", 2, "b", 20)))
+    roll_back(held, first.snapshot_id)
+    held.merge(change_file("c3", ("I", 3, "c", 30)))
+    publish_all(held)
+
+    roll_back(held, second.snapshot_id)
+
+    assert ([(1, "a")], [(1, "a"), (2, "b")]) == (published(held), held.rows())

@@ -17,8 +17,9 @@ from pyiceberg.table import Table
 from cdc_platform.errors import CommitOutcomeUnknown, MergeError, StaleCommit, UnreadableRawFile
 from cdc_platform.lake import quarantine
 from cdc_platform.lake.applied import read_applied
+from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.health import merge_history
-from cdc_platform.lake.lineage import snapshot_history
+from cdc_platform.lake.lineage import SnapshotInfo, snapshot_history
 from cdc_platform.lake.merge import commit_merge, merge, plan_merge
 from cdc_platform.lake.rollback import RollbackPlan, commit_rollback, find_snapshot, plan_rollback
 from cdc_platform.lake.row_delta import RowDelta, commit_row_delta
@@ -100,7 +101,7 @@ def test_a_snapshot_is_found_by_batch_and_by_time(bench: Bench) -> None:
 def test_what_is_no_snapshot_of_the_tables_history_is_refused(bench: Bench) -> None:
     first = bench.merge(change_file("c1", ("I", 1, "a", 10)))
     second = bench.merge(change_file("c2", ("I", 2, "b", 20)))
-    third = bench.merge(change_file("c3", ("I", 3, "c", 30)))
+    bench.merge(change_file("c3", ("I", 3, "c", 30)))
     rolled_back(bench, second.snapshot_id)
     assert first.snapshot_id is not None
     loaded(bench).maintenance.expire_snapshots().by_id(first.snapshot_id).commit()
@@ -108,12 +109,58 @@ def test_what_is_no_snapshot_of_the_tables_history_is_refused(bench: Bench) -> N
     for target, says in (
         ({"snapshot_id": 4711}, "expired, or is of another table"),
         ({"snapshot_id": first.snapshot_id}, "expired, or is of another table"),
-        ({"snapshot_id": third.snapshot_id}, "it was rolled back"),
         ({"batch_id": first.batch_id}, "no snapshot that is kept"),
         ({"before": datetime.now(UTC) - timedelta(days=1)}, "no snapshot that is kept is as old"),
     ):
         with pytest.raises(MergeError, match=says):
             planned(bench, **target)
+
+
+def test_a_snapshot_that_was_rolled_back_is_in_force_again_record_and_all(bench: Bench) -> None:
+    first = bench.merge(load_file("l", (1, "a"), (2, "b")), completed=1)
+    bench.merge(change_file("c2", ("D", 1, None, 20), generation=1))
+    third = bench.merge(change_file("c3", ("I", 3, "c", 30), generation=1))
+    before, record = bench.rows(*COLUMNS), read_applied(loaded(bench), objects(bench))
+    rolled_back(bench, first.snapshot_id)
+    fourth = bench.merge(change_file("c4", ("I", 4, "d", 40), generation=1))
+
+    plan = rolled_back(bench, third.snapshot_id)
+
+    assert before == bench.rows(*COLUMNS)
+    assert record == read_applied(loaded(bench), objects(bench))
+    assert [fourth.snapshot_id] == [one.snapshot.snapshot_id for one in plan.undone]
+    assert (2, third.snapshot_id) == (
+        len(plan.brought_back),
+        plan.brought_back[0].snapshot.snapshot_id,
+    )
+    assert ["c4"] == [file.key for file in plan.files]
+    bench.merge(change_file("c4", ("I", 4, "d", 40), generation=1))
+    assert [(2, "b"), (3, "c"), (4, "d")] == bench.rows()
+
+
+def test_a_rows_replay_that_was_rolled_back_is_not_lost_on_the_way_forward(bench: Bench) -> None:
+    faulty = change_file("a", ("I", None, "x", 10), ("I", 2, "y", 11), ("I", 3, "z", 12))
+    first = bench.merge(faulty)
+    (item,) = quarantine.list_items(bench.lake, SOURCE, bench.config.id)
+    quarantine.release(bench.lake, SOURCE, bench.config.id, item.id)
+    mended = change_file("a", ("I", 1, "x", 10), ("I", 2, "y", 11), ("I", 3, "z", 12))
+    second = bench.merge(mended)
+    rolled_back(bench, first.snapshot_id)
+    rolled_back(bench, second.snapshot_id)
+    bench.merge(mended)
+
+    assert [(1, "x"), (2, "y"), (3, "z")] == bench.rows()
+    assert [quarantine.QuarantineState.REPLAYED] == [
+        one.state for one in quarantine.list_items(bench.lake, SOURCE, bench.config.id)
+    ]
+
+
+def test_files_of_a_superseded_load_need_not_be_merged_again(bench: Bench) -> None:
+    first = bench.merge(load_file("l", (1, "a")), completed=1)
+    bench.merge(change_file("c2", ("I", 2, "b", 20), generation=1))
+    bench.merge(load_file("m", (1, "c"), generation=2), completed=2)
+
+    assert ["m"] == [file.key for file in planned(bench, snapshot_id=first.snapshot_id).files]
 
 
 def test_a_rollback_does_not_run_over_another_writer(bench: Bench) -> None:
@@ -258,8 +305,11 @@ def test_a_random_life_rolled_back_anywhere_and_merged_again_in_any_order_is_the
             if base is None:
                 continue
             expected = sorted(read(run.table.id, None), key=repr)
-            target = random.choice(snapshot_history(base))
-            commit_rollback(plan_rollback(lake, HISTORIES, run.table.id, target, base))
+            newest, target = snapshot_history(base)[0], random.choice(snapshot_history(base))
+            _go_to(lake, run, target)
+            _go_to(lake, run, newest)
+            assert expected == sorted(read(run.table.id, None), key=repr), shown(case)
+            _go_to(lake, run, target)
             files = [(file, run._generation(file)) for file in case.files if file.name in run._given]
             random.shuffle(files)
             cuts = sorted(random.choices(range(len(files) + 1), k=2))
@@ -271,3 +321,10 @@ def test_a_random_life_rolled_back_anywhere_and_merged_again_in_any_order_is_the
                     merge(lake, HISTORIES, run.table, inputs, completed_generation=wish)
             run._check()
             assert expected == sorted(read(run.table.id, None), key=repr), shown(case)
+
+
+def _go_to(lake: Lake, run: Run, snapshot: SnapshotInfo) -> None:
+    base = lake.load(HISTORIES, run.table.id)
+    assert base is not None
+    target = find_snapshot(base, snapshot_id=snapshot.snapshot_id)
+    commit_rollback(plan_rollback(lake, HISTORIES, run.table.id, target, base))
