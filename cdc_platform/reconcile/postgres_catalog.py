@@ -31,7 +31,10 @@ _COLUMNS = """
            pg_catalog.format_type(b.type, -1), a.atttypid <> b.type,
            CASE WHEN a.atttypid = b.type AND o.pronamespace = 'pg_catalog'::regnamespace
                      AND o.proargtypes[0] IN (t.oid, 'anyarray'::regtype, 'anyenum'::regtype)
-                THEN 'pg_catalog.' || o.proname ELSE '' END
+                THEN 'pg_catalog.' || o.proname ELSE '' END,
+           EXISTS (SELECT FROM pg_catalog.pg_cast x JOIN pg_catalog.pg_proc f ON f.oid = x.castfunc
+                   WHERE x.castsource = 'text'::regtype AND x.casttarget = t.oid
+                     AND f.pronamespace <> 'pg_catalog'::regnamespace)
     FROM pg_catalog.pg_attribute a
     JOIN below b ON b.attnum = a.attnum
     JOIN pg_catalog.pg_type t ON t.oid = b.type AND t.typtype <> 'd'
@@ -110,9 +113,8 @@ def describe_table(
 
 
 def _column(row: tuple[Any, ...]) -> SourceColumn:
-    name, declared, type_name, category, typmod, nullable, readable, is_virtual, plain, is_domain, output = (
-        row
-    )
+    name, declared, type_name, category, typmod, nullable, readable, is_virtual, plain, *of_type = row
+    is_domain, output, has_own_cast = of_type
     precision, scale = _numeric_shape(typmod) if type_name == "numeric" else (None, None)
     return SourceColumn(
         name=name,
@@ -128,6 +130,7 @@ def _column(row: tuple[Any, ...]) -> SourceColumn:
         plain_type=plain,
         is_domain=bool(is_domain),
         output=output,
+        has_own_cast=bool(has_own_cast),
     )
 
 

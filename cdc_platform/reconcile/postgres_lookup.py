@@ -123,8 +123,10 @@ def _answered(
 ) -> list[tuple[Any, ...]]:
     """Return what a query over the keys gives; ``tail`` is of the columns it compares as text."""
     texts = [key_texts(keys.column(i), _base_type(plan.table, column)) for i, column in enumerate(plan.key)]
+    # a cast that somebody made reads other values, or none, out of what base has
+    cast = [c for c in plan.key if _is_own_text(plan.table, c) and _of(plan.table, c).has_own_cast]
     try:
-        return _asked(connection, plan, _query(plan, head, tail(())), texts)
+        return _asked(connection, plan, _query(plan, head, tail(cast), cast), texts, cast)
     except psycopg.Error as error:
         as_text = [column for column in plan.key if _is_own_text(plan.table, column)]
         if not as_text or not _is_of_statement(error):

@@ -27,7 +27,8 @@ class SourceColumn:
 
     A type of another schema than the system's is ``base_type`` "schema.name". ``is_virtual``: it is computed
     when it is read, and no log carries it. ``plain_type`` is how SQL names the base type, without a length;
-    ``output`` names the function that writes its values, where SQL may call it with the column as it is.
+    ``output`` names the function that writes its values, where SQL may call it with the column as it is;
+    ``has_own_cast``: a cast of text to it is a function somebody made, and not how its values are read.
     """
 
     name: str
@@ -43,6 +44,7 @@ class SourceColumn:
     plain_type: str = ""
     is_domain: bool = False
     output: str = ""
+    has_own_cast: bool = False
 
 
 @dataclass(frozen=True, slots=True)

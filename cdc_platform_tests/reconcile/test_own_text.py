@@ -168,6 +168,23 @@ def test_a_key_without_equality_is_compared_by_what_is_written_of_it(source: Sou
     assert (Verdict.MATCH, 1) == (compared.verdict, compared.rows["source rows"])
 
 
+@pytest.mark.parametrize("declared", ["grade", "graded"])
+def test_a_key_is_found_whatever_a_cast_of_text_makes_of_it(source: Source, declared: str) -> None:
+    source.run(
+        "DROP TYPE IF EXISTS grade CASCADE",
+        "CREATE TYPE grade AS ENUM ('a', 'b')",
+        "CREATE DOMAIN graded AS grade",
+        "CREATE OR REPLACE FUNCTION graded(text) RETURNS grade LANGUAGE sql AS $$ SELECT 'b'::grade $$",
+        "CREATE CAST (text AS grade) WITH FUNCTION graded(text)",
+        f"CREATE TABLE t (id {declared} PRIMARY KEY)",
+        "INSERT INTO t VALUES ('a')",
+    )
+
+    compared = source.compare(Case({"id": pa.string()}), [row(1, id="a")], [{"id": "a"}])
+
+    assert (Verdict.MATCH, 1) == (compared.verdict, compared.rows["source rows"])
+
+
 def test_a_key_that_is_equal_and_written_otherwise_is_neither_missing_nor_unexpected(source: Source) -> None:
     source.run("CREATE TABLE t (id interval PRIMARY KEY, v text)", "INSERT INTO t VALUES ('1 mon', 'a')")
     case = Case({"id": pa.string(), "v": pa.string()})
