@@ -76,9 +76,7 @@ def whole_sentence(one: TableFigures, certificate: Mapping[str, Any] | None) -> 
     comparison = next(iter((certificate or {}).get("comparisons", ())), None)
     taken_over = _taken_over(whole, comparison)
     head = {
-        Verdict.MATCH: "every row was found equal, by this run or earlier ones"
-        if taken_over
-        else "every row is proven equal",
+        Verdict.MATCH: _match_in_words(whole, taken_over),
         Verdict.DIFFERENT: f"{counted(whole.different, 'row')} differ{'s' if whole.different == 1 else ''}",
         Verdict.IN_FLIGHT: "nothing is proven different; changes are on their way",
         Verdict.UNVERIFIED: "nothing is proven different; not everything was decided",
@@ -99,6 +97,16 @@ def whole_sentence(one: TableFigures, certificate: Mapping[str, Any] | None) -> 
         scope.append(f"base snapshot {whole.snapshot_id}")
     said = f"Of the whole table, held against the source, {head}"
     return f"{said} ({'; '.join(scope)}).{taken_over}" if scope else f"{said}.{taken_over}"
+
+
+def _match_in_words(whole: RunFigures, taken_over: str) -> str:
+    if not whole.compared:
+        return "neither side has a row"
+    return (
+        "every row was found equal, by this run or earlier ones"
+        if taken_over
+        else "every row is proven equal"
+    )
 
 
 def _taken_over(whole: RunFigures, comparison: Mapping[str, Any] | None) -> str:

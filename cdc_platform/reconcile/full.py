@@ -32,6 +32,7 @@ from cdc_platform.reconcile.incremental import IncrementalRun
 from cdc_platform.reconcile.keys_and_versions import keys_and_versions, unversioned
 from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.memory import memory_shares
+from cdc_platform.reconcile.no_rows import NO_BASE, compare_without_base
 from cdc_platform.reconcile.on_the_way import observe_table
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.proof_conditions import conditions_of
@@ -163,13 +164,9 @@ def _outcome(subject: Subject, options: FullOptions, run_id: str) -> FullCompari
 def _compare(
     subject: Subject, workspace: duckdb.DuckDBPyConnection, options: FullOptions, run_id: str
 ) -> FullComparison:
-    if not subject.key:
-        return _without(subject, Verdict.UNVERIFIED, "the table has no merge key to cut it into segments by")
-    if subject.view.relation is None:
-        return _without(subject, Verdict.UNVERIFIED, "base has no snapshot yet: merge the table's files")
     reader = options.reader or source_reader(subject.source)
-    if isinstance(reader, str):
-        return _without(subject, Verdict.UNVERIFIED, reader)
+    if isinstance(reader, str) or not subject.key or subject.view.relation is None:
+        return _not_by_segments(subject, options, reader)
     if isinstance(reader, ParquetReader):
         refuse_change_files(subject, reader)
     narrowed = partial(keys_and_versions, version=options.version_column) if options.keys_only else None
@@ -200,6 +197,16 @@ def _compare(
         hashes_at_once=memory_shares(subject.platform.config.engine).hashes_at_once,
         **own,
     ).compare()
+
+
+def _not_by_segments(subject: Subject, options: FullOptions, reader: SourceReader | str) -> FullComparison:
+    """Return the outcome of a table without a base, a key or a source to compare it by."""
+    if subject.view.relation is None and options.reader is None and not isinstance(reader, str):
+        return FullComparison(compare_without_base(subject, reader))
+    if not subject.key:
+        return _without(subject, Verdict.UNVERIFIED, "the table has no merge key to cut it into segments by")
+    is_known = subject.view.relation is not None and isinstance(reader, str)
+    return _without(subject, Verdict.UNVERIFIED, str(reader) if is_known else NO_BASE)
 
 
 def _observer(

@@ -101,8 +101,7 @@ def full_certificate(full: FullComparison, *, against: str, window: str, **commo
 def _of_mode(window: str, full: FullComparison) -> list[str]:
     """Return what such a run does not cover, besides what no whole run does."""
     if window == INCREMENTAL:
-        # one that read every segment left nothing of it unread
-        return [] if full.segments and full.comparison.carried is None else [NOT_READ]
+        return [NOT_READ] if full.comparison.carried is not None else []
     return [said for mode, said in ((KEYS, NO_VALUES), (EXPORT, OF_THE_PAST)) if mode == window]
 
 

@@ -20,7 +20,7 @@ from cdc_platform.reconcile.altered_keys import as_key
 from cdc_platform.reconcile.budget import BudgetSpent, Deadline
 from cdc_platform.reconcile.column_clashes import clashing, not_told_apart
 from cdc_platform.reconcile.decode import decode_columns
-from cdc_platform.reconcile.postgres_catalog import describe_table, reads_ranges
+from cdc_platform.reconcile.postgres_catalog import describe_table, has_no_row, reads_ranges
 from cdc_platform.reconcile.postgres_copy import copy_rows
 from cdc_platform.reconcile.postgres_errors import unavailable
 from cdc_platform.reconcile.postgres_identity import identity_of, refuse_other
@@ -71,6 +71,11 @@ class PostgresSnapshot:
         """Raise SourceUnavailable unless the table is what was planned, also where no row of it is read."""
         with self._reading(plan):
             pass
+
+    def is_empty(self, plan: ReadPlan) -> bool:
+        """Return whether the table has no row."""
+        with self._reading(plan):
+            return has_no_row(self._connection, plan.table)
 
     def rows_of(self, keys: pa.Table, plan: ReadPlan) -> pa.Table:
         """Return the rows of ``keys``, numbered by the key they answer to."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from cdc_platform.naming import safe_name
 from cdc_platform.reconcile.sources import SourceColumn, SourceTable
@@ -83,13 +84,20 @@ def reads_ranges(
     in another order would be read once for each range that has any of their page. Raises psycopg.Error.
     """
     types = {column.name: column.base_type for column in table.columns}
-    if tuple(key) != table.unique_key or any(types[name] not in _ORDERED_TYPES for name in key):
+    if not key or tuple(key) != table.unique_key or any(types[name] not in _ORDERED_TYPES for name in key):
         return False
     facts = [connection.execute(_KEY_ORDER, [table.schema, table.name, name]).fetchone() for name in key]
     if any(fact is None or not fact[1] or not fact[2] for fact in facts):
         return False
     leading = facts[0]
     return leading is not None and abs(leading[0] or 0) >= _LEAST_CORRELATION
+
+
+def has_no_row(connection: psycopg.Connection[tuple[Any, ...]], table: SourceTable) -> bool:
+    """Return whether the table, with its partitions and children, has no row. Raises psycopg.Error."""
+    name = sql.Identifier(table.schema, table.name)
+    query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(name)
+    return connection.execute(query).fetchone() == (True,)
 
 
 def describe_table(

@@ -95,6 +95,14 @@ class Subject:
     def manifest(self) -> WindowManifest:
         return self.platform.manifest(self.source_name, self.table.id, self.window)
 
+    def has_files(self) -> bool:
+        """Return whether there is, or was, a raw file of the table, of any name and whatever became of it."""
+        accepted = read_accepted(self.platform.objects(self.source_name, self.table.id))
+        store = self.platform.raw_store(self.source_name, self.table.id)
+        there = store.list(f"{self.table.schema_name}/{self.table.table_name}/")
+        held = self.quarantine.files or self.quarantine.held_rows or self.quarantine.discarded_rows
+        return bool(held) or any(True for _ in (*accepted.files, *there))
+
     def on_the_way(self) -> OnTheWay:
         """Return what of any window the pinned snapshot has not applied, accepted or not.
 

@@ -1,0 +1,73 @@
+"""A table without a row on either side: nothing of it was ever captured, so base was never made.
+
+DMS writes no file for an empty table, and without a file there is nothing to merge. Base then has no
+snapshot, and no row; that the source has none either is asked of it in one snapshot at position L. It is
+MATCH only where capture has come to L and told of no row: no file of the table is there, accepted or not, and
+none is in quarantine.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from cdc_platform.reconcile.in_flight import Capture, judge_difference
+from cdc_platform.reconcile.sources import ReadPlan, SourceReader
+from cdc_platform.reconcile.subject import Subject
+from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Verdict
+from cdc_platform.reconcile.window import captured_before
+
+METHOD = "whether the source has a row, in one snapshot; base was never made, and has none"
+NO_BASE = "base has no snapshot yet: merge the table's files"
+
+
+@runtime_checkable
+class KnowsEmpty(Protocol):
+    """A snapshot that tells whether its table has a row."""
+
+    def is_empty(self, plan: ReadPlan) -> bool:
+        """Return whether there is none; rows of partitions and child tables count. Raises SourceUnavailable.
+
+        ``plan`` needs no column.
+        """
+        ...
+
+
+def compare_without_base(subject: Subject, reader: SourceReader) -> Comparison:
+    """Compare a source with a base that was never made: MATCH of no rows, or UNVERIFIED with the reason.
+
+    Raises SourceUnavailable when the source does not have the table, or hides rows of it.
+    """
+    table = subject.table
+    plan = reader.plan(table.schema_name, table.table_name, (), pa.schema([]))
+    before = captured_before(subject, plan)
+    with reader.snapshot() as snapshot:
+        if not isinstance(snapshot, KnowsEmpty) or not reader.snapshot_read or not snapshot.is_empty(plan):
+            return _compared(Verdict.UNVERIFIED, NO_BASE)
+        position = snapshot.position
+    # in this order: what is captured later than it was asked for is in a file that is seen
+    captured = subject.platform.captured_position(subject.source_name)
+    now = reader.position() if captured else None
+    judged = judge_difference(position, Capture(captured, now, before=before))
+    if subject.has_files():
+        return _compared(Verdict.UNVERIFIED, NO_BASE, position)
+    if judged.verdict is not Verdict.DIFFERENT:
+        reason = f"base has no snapshot yet; the source has no row at {position}, but {judged.reason}"
+        return _compared(Verdict.UNVERIFIED, reason, position)
+    reason = (
+        f"neither side has a row: the source has none at {position}, capture has come to {captured} and told "
+        "of none, and base was never made"
+    )
+    return _compared(Verdict.MATCH, reason, position)
+
+
+def _compared(verdict: Verdict, reason: str, position: str | None = None) -> Comparison:
+    return Comparison(
+        name=SOURCE_MATCHES_BASE,
+        verdict=verdict,
+        reason=reason,
+        rows={"source rows": 0, "base rows": 0} if verdict is Verdict.MATCH else {},
+        source_position=position,
+        method=METHOD,
+    )
