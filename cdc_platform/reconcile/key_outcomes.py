@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 from cdc_platform.reconcile.altered_keys import ALTERED
@@ -39,3 +40,12 @@ FOUND = {
         "written there",
     ),
 }
+
+
+def found_in(*, is_export: bool) -> Mapping[Outcome, tuple[Kind, str]]:
+    """Return what is said of a key, by how it stands between the source, or an export of it, and base."""
+    twice = (
+        "the export holds more than one row of this key: files in it hold the same rows, or `merge_key` "
+        "needs further columns"
+    )
+    return {**FOUND, Outcome.AMBIGUOUS: (Kind.DUPLICATE, twice)} if is_export else FOUND

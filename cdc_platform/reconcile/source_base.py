@@ -8,7 +8,7 @@ What differs is judged by log position (see ``in_flight``) and, before it is cal
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import duckdb
 
@@ -19,7 +19,7 @@ from cdc_platform.reconcile.column_differences import column_differences
 from cdc_platform.reconcile.compared_columns import empty_told, gap_points
 from cdc_platform.reconcile.difference_kinds import ColumnDifference
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
-from cdc_platform.reconcile.key_outcomes import FOUND, Outcome
+from cdc_platform.reconcile.key_outcomes import Outcome, found_in
 from cdc_platform.reconcile.samples import Sampling, count_kinds, fetch_discrepancies
 from cdc_platform.reconcile.sightings import sightings
 from cdc_platform.reconcile.source_rows import load_source_rows
@@ -72,7 +72,7 @@ def compare_source_base(
     _confirm(connection, reader, plan, judgement)
     tally, sampling = bracket.tally(_tally(connection, judgement), judgement), _sampling(plan, view)
     excluded, points = _gaps(connection, plan, view, open_points)
-    kinds = _kinds(judgement, bracket)
+    kinds = _kinds(judgement, bracket, found_in(is_export=has_later))
     return Comparison(
         name=SOURCE_MATCHES_BASE,
         verdict=combine([tally.verdict, *(verdict for verdict, _ in points)]),
@@ -230,10 +230,12 @@ def _tally(connection: duckdb.DuckDBPyConnection, judgement: Judgement) -> Tally
     )
 
 
-def _kinds(judgement: Judgement, bracket: Bracket) -> dict[int, tuple[Kind, Verdict, str]]:
+def _kinds(
+    judgement: Judgement, bracket: Bracket, said: Mapping[Outcome, tuple[Kind, str]]
+) -> dict[int, tuple[Kind, Verdict, str]]:
     kinds = {}
     awaits, why = bracket.awaited(judgement)
-    for outcome, (kind, what) in FOUND.items():
+    for outcome, (kind, what) in said.items():
         kinds[int(outcome)] = (kind, judgement.verdict, f"{what}; {judgement.reason}")
         kinds[outcome + _AWAITED] = (kind, awaits, f"{what}; {why}")
         kinds[outcome + _MOVED] = (

@@ -96,3 +96,19 @@ def test_what_an_earlier_version_kept_of_an_export_is_not_taken_for_the_sources(
 
     assert source.run_id == (proof or {})["run_id"]
     assert (Verdict.DIFFERENT, "MATCH") == (table.whole_verdict, table.export and table.export.verdict)
+
+
+def test_an_export_with_a_file_twice_is_said_to_hold_rows_twice_and_the_source_is_not(
+    shop: ExportShop,
+) -> None:
+    folder = shop.export.parent / "twice"
+    folder.mkdir()
+    for name in ("a", "b"):
+        pq.write_table(pa.table({"id": [1], "name": ["x"]}), folder / f"{name}.parquet")
+    reader = ParquetReader(shop.platform.lake, str(folder))
+
+    found = reconcile_full(shop.platform, "retail", "item", FullOptions(reader=reader, origin=str(folder)))
+
+    (reason,) = {one.reason for one in found.comparisons[0].discrepancies}
+    assert "the export holds more than one row of this key: files in it hold the same rows" in reason
+    assert "the source holds" not in reason
