@@ -24,7 +24,7 @@ from cdc_platform.lake.lineage import (
     find_rows,
     find_tombstone,
 )
-from cdc_platform.lake.quarantine import WAITING, QuarantineItem, items_in
+from cdc_platform.lake.quarantine import WAITING, QuarantineItem, QuarantineState, items_in
 from cdc_platform.lake.wanted import Wanted, key_text, wanted_key, wanted_position
 from cdc_platform.naming import safe_name
 from cdc_platform.raw.files import AcceptedFile
@@ -79,7 +79,7 @@ class RowHistory:
 
     wanted: Wanted
     events: tuple[HistoryEvent, ...]
-    #: Quarantined rows that are no events, whose values name the row.
+    #: Rows that are no events, whose values name the row: they wait in quarantine or were given up there.
     unreadable: tuple[QuarantineItem, ...]
     files_read: int
     unread: Mapping[str, str]
@@ -158,7 +158,7 @@ def row_history(
         item
         for item in items
         if item.row is not None
-        and item.state in WAITING
+        and item.state in (*WAITING, QuarantineState.DISCARDED)
         and (item.key, item.etag, item.row) not in known
         and _names_row(item, wanted)
         and (windows is None or item.window in windows)

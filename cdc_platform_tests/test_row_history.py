@@ -287,6 +287,18 @@ def test_quarantined_rows_of_a_key_are_told_with_their_reason(shop: Shop) -> Non
     assert (0, quarantine.QuarantineState.OPEN) == (item.row, item.state)
 
 
+def test_a_row_that_was_given_up_stays_in_the_history_of_its_key(shop: Shop) -> None:
+    good = [{"Op": "I", "id": number, "note": "n"} for number in range(2, 6)]
+    shop.change("orders", 1, {"Op": "X", "id": 1, "note": "odd"}, *good)
+    shop.apply("orders")
+    (waiting,) = shop.history("orders", "1").unreadable
+    quarantine.discard(shop.platform.lake, "shop", "orders", waiting.id)
+
+    (item,) = shop.history("orders", "1").unreadable
+
+    assert (0, quarantine.QuarantineState.DISCARDED) == (item.row, item.state)
+
+
 def test_a_file_that_is_gone_is_told_and_the_others_are_read(shop: Shop) -> None:
     gone = shop.change("orders", 1, {"Op": "I", "id": 1, "note": "a"})
     shop.change("orders", 2, {"Op": "U", "id": 1, "note": "b"})

@@ -242,6 +242,7 @@ def comparison_metadata(comparison: Comparison) -> dict[str, Any]:
             "snapshot_id": str(snapshot) if snapshot is not None else None,
             "source_position": comparison.source_position,
             "notes": "\n".join(comparison.notes) or None,
+            "discarded_from_quarantine": "\n".join(comparison.given_up[:SHOWN_ROWS]) or None,
             "seconds": round(comparison.seconds, 3),
         }
     )

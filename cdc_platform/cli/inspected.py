@@ -153,7 +153,11 @@ def print_history(history: RowHistory) -> None:
     columns = ["fate", "op", "position", "committed", "raw file", "values", "batch"]
     print_table(f"{len(rows)} events in {history.files_read} raw files", columns, rows)
     for item in history.unreadable:
-        _lines({"quarantined": f"{item.key} row {item.row}: {item.reason}", "mend": item.mend})
+        is_given_up = item.state.value == "discarded"
+        fate = "discarded" if is_given_up else "quarantined"
+        _lines({fate: f"{item.key} row {item.row}: {item.reason}"})
+        if not is_given_up:
+            _lines({"mend": item.mend})
     if history.maker is not None:
         _print_missing(history.maker)
     _print_unread(history.unread)

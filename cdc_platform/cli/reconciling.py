@@ -264,6 +264,10 @@ def _print_excluded(where: str, comparison: Comparison) -> None:
     more = f"; and {len(left_out) - _SHOWN_EXCLUDED} more" if len(left_out) > _SHOWN_EXCLUDED else ""
     if told:
         _print_line(where, comparison, f"not compared: {told}{more}")
+    for place in comparison.given_up[:_SHOWN_EXCLUDED]:
+        _print_line(where, comparison, f"not compared, discarded from quarantine: {place}")
+    if len(comparison.given_up) > _SHOWN_EXCLUDED:
+        _print_line(where, comparison, f"not compared, discarded: {len(comparison.given_up)} in all")
 
 
 def _print_line(where: str, comparison: Comparison, text: str) -> None:

@@ -16,7 +16,7 @@ import duckdb
 from cdc_platform.events import GENERATION, OP, POSITION, ROW
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView
-from cdc_platform.reconcile.open_points import open_points
+from cdc_platform.reconcile.open_points import given_up, given_up_text, open_points
 from cdc_platform.reconcile.raw_base import CONTROL_EXCLUDED, compared_columns
 from cdc_platform.reconcile.samples import Sampling, count_kinds, fetch_discrepancies
 from cdc_platform.reconcile.verdict import RAW_MATCHES_BASE, Comparison, Kind, Tally, Verdict, combine
@@ -69,11 +69,11 @@ def compare_append(
     )
     points = open_points(events, unaccepted)
     said = f"{tally.matched:,} of {compared:,} rows of the window are in base"
-    texts = [said, *(text for _, text in points)]
+    texts = [said, *(text for _, text in points), *given_up_text(events)]
     return Comparison(
         name=RAW_MATCHES_BASE,
         verdict=combine([tally.verdict, *(verdict for verdict, _ in points)]),
-        reason="; ".join(texts if compared or points else ["nothing to compare in this window"]),
+        reason="; ".join(texts if compared or points else ["nothing to compare in this window", *texts[1:]]),
         tally=tally,
         discrepancies=fetch_discrepancies(connection, _sampling(columns), _KINDS),
         discrepancies_total=different,
@@ -85,6 +85,7 @@ def compare_append(
         method=METHOD,
         seconds=round(time.monotonic() - started, 3),
         points=tuple(verdict for verdict, _ in points),
+        given_up=given_up(events),
     )
 
 

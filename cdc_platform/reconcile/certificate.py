@@ -91,6 +91,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "column_differences": [one.as_json() for one in comparison.column_differences],
         "attribution": comparison.attribution,
         "notes": list(comparison.notes),
+        "given_up": list(comparison.given_up),
         "source_position": comparison.source_position,
         "snapshot_id": None if comparison.snapshot_id is None else str(comparison.snapshot_id),
         "seconds": comparison.seconds,

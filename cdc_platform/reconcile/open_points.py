@@ -35,5 +35,17 @@ def open_points(events: WindowEvents, unaccepted: Sequence[str]) -> list[tuple[V
     return points
 
 
+def given_up(events: WindowEvents) -> tuple[str, ...]:
+    """Return what was discarded from quarantine, so that base lacks it and nothing is compared with it."""
+    return (*events.discarded_files, *events.discarded_places)
+
+
+def given_up_text(events: WindowEvents) -> list[str]:
+    """Return how much that is, as a part of a reason; nothing when it is nothing."""
+    pairs = ((len(events.discarded_files), "file"), (len(events.discarded_places), "row"))
+    parts = [counted(number, noun) for number, noun in pairs if number]
+    return [f"{' and '.join(parts)} discarded from quarantine, not compared"] if parts else []
+
+
 def _files(names: Sequence[object]) -> str:
     return counted(len(names), "file")

@@ -17,7 +17,7 @@ import duckdb
 from cdc_platform.events import GENERATION, OP, POSITION, Position
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.column_differences import column_differences
-from cdc_platform.reconcile.open_points import open_points
+from cdc_platform.reconcile.open_points import given_up, given_up_text, open_points
 from cdc_platform.reconcile.samples import Sampling, count_kinds, fetch_discrepancies
 from cdc_platform.reconcile.typed import differs_sql
 from cdc_platform.reconcile.verdict import (
@@ -121,6 +121,7 @@ def compare_raw_base(
         kinds=count_kinds(connection, sampling, _KINDS),
         seconds=round(time.monotonic() - started, 3),
         points=tuple(verdict for verdict, _ in points),
+        given_up=given_up(events),
     )
 
 
@@ -227,7 +228,7 @@ def _reason(tally: Tally, events: WindowEvents, open_texts: Sequence[str]) -> st
     if not tally.compared and not open_texts:
         files = events.applied_files + len(events.discarded_files)
         empty = "its files hold no event that counts" if files else "raw was listed and holds no file of it"
-        return f"nothing to compare in this window: {empty}"
+        return "; ".join([f"nothing to compare in this window: {empty}", *given_up_text(events)])
     agree = tally.matched + tally.superseded
     parts = [f"{agree:,} of {tally.compared:,} keys changed in the window agree"]
     if tally.superseded:
@@ -238,7 +239,7 @@ def _reason(tally: Tally, events: WindowEvents, open_texts: Sequence[str]) -> st
         parts.append(f"{tally.in_flight:,} have an event that is not applied yet")
     if tally.unverified:
         parts.append(f"{tally.unverified:,} are missing beyond the tombstone horizon")
-    return "; ".join([*parts, *open_texts])
+    return "; ".join([*parts, *open_texts, *given_up_text(events)])
 
 
 def _notes(events: WindowEvents, view: BaseView) -> tuple[str, ...]:
@@ -247,11 +248,6 @@ def _notes(events: WindowEvents, view: BaseView) -> tuple[str, ...]:
         notes.append(
             f"{events.stale_rows:,} events of superseded generations "
             f"(before full load {view.completed_generation}) passed over"
-        )
-    if events.discarded_files or events.discarded_rows:
-        notes.append(
-            f"{len(events.discarded_files)} files and {events.discarded_rows} rows "
-            "discarded from quarantine by an operator"
         )
     if view.partial_images:
         notes.append("partial images: of an update only the columns it supplies are compared")

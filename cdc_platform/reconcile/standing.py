@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from cdc_platform.lake.applied import AppliedRecord
 from cdc_platform.lake.quarantine import WAITING, QuarantineItem, QuarantineState
 from cdc_platform.raw.files import AcceptedFile
 from cdc_platform.raw.manifests import WindowManifest
-from cdc_platform.reconcile.window_events import Events, Standing, WindowFile
+from cdc_platform.reconcile.window_events import Events, Standing, WindowEvents, WindowFile
 
 Version = tuple[str, str]
 
@@ -24,6 +24,8 @@ class Quarantined:
     discarded_rows: Mapping[Version, frozenset[int]]
     #: Whole files that wait, by the window they were set aside in; also those never accepted for their names.
     waiting: Mapping[str, frozenset[Version]]
+    #: Whole files that a person gave up, likewise.
+    discarded: Mapping[str, frozenset[Version]]
 
 
 def quarantined(items: Iterable[QuarantineItem]) -> Quarantined:
@@ -32,12 +34,15 @@ def quarantined(items: Iterable[QuarantineItem]) -> Quarantined:
     held: dict[Version, set[int]] = {}
     discarded: dict[Version, set[int]] = {}
     waiting: dict[str, set[Version]] = {}
+    given_up: dict[str, set[Version]] = {}
     for item in items:
         version = (item.key, item.etag)
         if item.row is None:
             files[version] = item.state
             if item.state in WAITING:
                 waiting.setdefault(item.window, set()).add(version)
+            elif item.state is QuarantineState.DISCARDED:
+                given_up.setdefault(item.window, set()).add(version)
         # a released row waits for the next merge just as an open one waits for a person
         elif item.state in WAITING:
             held.setdefault(version, set()).add(item.row)
@@ -48,13 +53,24 @@ def quarantined(items: Iterable[QuarantineItem]) -> Quarantined:
         {version: frozenset(rows) for version, rows in held.items()},
         {version: frozenset(rows) for version, rows in discarded.items()},
         {window: frozenset(versions) for window, versions in waiting.items()},
+        {window: frozenset(versions) for window, versions in given_up.items()},
     )
 
 
-def refused_files(manifest: WindowManifest, quarantine: Quarantined) -> tuple[str, ...]:
-    """Return the keys of files that wait in the window's quarantine without ever having been accepted."""
+def with_refused_files(
+    events: WindowEvents, manifest: WindowManifest, quarantine: Quarantined
+) -> WindowEvents:
+    """Return the events of a window with the files that were set aside in it and never accepted."""
     accepted = {(file.file.key, file.file.etag) for file in manifest.files}
-    return tuple(sorted(key for key, _ in quarantine.waiting.get(manifest.window, frozenset()) - accepted))
+
+    def refused(set_aside: Mapping[str, frozenset[Version]]) -> list[str]:
+        return sorted(key for key, _ in set_aside.get(manifest.window, frozenset()) - accepted)
+
+    return replace(
+        events,
+        quarantined_files=(*events.quarantined_files, *refused(quarantine.waiting)),
+        discarded_files=(*events.discarded_files, *refused(quarantine.discarded)),
+    )
 
 
 def standing_of(file: AcceptedFile, record: AppliedRecord, quarantine: Quarantined) -> Standing:

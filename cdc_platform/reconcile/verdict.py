@@ -172,6 +172,8 @@ class Comparison:
     #: How many rows of each witness this run read.
     rows: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    #: Raw files, and rows of others, that a person discarded from quarantine: nothing was compared with them.
+    given_up: tuple[str, ...] = ()
     source_position: str | None = None
     snapshot_id: int | None = None
     method: str = ""

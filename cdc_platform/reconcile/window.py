@@ -38,7 +38,7 @@ from cdc_platform.reconcile.run_ids import new_run_id
 from cdc_platform.reconcile.settling import note
 from cdc_platform.reconcile.source_base import compare_source_base
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader
-from cdc_platform.reconcile.standing import refused_files
+from cdc_platform.reconcile.standing import with_refused_files
 from cdc_platform.reconcile.subject import Platform, Subject, pin
 from cdc_platform.reconcile.verdict import (
     RAW_MATCHES_BASE,
@@ -185,9 +185,8 @@ def _load(
     subject: Subject, workspace: duckdb.DuckDBPyConnection, forgotten: tuple[str, ...]
 ) -> tuple[Subject, WindowEvents]:
     events = subject.load_events(workspace)
-    refused = refused_files(subject.manifest, subject.quarantine)
-    quarantined = (*events.quarantined_files, *refused)
-    events = replace(events, quarantined_files=quarantined, forgotten_files=forgotten)
+    events = with_refused_files(events, subject.manifest, subject.quarantine)
+    events = replace(events, forgotten_files=forgotten)
     if subject.view.relation is None:
         # Before the first merge there is no table: nothing but the keys can be compared, with no row.
         subject = replace(subject, view=replace(subject.view, schema=events.key_columns))

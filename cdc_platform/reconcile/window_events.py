@@ -85,7 +85,6 @@ class WindowEvents:
     pending_rows: int
     rejected_rows: int
     held_rows: int
-    discarded_rows: int
     keyless_rows: int
     stale_rows: int
     keys: int
@@ -94,6 +93,8 @@ class WindowEvents:
     quarantined_files: tuple[str, ...]
     discarded_files: tuple[str, ...]
     unreadable: tuple[tuple[str, str], ...]
+    #: Rows of applied or pending files that were discarded from quarantine, as a person knows them.
+    discarded_places: tuple[str, ...] = ()
     #: Keys of the files in ``raw_events``, in the order of their numbers, and how many columns each has.
     read_files: tuple[tuple[str, int], ...] = ()
     #: Keys of files that base has applied in this window and nothing lists any more.
@@ -106,7 +107,6 @@ class _Counts:
     pending: int = 0
     rejected: int = 0
     held: int = 0
-    discarded: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -144,7 +144,6 @@ def load_window_events(
         pending_rows=counts.pending,
         rejected_rows=counts.rejected,
         held_rows=counts.held,
-        discarded_rows=counts.discarded,
         keyless_rows=_keyless(connection, key),
         stale_rows=count(connection, f"SELECT count(*) FROM raw_events WHERE {GENERATION} < {completed}"),
         keys=count(connection, "SELECT count(*) FROM keys") if key else 0,
@@ -153,6 +152,7 @@ def load_window_events(
         quarantined_files=_keys_of(files, Standing.QUARANTINED),
         discarded_files=_keys_of(files, Standing.DISCARDED),
         unreadable=tuple(counts.unreadable),
+        discarded_places=_discarded_places(files),
         read_files=tuple((file.accepted.file.key, _width(one.schema)) for file, one in opened),
     )
 
@@ -166,6 +166,12 @@ def count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
 def _keyless(connection: duckdb.DuckDBPyConnection, key: tuple[str, ...]) -> int:
     null_key = " OR ".join(f"{in_workspace(column)} IS NULL" for column in key) or "false"
     return count(connection, f"SELECT count(*) FROM raw_events WHERE {null_key}")
+
+
+def _discarded_places(files: Sequence[WindowFile]) -> tuple[str, ...]:
+    return tuple(
+        f"{file.accepted.file.key} row {row}" for file in files for row in sorted(file.discarded_rows)
+    )
 
 
 def _keys_of(files: Sequence[WindowFile], standing: Standing) -> tuple[str, ...]:
@@ -272,7 +278,6 @@ def _insert_file(
         f"INSERT INTO raw_events BY NAME SELECT {number} AS file, {applied} AS applied, {names} "
         f"FROM incoming {condition}"
     )
-    counts.discarded += len(file.discarded_rows)
     counts.held += len(file.held_rows)
     known = file.held_rows | file.discarded_rows
     try:

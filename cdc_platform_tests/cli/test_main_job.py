@@ -153,6 +153,18 @@ def test_reconcile_compares_raw_with_base_and_names_what_was_not_compared(cdc: C
     assert 1 == done.code
 
 
+def test_reconcile_names_what_was_given_up_though_it_is_a_match(
+    cdc: Cdc, torn_file: Path, project: Path
+) -> None:
+    cdc("apply")
+    cdc("quarantine", "discard", quarantined(cdc("quarantine", "list", "--json")))
+
+    done = cdc("reconcile")
+
+    place = torn_file.relative_to(project / "raw")
+    assert f"raw_matches_base: not compared, discarded from quarantine: {place}" in done.out
+
+
 def test_reconcile_of_a_window_that_is_no_window_is_a_usage_error(cdc: Cdc) -> None:
     done = cdc("reconcile", "--window", "last tuesday")
 

@@ -307,7 +307,8 @@ def test_a_row_the_reader_rejects_stands_against_a_match_until_it_is_discarded()
     assert CASE.compare([rejecting], base).verdict is Verdict.UNVERIFIED
     compared = CASE.compare([given_up], base)
     assert compared.verdict is Verdict.MATCH
-    assert "0 files and 1 rows discarded from quarantine by an operator" in compared.notes
+    assert ("public/t/20260301-120000000.parquet row 7",) == compared.given_up
+    assert "1 row discarded from quarantine, not compared" in compared.reason
 
 
 def test_a_row_without_a_key_that_is_not_in_quarantine_stands_against_a_match() -> None:

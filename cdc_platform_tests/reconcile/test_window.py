@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,23 @@ def test_a_quarantined_row_stands_against_a_match_until_it_is_discarded(shop: Sh
     (item,) = list_items(shop.platform.lake, "retail", "item")
     discard(shop.platform.lake, "retail", "item", item.id)
     assert (Verdict.MATCH, Verdict.MATCH) == shop.verdicts()
+
+
+@pytest.mark.parametrize("name", ["20260301-130000000.parquet", "final(2).parquet"])
+def test_a_file_that_was_given_up_is_named_by_the_window_it_is_of(shop: Shop, name: str) -> None:
+    path = shop.raw / "public/item" / name
+    path.write_bytes(b"PAR1 not parquet PAR1")
+    at = datetime(2026, 3, 1, 13, tzinfo=UTC).timestamp()
+    os.utime(path, (at, at))
+    shop.apply()
+    shop.catch_up()
+    (item,) = list_items(shop.platform.lake, "retail", "item")
+    discard(shop.platform.lake, "retail", "item", item.id)
+
+    found = shop.reconcile().comparisons[0]
+
+    assert (Verdict.MATCH, (f"public/item/{name}",)) == (found.verdict, found.given_up)
+    assert "1 file discarded from quarantine, not compared" in found.reason
 
 
 def test_a_quarantined_file_stands_against_a_match(shop: Shop) -> None:
