@@ -6,6 +6,7 @@ bits of doubles) it leaves NULL; a bounded sample of those is classified one by 
 
 from __future__ import annotations
 
+from cdc_platform.naming import sql_text
 from cdc_platform.reconcile.difference_kinds import (
     FALSE_WORDS,
     FARTHEST_SHIFT_MINUTES,
@@ -16,6 +17,12 @@ from cdc_platform.reconcile.difference_kinds import (
 )
 
 _NUMBER = "'[+-]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)'"
+#: What Python's ``str.strip`` takes away.
+_BLANKS = "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+#: Whatever Python's Decimal may read as a number, blanks around it apart: in digits of any script.
+_PERHAPS_NUMBER = "'[\\p{Nd}_.+\\-eE]+'"
 #: Texts of numbers up to this length are exact as doubles.
 _EXACT_DIGITS = 15
 #: Decimals the text of a number has at least.
@@ -82,10 +89,11 @@ def _text_sql(left: str, right: str) -> str:
     )
     equal_numbers = f"TRY_CAST({left} AS DOUBLE) = TRY_CAST({right} AS DOUBLE)"
     same = " OR ".join(
-        f"(lower(trim({left})) IN ({words}) AND lower(trim({right})) IN ({words}))"
+        f"(lower({_stripped(left)}) IN ({words}) AND lower({_stripped(right)}) IN ({words}))"
         for words in (", ".join(f"'{word}'" for word in sorted(one)) for one in (TRUE_WORDS, FALSE_WORDS))
     )
-    plain = f"left(ltrim({left}), 1) NOT IN ('{{', '[') AND NOT ({is_number})"
+    perhaps = " AND ".join(f"regexp_full_match({_stripped(one)}, {_PERHAPS_NUMBER})" for one in (left, right))
+    plain = f"left(ltrim({left}), 1) NOT IN ('{{', '[') AND NOT ({perhaps})"
     cuts = " ".join(
         f"WHEN {plain} AND {_cut_sql(cut, whole)} "
         f"THEN {_struct(DifferenceKind.TRUNCATED, f'length({_whole(cut)})', f'strlen({_whole(cut)})', side)}"
@@ -98,6 +106,10 @@ def _text_sql(left: str, right: str) -> str:
         WHEN {same} THEN {_struct(DifferenceKind.BOOLEAN_SPELLING)}
         WHEN {is_number} AND {equal_numbers} THEN {_struct(DifferenceKind.NUMBER_SPELLING)}
         {cuts}"""
+
+
+def _stripped(text: str) -> str:
+    return f"trim({text}, {sql_text(_BLANKS)})"
 
 
 def _whole(cut: str) -> str:

@@ -320,6 +320,24 @@ PAIRS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("left", "right", "kind"),
+    [
+        ("0", "00 ", None),
+        ("00", "00e_-٣", None),
+        ("1", "\x851", "BOOLEAN_SPELLING"),
+        ("a", "ab", "TRUNCATED"),
+    ],
+)
+def test_sql_calls_no_text_cut_that_may_be_another_spelling(left: str, right: str, kind: str | None) -> None:
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.register("pairs", pa.table({"l": [left], "r": [right]}))
+        (told,) = connection.execute(
+            f"SELECT {class_sql('l', 'r', ('VARCHAR', 'VARCHAR'))} FROM pairs"
+        ).fetchall()[0]
+    assert kind == (told and told["kind"])
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_sql_says_of_a_million_values_what_is_said_of_one(name: str) -> None:
     type_, values = PAIRS[name]
