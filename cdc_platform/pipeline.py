@@ -52,6 +52,7 @@ from cdc_platform.window_checks import CheckOutcome
 if TYPE_CHECKING:
     from cdc_platform.formats.dms_reader import EventFile
     from cdc_platform.lake.result import MergeResult
+    from cdc_platform.reconcile.table_capture import TableCapture
     from cdc_platform.reconcile.verdict import Reconciliation
     from cdc_platform.repair.event_file import RepairFile
     from cdc_platform.replication import TableStatistics
@@ -179,20 +180,30 @@ class Platform:
         try:
             return captured_position(dms_client(self.config, source), task_identifier(self.config, source))
         except CdcError:
-            # the verdict then says what could not be decided, and why
-            return None
+            return None  # the verdict then says what could not be decided, and why
+
+    def table_capture(self, source: str, table_id: str) -> TableCapture:
+        """Return what the source's DMS task says of a table; where nobody can tell, it says why."""
+        from cdc_platform.reconcile.table_capture import TableCapture
+        from cdc_platform.replication import dms_client, table_capture, task_identifier
+
+        if not self.has_task(source):
+            return TableCapture(unknown="cdc.yaml says nothing of the source's DMS task")
+        table, task = self.table(source, table_id), task_identifier(self.config, source)
+        try:
+            return table_capture(dms_client(self.config, source), task, table.schema_name, table.table_name)
+        except CdcError as error:
+            return TableCapture(unknown=error.what)
 
     def table_statistics(self, source: str, table_id: str) -> TableStatistics | None:
         """Return DMS's statistics of a table; None when its task has none. Raises ReplicationError."""
-        from cdc_platform.replication import dms_client, table_statistics, task_identifier
+        from cdc_platform.replication import describe_task, dms_client, statistics_of, task_identifier
 
         if not self.has_task(source):
             return None
-        table = self.table(source, table_id)
-        client, task = dms_client(self.config, source), task_identifier(self.config, source)
-        wanted = (table.schema_name, table.table_name)
-        there = {(one.schema_name, one.table_name): one for one in table_statistics(client, task)}
-        return there.get(wanted)
+        table, client = self.table(source, table_id), dms_client(self.config, source)
+        task = describe_task(client, task_identifier(self.config, source))
+        return statistics_of(client, task, table.schema_name, table.table_name)
 
 
 def take_in(

@@ -236,12 +236,13 @@ def _ledger(subject: Subject, plan: ReadPlan, options: FullOptions, run_id: str)
         return None
     assert subject.base is not None
     assert subject.view.snapshot_id is not None
+    told = subject.platform.table_capture(subject.source_name, subject.table.id)
     shape = conditions_of(plan, subject.view, options.origin)
     # the proofs say themselves what snapshot they are of
     conditions = {name: value for name, value in shape.items() if name != "snapshot_id"}
     return Ledger(
         objects=_objects(subject),
-        conditions={**conditions, "table": str(subject.base.metadata.table_uuid)},
+        conditions={**conditions, **told.conditions, "table": str(subject.base.metadata.table_uuid)},
         snapshot_id=subject.view.snapshot_id,
         record=subject.record.path,
         run_id=run_id,

@@ -31,6 +31,7 @@ from cdc_platform.reconcile.segment_results import Findings, SegmentResult
 from cdc_platform.reconcile.sides import Sides, make_sides
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.window_events import count
+from cdc_platform.reconcile.window_reach import with_table
 
 
 @dataclass(slots=True)
@@ -55,6 +56,7 @@ class IncrementalRun(FullRun):
         found = self._prepare()
         if isinstance(found, str):
             return self._whole(found)
+        assert self.subject is not None
         self.since = found
         sides, numbers = self.sides, sorted(found.due)
         assert sides is not None
@@ -66,7 +68,9 @@ class IncrementalRun(FullRun):
             self.sides = sides = ranges_of(sides, snapshot)
             if numbers:
                 self._scan(snapshot, sides, scan, numbers, self.spending, progress)
-            return self._conclude(snapshot, sides, scan, {}, self.spending)
+            full = self._conclude(snapshot, sides, scan, {}, self.spending)
+        # proofs rest on captured changes
+        return replace(full, comparison=with_table(self.subject, full.comparison))
 
     def _prepare(self) -> Since | str:
         """Find what changed since the proofs, or say why everything has to be compared."""

@@ -65,7 +65,8 @@ class Ledger:
         write_proofs(
             self.objects,
             Proofs(
-                conditions=self.conditions,
+                # what carried ones rest on and this run could not ask for stays as it was
+                conditions={**(earlier.conditions if earlier and carried else {}), **self.conditions},
                 bounds=sides.segments.bounds,
                 snapshot_id=self.snapshot_id,
                 record=self.record,

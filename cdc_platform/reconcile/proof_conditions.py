@@ -18,6 +18,7 @@ from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.digest import implementation
 from cdc_platform.reconcile.source_identity import IDENTITY, other_source
 from cdc_platform.reconcile.sources import ReadPlan
+from cdc_platform.reconcile.table_capture import CAPTURE
 from cdc_platform.reconcile.typed import TYPE_RULES_VERSION
 
 _MOST_NAMED = 5
@@ -39,6 +40,7 @@ _CHANGED = {
     "source_types": "labels of an enum, or what else a type of the source is made of, changed",
     "source_files": "the source table was rewritten or truncated",
     "source_parts": "the source table got or lost partitions or child tables",
+    CAPTURE: "the table's capture was begun anew, or was interrupted",
     "source_views": "the view at the source, or a function in it, was replaced",
 }
 

@@ -30,6 +30,7 @@ from cdc_platform.raw.store import RawStore
 from cdc_platform.reconcile.awaited import unaccepted_files
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.standing import Quarantined, quarantined, standing_of, window_files
+from cdc_platform.reconcile.table_capture import TableCapture
 from cdc_platform.reconcile.typed import canonical_schema
 from cdc_platform.reconcile.window_events import Events, Standing, WindowEvents, load_window_events
 
@@ -55,6 +56,8 @@ class Platform(Protocol):
     def event_file(self, source: str, table_id: str, accepted: AcceptedFile) -> Events: ...
 
     def captured_position(self, source: str) -> str | None: ...
+
+    def table_capture(self, source: str, table_id: str) -> TableCapture: ...
 
 
 _TOMBSTONE = f"generation AS {GENERATION}", f"position AS {POSITION}"

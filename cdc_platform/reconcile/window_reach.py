@@ -29,7 +29,7 @@ from cdc_platform.raw.repairs import is_repair
 from cdc_platform.reconcile.in_flight import Capture, judge_difference
 from cdc_platform.reconcile.results import read_index
 from cdc_platform.reconcile.subject import Subject
-from cdc_platform.reconcile.verdict import Comparison, Verdict
+from cdc_platform.reconcile.verdict import Comparison, Verdict, combine
 
 #: How long after a window's end a commit proves that capture has passed it.
 LEEWAY = timedelta(minutes=5)
@@ -56,9 +56,21 @@ def as_far_as_captured(subject: Subject, found: Comparison, capture: Capture) ->
         return found
     reach = reach_of(subject, found.source_position or "", capture)
     if reach.verdict is Verdict.MATCH:
-        return replace(found, notes=(*found.notes, *reach.notes))
+        return with_table(subject, replace(found, notes=(*found.notes, *reach.notes)))
     reason, points = f"{found.reason}; {reach.reason}", (*found.points, reach.verdict)
     return replace(found, verdict=reach.verdict, reason=reason, points=points, awaits_more=reach.is_open)
+
+
+def with_table(subject: Subject, found: Comparison) -> Comparison:
+    """Return a comparison that rests on captured changes, no MATCH where the table is not captured."""
+    told = subject.platform.table_capture(subject.source_name, subject.table.id)
+    return replace(
+        found,
+        verdict=combine([found.verdict, *(verdict for verdict, _ in told.points)]),
+        reason="; ".join([found.reason, *(text for _, text in told.points)]),
+        points=(*found.points, *(verdict for verdict, _ in told.points)),
+        notes=(*found.notes, *told.notes),
+    )
 
 
 def reach_of(subject: Subject, position: str, capture: Capture, now: datetime | None = None) -> Reach:

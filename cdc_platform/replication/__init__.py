@@ -13,6 +13,7 @@ from cdc_platform.replication.plan import (
     task_identifier,
 )
 from cdc_platform.replication.run import raw_root_of, start, stop, wait_until
+from cdc_platform.replication.table_capture import table_capture
 from cdc_platform.replication.task_state import (
     TableStatistics,
     TaskState,
@@ -21,6 +22,7 @@ from cdc_platform.replication.task_state import (
     find_task,
     position_of,
     require_success,
+    statistics_of,
     table_statistics,
 )
 
@@ -44,7 +46,9 @@ __all__ = [
     "record_checkpoint",
     "require_success",
     "start",
+    "statistics_of",
     "stop",
+    "table_capture",
     "table_statistics",
     "task_identifier",
     "wait_until",

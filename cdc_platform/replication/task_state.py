@@ -13,6 +13,7 @@ from cdc_platform.replication.client import dms_errors, is_not_found
 
 if TYPE_CHECKING:
     from mypy_boto3_dms import DatabaseMigrationServiceClient
+    from mypy_boto3_dms.type_defs import FilterTypeDef
 
 STOP_REASON_HEAD = "Stop Reason "
 
@@ -163,6 +164,20 @@ def table_statistics(client: DatabaseMigrationServiceClient, task: str) -> list[
         for page in pages:
             rows.extend(_statistics(row) for row in page["TableStatistics"])
     return sorted(rows, key=lambda row: (row.schema_name, row.table_name))
+
+
+def statistics_of(
+    client: DatabaseMigrationServiceClient, state: TaskState, schema: str, table: str
+) -> TableStatistics | None:
+    """Return the statistics of one table of the task, None when it has no such table: one call."""
+    named: list[FilterTypeDef] = [
+        {"Name": "schema-name", "Values": [schema]},
+        {"Name": "table-name", "Values": [table]},
+    ]
+    with dms_errors(f"task {state.identifier}"):
+        found = client.describe_table_statistics(ReplicationTaskArn=state.arn, Filters=named)
+    rows = (_statistics(row) for row in found["TableStatistics"])
+    return next((one for one in rows if (one.schema_name, one.table_name) == (schema, table)), None)
 
 
 def _statistics(row: Mapping[str, Any]) -> TableStatistics:
