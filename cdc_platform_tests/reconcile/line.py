@@ -34,7 +34,7 @@ from cdc_platform_tests.reconcile.shop import ToldPlatform, log_position
 
 WAIT_SECONDS = 60.0
 #: So soon capture follows what the server writes to its log by itself.
-FOLLOW_SECONDS = 3.0
+FOLLOW_SECONDS = 6.0
 SOURCE, TABLE = "retail", "item"
 
 
