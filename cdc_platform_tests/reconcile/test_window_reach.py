@@ -115,6 +115,18 @@ def test_a_change_committed_well_after_its_end_shows_that_capture_has_passed_a_w
     assert [Verdict.MATCH, Verdict.IN_FLIGHT] == shop.verdicts(NEXT_WINDOW)
 
 
+def test_a_change_committed_before_the_end_shows_nothing_however_late_its_file_was_made(shop: Shop) -> None:
+    event = {"Op": "U", "id": 1, "name": "gel pen"}
+    committed = datetime(2026, 3, 2, tzinfo=UTC) - timedelta(minutes=1)
+    key = write_change_file(shop.raw, "public", "item", at=committed, events=[event], types=TYPES)
+    made = Path(shop.raw) / key
+    made.rename(made.with_name(f"20260302-001000000{''.join(made.suffixes)}"))
+    shop.apply()
+    shop.put_forward()
+
+    assert [Verdict.MATCH, Verdict.IN_FLIGHT] == shop.verdicts(WINDOW)
+
+
 def test_such_a_change_counts_before_it_is_merged_as_in_a_backfill(shop: Shop) -> None:
     shop.sql("INSERT INTO item VALUES (9, 'of day 3')")
     row = {"Op": "I", "id": 9, "name": "of day 3"}
