@@ -209,11 +209,17 @@ def write_manifest_object(objects: ObjectStore, manifest: BatchManifest, record:
 
 def record_path(table: Table, snapshot: Snapshot | None = None) -> str | None:
     """Return the object key of the newest manifest as of ``snapshot`` (default: the current one)."""
-    for one in history(table, snapshot or table.current_snapshot()):
+    for path in recorded_paths(table, snapshot or table.current_snapshot()):
+        return path
+    return table.properties.get(BATCH_MANIFEST) if table.current_snapshot() is not None else None
+
+
+def recorded_paths(table: Table, snapshot: Snapshot | None) -> Iterator[str | None]:
+    """Yield the manifests snapshots up to ``snapshot`` name, newest first; None for an empty beginning."""
+    for one in history(table, snapshot):
         path = properties_of(one).get(BATCH_MANIFEST)
         if path is not None or is_empty_beginning(one):
-            return path
-    return table.properties.get(BATCH_MANIFEST) if table.current_snapshot() is not None else None
+            yield path
 
 
 def is_empty_beginning(snapshot: Snapshot) -> bool:

@@ -161,7 +161,6 @@ class _OpenFile:
         self.partition = partition
         self.arrow_bytes = 0
         self.rows = 0
-        self._io = io
         self._schema = schema
         # pyiceberg's streams have no common base with Python's; pyarrow only needs them to write and close.
         self._stream = cast(IO[Any], io.new_output(path).create(overwrite=True))

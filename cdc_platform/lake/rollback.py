@@ -29,8 +29,8 @@ from cdc_platform.lake.applied import (
     AppliedFile,
     AppliedRecord,
     BatchManifest,
-    is_empty_beginning,
     read_record,
+    recorded_paths,
     walk_batches,
 )
 from cdc_platform.lake.branch import history, moved, published_id, standing_still, write_branch
@@ -270,10 +270,8 @@ def _record_path(table: Table, target: SnapshotInfo) -> str | None:
 
     None behind the first merge.
     """
-    for snapshot in history(table, table.snapshot_by_id(target.snapshot_id)):
-        path = summary.properties_of(snapshot).get(summary.BATCH_MANIFEST)
-        if path is not None or is_empty_beginning(snapshot):
-            return path
+    for path in recorded_paths(table, table.snapshot_by_id(target.snapshot_id)):
+        return path
     raise MergeError(
         f"which files snapshot {target.snapshot_id} holds is not known: another writer made it, and the "
         "snapshots before it are expired",
