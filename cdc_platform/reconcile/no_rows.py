@@ -17,6 +17,7 @@ from cdc_platform.reconcile.sources import ReadPlan, SourceReader
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Verdict
 from cdc_platform.reconcile.window import captured_before
+from cdc_platform.reconcile.window_reach import with_table
 
 METHOD = "whether the source has a row, in one snapshot; base was never made, and has none"
 NO_BASE = "base has no snapshot yet: merge the table's files"
@@ -59,7 +60,8 @@ def compare_without_base(subject: Subject, reader: SourceReader) -> Comparison:
         f"neither side has a row: the source has none at {position}, capture has come to {captured} and told "
         "of none, and base was never made"
     )
-    return _compared(Verdict.MATCH, reason, position)
+    # that no row was told of proves nothing of a table that is not captured
+    return with_table(subject, _compared(Verdict.MATCH, reason, position))
 
 
 def _compared(verdict: Verdict, reason: str, position: str | None = None) -> Comparison:

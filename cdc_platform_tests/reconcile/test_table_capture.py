@@ -103,6 +103,25 @@ def test_windows_of_a_table_dms_has_given_up_are_not_verified(stage: Stage) -> N
     assert all("DMS says 'Table error' of the table" in run.comparisons[1].reason for run in found)
 
 
+def test_a_table_that_was_never_filled_is_not_verified_once_dms_has_given_it_up(
+    tmp_path: Path, postgres_database: str
+) -> None:
+    with staged(tmp_path, postgres_database) as stage:
+        stage.task.raw.mkdir(parents=True)
+        sql(stage, "CREATE TABLE item (id bigint PRIMARY KEY, v text)")
+        stage.task.start()
+        stage.task.wait_for_load()
+        stage.drain()
+        before = stage.full()
+        suspend(stage)
+        modes: list[dict[str, bool]] = [{}, {"incremental": True}, {"keys_only": True}]
+        found = [reconcile_full(stage.platform, SOURCE, TABLE, FullOptions(**mode)) for mode in modes]
+
+    assert Verdict.MATCH is before.verdict
+    assert [Verdict.UNVERIFIED] * 3 == [run.verdict for run in found]
+    assert all("DMS says 'Table error' of the table" in run.comparisons[0].reason for run in found)
+
+
 def test_a_table_the_task_does_not_have_is_not_verified(stage: Stage) -> None:
     found = stage.platform.table_capture(SOURCE, TABLE)
     other = TableConfig(name="public.other", merge_key=("id",))
