@@ -32,7 +32,7 @@ from cdc_platform.reconcile.incremental import IncrementalRun
 from cdc_platform.reconcile.keys_and_versions import keys_and_versions, unversioned
 from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.memory import memory_shares
-from cdc_platform.reconcile.no_rows import NO_BASE, compare_without_base
+from cdc_platform.reconcile.no_rows import NO_BASE, compare_without_base, found_empty
 from cdc_platform.reconcile.on_the_way import observe_table
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.proof_conditions import conditions_of
@@ -103,7 +103,11 @@ def whole_options(
 def verification_ages(platform: Platform, source: str, table_id: str) -> Ages:
     """Return how long ago the rows of a table were compared with its source, segment by segment."""
     within = platform.table(source, table_id).verify_within_days
-    return ages_of(read_proofs(platform.objects(source, table_id)), within)
+    ages = ages_of(read_proofs(platform.objects(source, table_id)), within)
+    if ages.segments:
+        return ages
+    found = found_empty(platform, source, table_id)
+    return replace(ages, oldest=found, last_run=found)
 
 
 def compare_full(

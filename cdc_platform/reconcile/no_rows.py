@@ -8,13 +8,16 @@ none is in quarantine.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from cdc_platform.reconcile.in_flight import Capture, judge_difference
+from cdc_platform.reconcile.recent_runs import recent_runs
+from cdc_platform.reconcile.scopes import PROVING
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader
-from cdc_platform.reconcile.subject import Subject
+from cdc_platform.reconcile.subject import Platform, Subject
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Verdict
 from cdc_platform.reconcile.window import captured_before
 from cdc_platform.reconcile.window_reach import with_table
@@ -62,6 +65,16 @@ def compare_without_base(subject: Subject, reader: SourceReader) -> Comparison:
     )
     # that no row was told of proves nothing of a table that is not captured
     return with_table(subject, _compared(Verdict.MATCH, reason, position))
+
+
+def found_empty(platform: Platform, source: str, table_id: str) -> datetime | None:
+    """Return when the table was last found without a row on either side; None where base was made since."""
+    runs = (one for one in recent_runs(platform.objects(source, table_id)) if one.is_of_source)
+    found = [one for one in runs if one.window in PROVING and one.verdict == Verdict.MATCH]
+    if not found or found[-1].snapshot_id is not None:
+        return None
+    base = platform.lake.load(source, table_id)
+    return found[-1].started_at if base is None or base.current_snapshot() is None else None
 
 
 def _compared(verdict: Verdict, reason: str, position: str | None = None) -> Comparison:

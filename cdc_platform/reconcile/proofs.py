@@ -72,7 +72,10 @@ class Proofs:
 
 @dataclass(frozen=True, slots=True)
 class Ages:
-    """How long ago the segments of a table were proven; None: a segment has no proof, or nothing has."""
+    """How long ago the segments of a table were proven; None: a segment has no proof, or nothing has.
+
+    A table without a row has no segments, and is as old as the run that found none on either side.
+    """
 
     segments: int
     unproven: int
@@ -93,12 +96,13 @@ class Ages:
     @property
     def sentence(self) -> str:
         """The ages in words."""
-        if not self.segments:
-            return "the table was never compared as a whole with its source"
         if self.unproven:
             return f"{self.unproven} of {self.segments} segments are not proven by any run"
-        assert self.oldest_age is not None
+        if self.oldest_age is None:
+            return "the table was never compared as a whole with its source"
         told = f"every row was compared with the source within the last {_days(self.oldest_age)}"
+        if not self.segments:
+            told = f"neither side had a row {_days(self.oldest_age)} ago"
         return told if self.is_kept else f"{told}, and not within {_days(self.within)}"
 
 

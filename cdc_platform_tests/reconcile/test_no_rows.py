@@ -14,7 +14,7 @@ import pytest
 from cdc_platform.fleet.figures import TableFigures
 from cdc_platform.fleet.words import whole_sentence
 from cdc_platform.pipeline import take_in
-from cdc_platform.reconcile.full import FullOptions, reconcile_full
+from cdc_platform.reconcile.full import FullOptions, reconcile_full, verification_ages
 from cdc_platform.reconcile.recent_runs import recent_runs
 from cdc_platform.reconcile.report import headline
 from cdc_platform.reconcile.verdict import Verdict
@@ -46,6 +46,28 @@ def test_neither_side_has_a_row_so_they_are_equal(shop: WholeShop, options: dict
     assert "neither side has a row" in told["reason"]
     assert {"source rows": 0, "base rows": 0} == told["rows"]
     assert (None, True) == (found.certificate["snapshot_id"], bool(found.certificate["source_position"]))
+
+
+def test_the_age_of_a_table_without_a_row_is_that_of_the_run_that_found_none(shop: WholeShop) -> None:
+    never = verification_ages(shop.platform, "retail", "item")
+    run = reconcile_full(shop.platform, "retail", "item", FullOptions())
+
+    ages = verification_ages(shop.platform, "retail", "item")
+
+    assert (None, False) == (never.oldest, never.is_kept)
+    assert (run.started_at, run.started_at, True) == (ages.oldest, ages.last_run, ages.is_kept)
+    assert "neither side had a row 0.0 hours ago" == ages.sentence
+
+
+def test_rows_that_came_since_a_table_was_found_empty_were_never_compared(shop: WholeShop) -> None:
+    reconcile_full(shop.platform, "retail", "item", FullOptions())
+    shop.change({"Op": "I", **ROW})
+    shop.apply()
+
+    ages = verification_ages(shop.platform, "retail", "item")
+
+    assert (None, False) == (ages.oldest, ages.is_kept)
+    assert "the table was never compared as a whole with its source" == ages.sentence
 
 
 def test_the_report_and_the_page_of_the_table_say_that_there_is_no_row(shop: WholeShop) -> None:
