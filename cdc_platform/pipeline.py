@@ -182,7 +182,7 @@ class Platform:
         except CdcError:
             return None  # the verdict then says what could not be decided, and why
 
-    def table_capture(self, source: str, table_id: str) -> TableCapture:
+    def table_capture(self, source: str, table_id: str, *, with_slot: bool = False) -> TableCapture:
         """Return what the source's DMS task says of a table; where nobody can tell, it says why."""
         from cdc_platform.reconcile.table_capture import TableCapture
         from cdc_platform.replication import dms_client, table_capture, task_identifier
@@ -191,7 +191,7 @@ class Platform:
             return TableCapture(unknown="cdc.yaml says nothing of the source's DMS task")
         table, task = self.table(source, table_id), task_identifier(self.config, source)
         try:
-            return table_capture(dms_client(self.config, source), task, table.schema_name, table.table_name)
+            return table_capture(dms_client(self.config, source), task, table, with_slot=with_slot)
         except CdcError as error:
             return TableCapture(unknown=error.what)
 

@@ -10,6 +10,7 @@ import duckdb
 
 from cdc_platform.errors import CdcError
 from cdc_platform.reconcile.base_delta import FileDelta, load_base_changes
+from cdc_platform.reconcile.capture_slot import SLOT
 from cdc_platform.reconcile.due import cheaper_whole, due_segments, is_uneven
 from cdc_platform.reconcile.ledger import Ledger, open_keys
 from cdc_platform.reconcile.proof_conditions import doubt_of
@@ -38,6 +39,7 @@ def usable_proofs(ledger: Ledger, subject: Subject) -> Proofs | str:
         return "the table has no proofs yet"
     doubt = doubt_of(proofs.conditions, ledger.conditions, "the table was proven")
     doubt = doubt or gone_back((one.source_position for one in proofs.segments.values()), ledger.position)
+    doubt = doubt or ledger.slot.doubt(proofs.conditions.get(SLOT))
     if doubt:
         return doubt
     if subject.base is None or subject.base.snapshot_by_id(proofs.snapshot_id) is None:

@@ -24,6 +24,7 @@ from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.altered_keys import whole_points
 from cdc_platform.reconcile.as_of import as_of, load_later, refuse_change_files
 from cdc_platform.reconcile.budget import Budget
+from cdc_platform.reconcile.capture_slot import slot_now
 from cdc_platform.reconcile.compared_columns import empty_told, read_plan
 from cdc_platform.reconcile.full_result import FullComparison, full_certificate, keep
 from cdc_platform.reconcile.full_run import METHOD, FullOptions, FullRun
@@ -197,7 +198,7 @@ def _compare(
         run_id=run_id,
         when=when,
         load_later=partial(load_later, workspace, subject, when) if when is not None else None,
-        ledger=_ledger(subject, plan, options, run_id),
+        ledger=_ledger(subject, reader, plan, options, run_id),
         hashes_at_once=memory_shares(subject.platform.config.engine).hashes_at_once,
         **own,
     ).compare()
@@ -234,13 +235,15 @@ def _objects(subject: Subject) -> ObjectStore:
     return subject.platform.objects(subject.source_name, subject.table.id)
 
 
-def _ledger(subject: Subject, plan: ReadPlan, options: FullOptions, run_id: str) -> Ledger | None:
+def _ledger(
+    subject: Subject, reader: SourceReader, plan: ReadPlan, options: FullOptions, run_id: str
+) -> Ledger | None:
     """Return where the run keeps what it proves of the source; None where it proves nothing of it."""
     if options.keys_only or options.reader is not None:
         return None
     assert subject.base is not None
     assert subject.view.snapshot_id is not None
-    told = subject.platform.table_capture(subject.source_name, subject.table.id)
+    told = subject.platform.table_capture(subject.source_name, subject.table.id, with_slot=True)
     shape = conditions_of(plan, subject.view, options.origin)
     # the proofs say themselves what snapshot they are of
     conditions = {name: value for name, value in shape.items() if name != "snapshot_id"}
@@ -253,6 +256,7 @@ def _ledger(subject: Subject, plan: ReadPlan, options: FullOptions, run_id: str)
         at=begun_at(run_id) or datetime.now(UTC),
         covered=set_aside(subject),
         position=plan.position,
+        slot=slot_now(told.slot, reader),
     )
 
 

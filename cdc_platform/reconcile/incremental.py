@@ -104,7 +104,8 @@ class IncrementalRun(FullRun):
             f"{len(due)} of {sides.segments.ranges + 1} segments were read whole, of the others "
             f"{keys:,} changed keys compared; {self.since.delta.sentence}"
         )
-        self.notes.append(text)
+        assert self.ledger is not None
+        self.notes += [text, *self.ledger.slot.notes]
         self.options.tell(text)
 
     def _by_ranges(self, sides: Sides) -> bool:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from cdc_platform.errors import CdcError
 from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.reconcile.capture_slot import NO_SLOT, SlotNow
 from cdc_platform.reconcile.full_result import parquet_bytes
 from cdc_platform.reconcile.proofs import FileVersion, Proof, Proofs, read_proofs, write_proofs
 from cdc_platform.reconcile.segment_results import Findings, SegmentResult
@@ -36,6 +37,8 @@ class Ledger:
     covered: frozenset[FileVersion] = frozenset()
     #: Where the source's log was when the run began.
     position: str = ""
+    #: The slot its changes are captured by, as it stood when the run began.
+    slot: SlotNow = NO_SLOT
 
     def keep(
         self,
@@ -66,7 +69,7 @@ class Ledger:
             self.objects,
             Proofs(
                 # what carried ones rest on and this run could not ask for stays as it was
-                conditions={**(earlier.conditions if earlier and carried else {}), **self.conditions},
+                conditions={**(earlier.conditions if earlier and carried else {}), **self._known},
                 bounds=sides.segments.bounds,
                 snapshot_id=self.snapshot_id,
                 record=self.record,
@@ -81,6 +84,10 @@ class Ledger:
         if earlier is not None and earlier.open_keys and earlier.open_keys != kept:
             with suppress(CdcError):
                 self.objects.delete(earlier.open_keys)
+
+    @property
+    def _known(self) -> dict[str, str]:
+        return {**self.conditions, **self.slot.conditions}
 
     def _proof(self, one: SegmentResult) -> Proof:
         snapshot_id = one.snapshot_id if one.snapshot_id is not None else self.snapshot_id

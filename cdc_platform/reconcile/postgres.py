@@ -18,6 +18,7 @@ from cdc_platform.config.model import Connection
 from cdc_platform.errors import SourceUnavailable
 from cdc_platform.reconcile.altered_keys import as_key
 from cdc_platform.reconcile.budget import BudgetSpent, Deadline
+from cdc_platform.reconcile.capture_slot import SlotSeen
 from cdc_platform.reconcile.column_clashes import clashing, not_told_apart
 from cdc_platform.reconcile.decode import decode_columns
 from cdc_platform.reconcile.postgres_catalog import describe_table, has_no_row, reads_ranges
@@ -38,6 +39,7 @@ from cdc_platform.reconcile.postgres_session import (
     pin_settings,
 )
 from cdc_platform.reconcile.postgres_shape import shape_of
+from cdc_platform.reconcile.postgres_slot import slot_seen
 from cdc_platform.reconcile.postgres_types import plan_column
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceColumn, SourceTable
 from cdc_platform.reconcile.verdict import Excluded, Gap
@@ -175,6 +177,17 @@ class PostgresReader:
             except psycopg.Error as error:
                 raise unavailable(error, "cannot read the source's log position") from None
             return log_position(connection)
+
+    def slot(self, name: str) -> SlotSeen | None:
+        """Return what there is of a logical slot of this database; None of a standby."""
+        with connect(self._settings) as connection:
+            # what is asked later is of later
+            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+            try:
+                end_never(connection)
+                return slot_seen(connection, name)
+            except psycopg.Error as error:
+                raise unavailable(error, f"cannot look for the replication slot {name}") from None
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:

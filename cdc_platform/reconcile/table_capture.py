@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cdc_platform.reconcile.capture_slot import TaskSlot
 from cdc_platform.reconcile.verdict import Verdict
 
 #: The name of the capture among the conditions proofs hold under.
@@ -19,12 +20,14 @@ class TableCapture:
     """``doubt``: why changes of the table are not captured; empty where they are.
 
     ``begun`` tells this capture from any other, also from itself begun anew. ``unknown``: why neither can be
-    told; empty where both are.
+    told; empty where both are. ``slot``: the replication slot it reads, or why that is not known; empty where
+    it was not asked for.
     """
 
     doubt: str = ""
     begun: str = ""
     unknown: str = ""
+    slot: TaskSlot | str = ""
 
     @property
     def conditions(self) -> dict[str, str]:

@@ -6,22 +6,31 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cdc_platform.reconcile.table_capture import TableCapture
+from cdc_platform.replication.task_slot import task_slot
 from cdc_platform.replication.task_state import TaskState, describe_task, statistics_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dms import DatabaseMigrationServiceClient
+
+    from cdc_platform.config.model import TableConfig
 
 _CAPTURED = "Table completed"
 # a task that loads nothing need not have seen a table before its first change
 _OF_CHANGES_ALONE = ("", "Before load", _CAPTURED)
 
 
-def table_capture(client: DatabaseMigrationServiceClient, task: str, schema: str, table: str) -> TableCapture:
-    """Ask DMS for the task and the table's statistics: two calls. Raises ReplicationError."""
+def table_capture(
+    client: DatabaseMigrationServiceClient, task: str, table: TableConfig, *, with_slot: bool = False
+) -> TableCapture:
+    """Ask DMS for the task and the table's statistics, ``with_slot`` for the source endpoint: a call each.
+
+    Raises ReplicationError.
+    """
     state = describe_task(client, task)
-    found = statistics_of(client, state, schema, table)
+    found = statistics_of(client, state, table.schema_name, table.table_name)
     told = found.table_state if found is not None else ""
-    return TableCapture(doubt=_doubt(state, told), begun=_begun(state))
+    slot = task_slot(client, state) if with_slot else ""
+    return TableCapture(doubt=_doubt(state, told), begun=_begun(state), slot=slot)
 
 
 def _doubt(state: TaskState, told: str) -> str:

@@ -160,8 +160,8 @@ def _buffer(data: bytes) -> Any:
 
 
 @contextmanager
-def staged(folder: Path, dsn: str) -> Iterator[Stage]:
-    """Start the local DMS with a task on the database, not started yet."""
+def staged(folder: Path, dsn: str, *, slot: str | None = None) -> Iterator[Stage]:
+    """Start the local DMS with a task on the database, not started yet; ``slot`` is what it reads."""
     with DmsEndpoint(folder / "dms", PostgresTaskEngine(), folder / "raw") as endpoint:
         client = boto3.client(
             "dms",
@@ -171,7 +171,7 @@ def staged(folder: Path, dsn: str) -> Iterator[Stage]:
             aws_secret_access_key="local",
             config=Config(retries={"total_max_attempts": 1}),
         )
-        task = make_task(client, dsn, folder / "raw", name=TASK, min_file_kb=256)
+        task = make_task(client, dsn, folder / "raw", name=TASK, min_file_kb=256, slot=slot)
         stage = Stage(folder, dsn, endpoint, task)
         try:
             yield stage
