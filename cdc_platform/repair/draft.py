@@ -177,7 +177,7 @@ def _seen(judged: Judged, base: Table, place: Place | None, no_place: str) -> Se
     rows = int(told.get("total-records", 0)) - int(told.get("total-position-deletes", 0))
     return Seen(
         keys=count_rows(judged.con, "touched"),
-        deletes=count_rows(judged.con, "touched WHERE op = 'D'"),
+        deletes=count_rows(judged.con, f"touched WHERE op = 'D' AND outcome <> {Outcome.SPELLED:d}"),
         compared=judged.compared,
         base_rows=rows,
         source_rows=judged.source_rows,

@@ -14,6 +14,7 @@ class Seen:
     """What the guards judge."""
 
     keys: int
+    #: Rows of base to delete, but for those that are written under another spelling of their key.
     deletes: int
     compared: int
     base_rows: int

@@ -31,6 +31,7 @@ KINDS = {
     Outcome.UNEXPECTED: "unexpected",
     Outcome.CHANGED: "changed",
     Outcome.DUPLICATE: "duplicate",
+    Outcome.SPELLED: "written otherwise",
 }
 
 _LAST_DAY, _FIRST_DAY = "DATE '9999-12-31'", "DATE '0001-01-01'"
@@ -82,13 +83,11 @@ def make_images(judged: Judged, columns: ImageColumns, *, upserts_only: bool) ->
             con,
             f"SELECT count(*) FROM source_outcomes o WHERE o.outcome = {Outcome.AMBIGUOUS:d} AND {certain}",
         ),
-        "the source writes the key otherwise": _count(
-            con, f"SELECT count(*) FROM source_outcomes o WHERE o.outcome = {Outcome.SPELLED:d} AND {certain}"
-        ),
         "the source's value does not fit base's type": _remove(con, _unfit(columns)),
         "base has columns of the source that cannot be compared": _remove(
             con, "outcome = 1" if _is_partly_read(judged, columns) else "false"
         ),
+        "the source writes the key otherwise": _remove(con, _not_replaced(judged)),
         "delete, and only rows of the source are written": _remove(
             con, "op = 'D'" if upserts_only else "false"
         ),
@@ -120,7 +119,11 @@ def _images_sql(judged: Judged, columns: ImageColumns, certain: str, partial: bo
     stays = "'I'" if partial else "CASE WHEN o.base_row IS NULL THEN 'I' ELSE 'U' END"
     live = judged.subject.view.live_condition
     return f"""
-        WITH known AS (
+        WITH outcomes AS (
+            -- a row whose key the source writes otherwise is none of this key's
+            SELECT * REPLACE (CASE WHEN outcome <> {Outcome.SPELLED:d} THEN source_row END AS source_row)
+            FROM source_outcomes),
+        known AS (
             SELECT key_id, max({{g: generation, p: position}}) AS place FROM (
                 SELECT key_id, _cdc_generation AS generation, _cdc_position AS position FROM base_rows
                 UNION ALL SELECT key_id, generation, position FROM tombstones) GROUP BY key_id),
@@ -129,7 +132,7 @@ def _images_sql(judged: Judged, columns: ImageColumns, certain: str, partial: bo
                CASE WHEN o.source_row IS NULL THEN 'D' ELSE {stays} END AS op,
                n.place.g AS generation, n.place.p AS position, coalesce(c.n, 0) > 1 AS several,
                o.base_row IS NOT NULL AS has_before, {", ".join([*keys, *before, *after])}
-        FROM source_outcomes o JOIN keys k ON k.key_id = o.key_id
+        FROM outcomes o JOIN keys k ON k.key_id = o.key_id
         LEFT JOIN source_rows s ON s.rowid = o.source_row
         LEFT JOIN base_rows b ON b.rowid = o.base_row
         LEFT JOIN known n ON n.key_id = o.key_id
@@ -211,6 +214,19 @@ def _unfit(columns: ImageColumns) -> str:
     return f"""{null_key} OR key_id IN (
         SELECT i.key_id FROM images i JOIN source_rows s ON s.rowid = i.source_row
         WHERE {" OR ".join(differs)})"""
+
+
+def _not_replaced(judged: Judged) -> str:
+    """Return the condition on ``images`` that a key is written otherwise, and that its row will not be."""
+    assert judged.plan is not None
+    names = [in_workspace(column.column) for column in judged.plan.key]
+    same = " AND ".join(f"k.{name} = s.{name}" for name in names)
+    return f"""outcome = {Outcome.SPELLED:d} AND key_id NOT IN (
+        SELECT o.key_id FROM source_outcomes o
+        JOIN source_rows s ON s.rowid = o.source_row JOIN keys k ON {same}
+        JOIN source_outcomes w ON w.key_id = k.key_id AND NOT (w.awaited OR w.moved OR w.later)
+        LEFT JOIN images i ON i.key_id = k.key_id AND i.op <> 'D'
+        WHERE w.outcome = {Outcome.EQUAL:d} OR i.key_id IS NOT NULL)"""
 
 
 def _is_partly_read(judged: Judged, columns: ImageColumns) -> bool:

@@ -25,6 +25,7 @@ from cdc_platform.reconcile.base_rows import load_base_rows
 from cdc_platform.reconcile.compared_columns import read_plan
 from cdc_platform.reconcile.full_result import full_run_of, keys_key
 from cdc_platform.reconcile.in_flight import Capture
+from cdc_platform.reconcile.key_outcomes import Outcome
 from cdc_platform.reconcile.open_points import open_points
 from cdc_platform.reconcile.postgres_instant import closed_instant
 from cdc_platform.reconcile.scopes import FULL, WHOLE
@@ -61,6 +62,8 @@ class Judged:
     incomplete: tuple[str, ...] = ()
     instant: datetime | None = None
     run: WholeRun | None = None
+    #: The last of the keys there were before those were added that the source writes otherwise than base.
+    asked: int | None = None
 
     @property
     def tally(self) -> Tally:
@@ -76,13 +79,14 @@ class Judged:
     def source_rows(self) -> int:
         """Of how many keys the source gave a row, or how many rows a full run read of it.
 
-        A row whose key is equal by its type and written otherwise is none of a key's.
+        A row whose key is equal by its type and written otherwise is none of a key's, nor asked for.
         """
         if self.run is not None:
             return self.run.source_rows
         if self.comparison is None:
             return 0
-        return count(self.con, "SELECT count(*) FROM source_outcomes WHERE source_copies > 0")
+        asked = f"key_id <= {self.asked}" if self.asked is not None else "true"
+        return count(self.con, f"SELECT count(*) FROM source_outcomes WHERE source_copies > 0 AND {asked}")
 
 
 @dataclass(slots=True)
@@ -206,11 +210,32 @@ def _compare(judged: Judged) -> None:
         mend = "a repair writes what the source holds: let the source be read"
         raise ReconciliationError(reader, where=subject.where, mend=mend)
     found = _Instant()
-    judged.plan = read_plan(reader, subject)
-    judged.comparison = compare_source_base(
-        con, reader, judged.plan, subject.view, observe=_observer(subject, con, reader, found)
-    )
+    judged.plan = plan = read_plan(reader, subject)
+    observed = _observer(subject, con, reader, found)
+    judged.comparison = compare_source_base(con, reader, plan, subject.view, observe=observed)
+    last = count(con, "SELECT max(key_id) FROM keys")
+    if _add_spellings(con, plan):
+        judged.asked = last
+        load_base_rows(con, subject.view, subject.key)
+        judged.comparison = compare_source_base(con, reader, plan, subject.view, observe=observed)
     judged.instant = found.value
+
+
+def _add_spellings(con: duckdb.DuckDBPyConnection, plan: ReadPlan) -> int:
+    """Add to ``keys`` those the source has where base has the same written otherwise; return how many.
+
+    In base they are other keys: only with both is it known what to write and what to delete.
+    """
+    names = [in_workspace(column.column) for column in plan.key]
+    is_known = " AND ".join(f"k.{name} = s.{name}" for name in names)
+    added = con.execute(
+        f"""INSERT INTO keys (key_id, {", ".join(names)})
+            SELECT (SELECT max(key_id) FROM keys) + row_number() OVER (), * FROM (
+                SELECT DISTINCT {", ".join(f"s.{name}" for name in names)}
+                FROM source_outcomes o JOIN source_rows s ON s.rowid = o.source_row
+                WHERE o.outcome = {Outcome.SPELLED:d} AND NOT EXISTS (FROM keys k WHERE {is_known}))"""
+    ).fetchone()
+    return int(added[0]) if added else 0
 
 
 def _observer(

@@ -15,6 +15,7 @@ from cdc_platform.reconcile.full import reconcile_full
 from cdc_platform.reconcile.verdict import Verdict
 from cdc_platform.repair.approve import plan_and_approve
 from cdc_platform.repair.record import RepairState
+from cdc_platform.repair.undo import undo_repair
 from cdc_platform.testing import write_load_file
 from cdc_platform_tests.repair import shop as stock
 from cdc_platform_tests.repair.shop import Shop
@@ -70,14 +71,66 @@ def test_a_lost_change_of_an_address_is_repaired_as_dms_would_have_written_it(st
     assert sorted(left) == shop.rows(("id", "v"))
 
 
-def test_a_row_whose_key_the_source_writes_otherwise_is_never_deleted(stocked: Stocked) -> None:
-    shop = stocked("id interval PRIMARY KEY, v text", [("30 days", "a"), ("1 day", "b"), ("02:00:00", "c")])
-    shop.run("UPDATE item SET id = '1 mon' WHERE id = '30 days'", "DELETE FROM item WHERE id = '1 day'")
+DURATIONS = [("30 days", "a"), ("1 day", "b"), ("02:00:00", "c")]
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_a_row_whose_key_the_source_writes_otherwise_is_replaced_by_the_source_row(
+    stocked: Stocked, is_whole: bool
+) -> None:
+    shop = stocked("id interval PRIMARY KEY, v text", DURATIONS)
+    shop.run("UPDATE item SET id = '1 mon', v = 'new' WHERE id = '30 days'")
+    found = reconcile_full(shop.platform, "retail", "item")
+
+    done = shop.repair(**({"window": "full", "run_id": found.run_id} if is_whole else {}))
+
+    assert (RepairState.VERIFIED, "MATCH") == (done.state, done.verified and done.verified.verdict)
+    assert {"insert": 1, "update": 0, "delete": 1} == done.ops
+    assert [("02:00:00", "c"), ("1 day", "b"), ("1 mon", "new")] == shop.rows(("id", "v"))
+    assert Verdict.MATCH is reconcile_full(shop.platform, "retail", "item").verdict
+
+
+def test_a_key_base_has_in_two_spellings_keeps_the_one_of_the_source(stocked: Stocked) -> None:
+    shop = stocked("id interval PRIMARY KEY, v text", DURATIONS)
+    shop.run("UPDATE item SET id = '1 mon' WHERE id = '30 days'")
+    shop.tell({"Op": "I", "id": "1 mon", "v": "a"})
+    shop.apply()
 
     done = shop.repair()
 
-    assert (RepairState.VERIFIED, {"the source writes the key otherwise": 1}) == (done.state, done.left_out)
-    assert [("02:00:00", "c"), ("30 days", "a")] == shop.rows(("id", "v"))
+    assert {"insert": 0, "update": 0, "delete": 1} == done.ops
+    assert [("02:00:00", "c"), ("1 day", "b"), ("1 mon", "a")] == shop.rows(("id", "v"))
+
+
+def test_a_replaced_spelling_is_back_once_its_repair_is_undone(stocked: Stocked) -> None:
+    shop = stocked("id interval PRIMARY KEY, v text", DURATIONS)
+    shop.run("UPDATE item SET id = '1 mon' WHERE id = '30 days'")
+    done = shop.repair()
+
+    undo_repair(shop.platform, done, "a test")
+
+    assert sorted(DURATIONS) == shop.rows(("id", "v"))
+
+
+def test_a_spelling_is_not_deleted_where_the_row_of_the_source_is_not_written(stocked: Stocked) -> None:
+    shop = stocked("id interval PRIMARY KEY, v text", DURATIONS)
+    shop.run("UPDATE item SET id = '1 mon' WHERE id = '30 days'", "UPDATE item SET v = 'new' WHERE v = 'b'")
+    shop.tell({"Op": "I", "id": "1 mon", "v": "a"})
+    shop.tamper("UPDATE base SET v = 'tampered' WHERE id = '02:00:00'")
+
+    done = shop.repair(upserts_only=True)
+
+    assert 0 == done.ops["delete"]
+    assert ("30 days", "a") in shop.rows(("id", "v"))
+
+
+def test_the_one_row_of_a_window_is_replaced_by_its_other_spelling(stocked: Stocked) -> None:
+    shop = stocked("id interval PRIMARY KEY, v text", [("30 days", "a")])
+    shop.run("UPDATE item SET id = '1 mon' WHERE id = '30 days'")
+
+    shop.repair()
+
+    assert [("1 mon", "a")] == shop.rows(("id", "v"))
 
 
 def test_h4_rows_under_keys_written_otherwise_are_none_that_let_others_be_deleted(stocked: Stocked) -> None:
