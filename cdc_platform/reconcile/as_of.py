@@ -119,11 +119,34 @@ def load_later(connection: duckdb.DuckDBPyConnection, subject: Subject, when: As
     connection.unregister("later_keys")
 
 
-def _later(subject: Subject, when: AsOf, keys: pa.Table) -> pa.Table:
-    loads = [one for one in _accepted(subject) if one.kind is FileKind.LOAD]
+def doubt_of_later(subject: Subject, when: AsOf) -> str:
+    """Return why raw cannot tell which changes came after the export; empty where it can."""
+    loads = _loads(subject)
     if when.generation is not None and when.generation < max(one.generation for one in loads):
-        return _all_of(keys, "a later full load took the place of the one this is")
-    doubt = doubt_of_positions(subject, _accepted(subject)) if when.generation is None else ""
+        return "a later full load took the place of the one this is"
+    return doubt_of_positions(subject, _accepted(subject)) if when.generation is None else ""
+
+
+def is_loaded_before(subject: Subject, when: AsOf) -> bool:
+    """Whether what base has of full loads is known to be of before the export, or of it."""
+    loads = _loads(subject)
+    return when.generation is not None or not loads or _is_loaded_before(subject, loads, when)
+
+
+def after_sql(when: AsOf, position: str) -> tuple[str, str]:
+    """Return SQL conditions on a change with log position ``position``: it is after the export; not known."""
+    if when.generation is not None:
+        return "true", "false"
+    known = f"coalesce(regexp_full_match({position}, '[0-9A-Fa-f]{{1,8}}/[0-9A-Fa-f]{{1,8}}'), false)"
+    return f"{known} AND {_ordered(position)} > {_ordered(sql_text(when.position))}", f"NOT {known}"
+
+
+def _loads(subject: Subject) -> list[AcceptedFile]:
+    return [one for one in _accepted(subject) if one.kind is FileKind.LOAD]
+
+
+def _later(subject: Subject, when: AsOf, keys: pa.Table) -> pa.Table:
+    doubt = doubt_of_later(subject, when)
     if doubt:
         return _all_of(keys, doubt)
     with closing(open_workspace(subject.platform.lake)) as workspace:
@@ -132,19 +155,17 @@ def _later(subject: Subject, when: AsOf, keys: pa.Table) -> pa.Table:
         reading = load_suspect_events(workspace, subject, ())
         if reading.doubt:
             return _all_of(keys, reading.doubt)
-        before = when.generation is not None or not loads or _is_loaded_before(subject, loads, when)
+        before = is_loaded_before(subject, when)
         return workspace.execute(_later_sql(subject, when, loaded_before=before)).to_arrow_table()
 
 
 def _later_sql(subject: Subject, when: AsOf, *, loaded_before: bool) -> str:
     changes = f"count(r.{OP}) FILTER (r.{OP} <> 'L')"
-    position = f"r.{SOURCE_POSITION}"
-    known = f"coalesce(regexp_full_match({position}, '[0-9A-Fa-f]{{1,8}}/[0-9A-Fa-f]{{1,8}}'), false)"
+    is_after, is_unknown = after_sql(when, f"r.{SOURCE_POSITION}")
     if when.generation is not None:
         return f"""SELECT s.key_id, 'raw has a later change of this key' AS reason
             FROM suspects s JOIN effects e ON {same_key(subject.key, "e", "s")}
             JOIN raw_events r ON r.rowid = e.event GROUP BY s.key_id HAVING {changes} > 0"""
-    is_after = f"{known} AND {_ordered(position)} > {_ordered(sql_text(when.position))}"
     after = f"raw has a change of this key after {when.position}"
     unknown = "raw has a change of this key that does not tell its log position (AR_H_STREAM_POSITION)"
     loaded = (
@@ -155,7 +176,7 @@ def _later_sql(subject: Subject, when: AsOf, *, loaded_before: bool) -> str:
     return f"""SELECT * FROM (
         SELECT s.key_id, CASE
             WHEN bool_or(r.{OP} <> 'L' AND {is_after}) THEN {sql_text(after)}
-            WHEN bool_or(r.{OP} <> 'L' AND NOT {known}) THEN {sql_text(unknown)}
+            WHEN bool_or(r.{OP} <> 'L' AND {is_unknown}) THEN {sql_text(unknown)}
             {unproven} END AS reason
         FROM suspects s LEFT JOIN effects e ON {same_key(subject.key, "e", "s")}
         LEFT JOIN raw_events r ON r.rowid = e.event GROUP BY s.key_id) WHERE reason IS NOT NULL"""

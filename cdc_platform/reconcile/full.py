@@ -30,6 +30,7 @@ from cdc_platform.reconcile.full_result import FullComparison, full_certificate,
 from cdc_platform.reconcile.full_run import METHOD, FullOptions, FullRun
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.incremental import IncrementalRun
+from cdc_platform.reconcile.keyless import compare_keyless
 from cdc_platform.reconcile.keys_and_versions import keys_and_versions, unversioned
 from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.memory import memory_shares
@@ -170,8 +171,10 @@ def _compare(
     subject: Subject, workspace: duckdb.DuckDBPyConnection, options: FullOptions, run_id: str
 ) -> FullComparison:
     reader = options.reader or source_reader(subject.source)
-    if isinstance(reader, str) or not subject.key or subject.view.relation is None:
+    if isinstance(reader, str) or subject.view.relation is None:
         return _not_by_segments(subject, options, reader)
+    if not subject.key:
+        return compare_keyless(subject, workspace, reader, options, run_id)
     if isinstance(reader, ParquetReader):
         refuse_change_files(subject, reader)
     narrowed = partial(keys_and_versions, version=options.version_column) if options.keys_only else None
@@ -205,11 +208,9 @@ def _compare(
 
 
 def _not_by_segments(subject: Subject, options: FullOptions, reader: SourceReader | str) -> FullComparison:
-    """Return the outcome of a table without a base, a key or a source to compare it by."""
+    """Return the outcome of a table without a base or a source to compare it by."""
     if subject.view.relation is None and options.reader is None and not isinstance(reader, str):
         return FullComparison(compare_without_base(subject, reader))
-    if not subject.key:
-        return _without(subject, Verdict.UNVERIFIED, "the table has no merge key to cut it into segments by")
     is_known = subject.view.relation is not None and isinstance(reader, str)
     return _without(subject, Verdict.UNVERIFIED, str(reader) if is_known else NO_BASE)
 

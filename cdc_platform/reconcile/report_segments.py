@@ -11,6 +11,7 @@ from cdc_platform.reconcile.verdict import Verdict
 
 #: So many segments that do not match are listed; the map shows all.
 LISTED_SEGMENTS = 12
+_BY_KEY, _BY_HASH = "range of the key, in its order", "share of the rows, by the hash of the row"
 _COUNTS = ("matched", "different", "in_flight", "unverified")
 #: What a cell says besides its colour; a segment that differs says how many rows do.
 _MARKS = {Verdict.IN_FLIGHT: "…", Verdict.UNVERIFIED: "?", Verdict.ERROR: "!"}
@@ -35,6 +36,9 @@ class SegmentMap:
     listed: tuple[Mapping[str, Any], ...]
     open: int
     carried: int
+    #: What they are segments of, and what a cell is of.
+    of: str
+    cell: str
 
 
 def segment_map(certificate: Mapping[str, Any]) -> SegmentMap | None:
@@ -55,6 +59,8 @@ def segment_map(certificate: Mapping[str, Any]) -> SegmentMap | None:
         listed=tuple(differing[:LISTED_SEGMENTS]),
         open=len(differing),
         carried=sum(one["carried_from"] is not None for one in segments),
+        of="key" if certificate.get("merge_key") else "table",
+        cell=_BY_KEY if certificate.get("merge_key") else _BY_HASH,
     )
 
 

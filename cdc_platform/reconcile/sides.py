@@ -106,6 +106,15 @@ class Sides:
         ]
 
 
+def row_digest(
+    connection: duckdb.DuckDBPyConnection, plan: ReadPlan, view: BaseView, salt: Salt
+) -> RowDigest:
+    """Return the digest of the plan's columns, in the types both sides convert to."""
+    held = {field.name: field.type for field in canonical_schema(view.columns)}
+    kinds = [common_type(column.arrow, held[column.column]) or column.arrow for column in plan.columns]
+    return RowDigest(duckdb_types(connection, kinds), salt)
+
+
 def make_sides(
     connection: duckdb.DuckDBPyConnection,
     plan: ReadPlan,
@@ -120,9 +129,7 @@ def make_sides(
 
     So many numbers of keys may be held in memory.
     """
-    held = {field.name: field.type for field in canonical_schema(view.columns)}
-    kinds = [common_type(column.arrow, held[column.column]) or column.arrow for column in plan.columns]
-    digest = RowDigest(duckdb_types(connection, kinds), salt)
+    digest = row_digest(connection, plan, view, salt)
     sides = Sides(plan, view, digest, Segments(()))
     key_types = tuple(sides.key_types)
     if bounds is not None:

@@ -65,10 +65,14 @@ _TOMBSTONE = f"generation AS {GENERATION}", f"position AS {POSITION}"
 
 @dataclass(frozen=True, slots=True)
 class OnTheWay:
-    """Files on their way to base: how to open those that change keys, and how many may change any key."""
+    """Files on their way to base: how to open those that change keys, and how many may change any key.
+
+    ``waiting_loads``: so many of ``files`` are of a full load, which takes away what is not in it as well.
+    """
 
     files: list[Callable[[], Events]]
     of_any_key: int
+    waiting_loads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,8 @@ class Subject:
         loads = [one for one in new if one.kind is FileKind.LOAD]
         changes = [one for one in new if one.kind is not FileKind.LOAD]
         opened = partial(self.platform.event_file, self.source_name, self.table.id)
-        return OnTheWay([partial(opened, one) for one in (*waiting, *changes)], len(loads))
+        accepted_loads = sum(one.kind is FileKind.LOAD for one in waiting)
+        return OnTheWay([partial(opened, one) for one in (*waiting, *changes)], len(loads), accepted_loads)
 
     def load_events(self, connection: duckdb.DuckDBPyConnection) -> WindowEvents:
         """Load the events of the window's files; see :func:`load_window_events`."""

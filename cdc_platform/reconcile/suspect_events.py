@@ -139,7 +139,7 @@ def _insert_file(
     control = [f"i.{quoted(name)}" for name in EVENT_COLUMNS.names if name in names]
     sides = [key, *([tuple(map(before_name, key))] if before_name(key[0]) in names else [])]
     touched = " OR ".join(f"EXISTS (FROM suspects k WHERE {_is_suspect(side, key, taken)})" for side in sides)
-    standing = _standing_sql(file, subject)
+    standing = standing_sql(file, subject)
     statement = f"""INSERT INTO raw_events BY NAME
         SELECT {number} AS file, {standing} AS standing, ({standing}) = 'applied' AS applied,
                {", ".join([*control, *typed])}
@@ -158,7 +158,7 @@ def _is_suspect(side: Sequence[str], key: Sequence[str], types: dict[str, str]) 
     )
 
 
-def _standing_sql(file: WindowFile, subject: Subject) -> str:
+def standing_sql(file: WindowFile, subject: Subject) -> str:
     """Return the SQL for where an event of the file stands: its row may wait, or be given up, by itself."""
     whole = f"'{file.standing.value}'"
     if file.accepted.generation < subject.record.generation_complete:

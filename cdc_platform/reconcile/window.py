@@ -55,7 +55,8 @@ from cdc_platform.reconcile.witnesses import locate_all
 
 _T = TypeVar("_T")
 
-_KEYLESS = "the table has no merge key, so its rows cannot be looked up in the source"
+_WHOLE = "a comparison of the whole table (--full) holds them against it"
+_KEYLESS = f"the table has no merge key, so its rows cannot be looked up in the source: {_WHOLE}"
 _MULTISET = "the table is a multiset without a merge key: which rows live follows from all windows together"
 
 
