@@ -6,6 +6,8 @@ from bench.mutant import Mutant, of
 
 _TESTS = "reconcile/test_incremental.py"
 _REMAINDERS = "reconcile/test_incremental_remainders.py"
+_LOOKS = ("reconcile/test_changed_rows.py",)
+_SEARCH = ("reconcile/test_ascending_keys.py",)
 
 
 def _by(test: str) -> tuple[str]:
@@ -37,6 +39,35 @@ INCREMENT_MUTANTS: tuple[Mutant, ...] = (
          "    if False:\n", _by("test_proofs_do_not_hold_while_capture_is_behind_or_unknown")),
         ("changed keys over budget match", "    if standing.left_over:\n", "    if False:\n",
          (_REMAINDERS,)),
+    ),
+    *of(
+        "reconcile/changed_rows.py",
+        ("changed keys equal whatever their digests",
+         "coalesce(s.lane1 = b.lane1 AND s.lane2 = b.lane2, true)", "true", _LOOKS),
+        ("a changed key equal though one side has no row", "(s.{first} IS NULL) = (b.{first} IS NULL)",
+         "true", _LOOKS),
+        ("changed keys of several equal rows equal",
+         "bool_and(is_equal) AND count(*) = 1", "bool_and(is_equal)", _LOOKS),
+        ("changed keys on their way equal", "AND w.{first} IS NULL AND", "AND", _LOOKS),
+        ("changed keys nobody read equal", "f\"c.rowid >= {reading.done}\"", "\"false\"", _LOOKS),
+        ("keys of a broken stream have no rows",
+         "            return False\n        if self._error is not None",
+         "            return True\n        if self._error is not None", _LOOKS),
+        ("errors of a stream of keys ignored", "            raise self._error\n", "            return True\n",
+         _LOOKS),
+        ("suspect keys not looked up", "AND NOT is_equal ORDER BY", "AND false ORDER BY", _LOOKS),
+    ),
+    *of(
+        "reconcile/ascending_keys.py",
+        ("files searched as if they ascended", "np.flatnonzero(stored[1:] <= stored[:-1]) + 1",
+         "np.empty(0, np.int64)", _SEARCH),
+        ("a key that comes twice found once", "stored[1:] <= stored[:-1]", "stored[1:] < stored[:-1]",
+         _SEARCH),
+        ("the last key of a run not sought", 'stored[-1], "right"', 'stored[-1], "left"', _SEARCH),
+        ("row groups passed over at their bounds", "told.max < low or told.min > high",
+         "told.max <= low or told.min >= high", _SEARCH),
+        ("rows of later row groups counted from the first", "first += held.num_rows", "pass", _SEARCH),
+        ("places counted from the run", "at + (first + begin)", "at + first", _SEARCH),
     ),
     *of(
         "reconcile/base_delta.py",

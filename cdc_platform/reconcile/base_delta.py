@@ -18,6 +18,8 @@ from cdc_platform.events import OP
 from cdc_platform.lake.base_files import BaseFile
 from cdc_platform.lake.live_rows import FILE, POS, LiveFiles, deleted_places_sql, live_files
 from cdc_platform.naming import quoted, sql_text
+from cdc_platform.reconcile.ascending_keys import places_of
+from cdc_platform.reconcile.key_numbers import is_whole
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.window_events import count
 from cdc_platform.reconcile.workspace_names import in_workspace
@@ -89,16 +91,23 @@ def load_base_changes(
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE old_places (segment INT, {fields}, file INT, pos BIGINT, live BOOLEAN)"
     )
-    _add_places(connection, sides, now, delta.old)
-    _add_of_deletes(connection, sides, now, delta)
+    _add_places(connection, sides, base, now, delta.old)
+    _add_of_deletes(connection, sides, base, now, delta)
     return delta
 
 
 def _add_places(
-    connection: duckdb.DuckDBPyConnection, sides: Sides, now: LiveFiles, files: Sequence[BaseFile]
+    connection: duckdb.DuckDBPyConnection,
+    sides: Sides,
+    base: Table,
+    now: LiveFiles,
+    files: Sequence[BaseFile],
 ) -> None:
     """Add where rows of the keys ``sought`` lie in data files, deleted or not, to ``old_places``."""
     if not files or not count(connection, "SELECT count(*) FROM sought"):
+        return
+    files = _add_of_ascending(connection, sides, base, now, files)
+    if not files:
         return
     bare = now.sql(_columns(sides), files=[replace(one, deletes=()) for one in files], with_place=True)
     same = " AND ".join(
@@ -109,6 +118,35 @@ def _add_places(
         f"""INSERT INTO old_places SELECT {_keyed(sides)}, b.{FILE}, b.{POS}, {sides.view.live_condition}
             FROM ({found}) b"""
     )
+
+
+def _add_of_ascending(
+    connection: duckdb.DuckDBPyConnection,
+    sides: Sides,
+    base: Table,
+    now: LiveFiles,
+    files: Sequence[BaseFile],
+) -> Sequence[BaseFile]:
+    """Add those of files that ascend by the key; return the others."""
+    (key, *_) = sides.plan.key
+    if not is_whole(sides.key_types) or key.base != "{}" or sides.view.soft_deletes:
+        return files
+    sought = connection.execute("SELECT k0::BIGINT AS k0 FROM sought WHERE k0 IS NOT NULL ORDER BY 1")
+    numbers = sought.to_arrow_table().column(0).to_numpy()
+    if not len(numbers):
+        return files
+    (threads,) = connection.execute("SELECT current_setting('threads')").fetchone() or (1,)
+    field_id = now.schema.find_field(key.column).field_id
+    found, left = places_of(base.io, files, field_id, numbers, int(threads))
+    connection.register("found_places", found)
+    try:
+        number = sides.segments.number_sql(sides.keys_of(["p.k0"]))
+        connection.execute(
+            f"INSERT INTO old_places SELECT {number}, p.k0, p.file, p.pos, true FROM found_places p"
+        )
+    finally:
+        connection.unregister("found_places")
+    return left
 
 
 def within_sought(connection: duckdb.DuckDBPyConnection, sides: Sides) -> str:
@@ -128,7 +166,7 @@ def within_sought(connection: duckdb.DuckDBPyConnection, sides: Sides) -> str:
 
 
 def _add_of_deletes(
-    connection: duckdb.DuckDBPyConnection, sides: Sides, now: LiveFiles, delta: FileDelta
+    connection: duckdb.DuckDBPyConnection, sides: Sides, base: Table, now: LiveFiles, delta: FileDelta
 ) -> None:
     """Add the rows whose deletion came, or went, in files that are in both snapshots."""
     if not delta.changed:
@@ -142,7 +180,7 @@ def _add_of_deletes(
     )
     place = "t.file = o.file AND t.pos = o.pos"
     if count(connection, f"SELECT count(*) FROM turned t ANTI JOIN old_places o ON {place}"):
-        _seek_turned(connection, sides, now, delta)
+        _seek_turned(connection, sides, base, now, delta)
     names = ", ".join(f"o.{name}" for name in sides.key_names)
     connection.execute(
         f"""INSERT INTO base_changes SELECT o.segment, {names}, t.change
@@ -151,7 +189,7 @@ def _add_of_deletes(
 
 
 def _seek_turned(
-    connection: duckdb.DuckDBPyConnection, sides: Sides, now: LiveFiles, delta: FileDelta
+    connection: duckdb.DuckDBPyConnection, sides: Sides, base: Table, now: LiveFiles, delta: FileDelta
 ) -> None:
     """Add the places of the keys whose rows turned and that nothing explains."""
     bare = now.sql(
@@ -162,7 +200,7 @@ def _seek_turned(
         f"""CREATE OR REPLACE TEMP TABLE sought AS SELECT DISTINCT {_named(sides)} FROM {bare} b
             SEMI JOIN {unknown} t ON t.file = b.{FILE} AND t.pos = b.{POS}"""
     )
-    _add_places(connection, sides, now, delta.old)
+    _add_places(connection, sides, base, now, delta.old)
     _add_keyless(connection, sides, bare, unknown)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import duckdb
+import pyarrow as pa
 
 from cdc_platform.errors import CdcError
 from cdc_platform.reconcile.base_delta import FileDelta, load_base_changes
@@ -65,7 +66,7 @@ def find_changes(
             return doubt
         _add_open_keys(connection, sides, ledger, proofs)
         delta = load_base_changes(connection, sides, subject.base, proofs.snapshot_id)
-    except (CdcError, duckdb.Error, LookupError) as error:
+    except (CdcError, duckdb.Error, LookupError, OSError, pa.ArrowException) as error:
         return f"what changed since the table was proven cannot be read: {error}"
     gained = dict(
         connection.execute("SELECT segment, sum(change)::BIGINT FROM base_changes GROUP BY 1").fetchall()

@@ -201,7 +201,7 @@ class FullRun:
         capture, points = self.observe(sides)
         judgement = self._judge(bracket.high, capture)
         points += bracket.points(judgement) + (behind := self._behind(bracket.high, capture))
-        has_suspects = self._more_suspects(sides, scan)
+        has_suspects = self._more_suspects(snapshot, sides, scan)
         rows = self._look_up(snapshot, sides, capture) if has_suspects else None
         found = Findings(
             segments=sides.segments,
@@ -226,7 +226,7 @@ class FullRun:
         full = FullComparison(comparison, segments, self.options.salt, drilled.is_sample)
         return self._explained(full, sides, numbers) if rows else full
 
-    def _more_suspects(self, sides: Sides, scan: Scan) -> bool:
+    def _more_suspects(self, snapshot: SourceSnapshot, sides: Sides, scan: Scan) -> bool:
         """Add keys to ``suspects``; return whether there are any."""
         add_doubled_keys(self.workspace, sides, scan.source, self.hashes_at_once)
         return bool(count(self.workspace, "SELECT count(*) FROM suspects"))

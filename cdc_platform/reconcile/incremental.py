@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from cdc_platform.reconcile.base_delta import restricted_sql
 from cdc_platform.reconcile.base_rows import load_base_rows
 from cdc_platform.reconcile.budget import Spending
+from cdc_platform.reconcile.changed_rows import FirstLook, look_at_changed
 from cdc_platform.reconcile.changes_since import Since, find_changes, usable_proofs
 from cdc_platform.reconcile.full_result import FullComparison
 from cdc_platform.reconcile.full_run import FullRun
@@ -29,6 +31,7 @@ from cdc_platform.reconcile.proven_segments import (
 from cdc_platform.reconcile.scan import Scan, ranges_of
 from cdc_platform.reconcile.segment_results import Findings, SegmentResult
 from cdc_platform.reconcile.sides import Sides, make_sides
+from cdc_platform.reconcile.sources import SourceSnapshot
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.window_events import count
 from cdc_platform.reconcile.window_reach import with_table
@@ -44,11 +47,10 @@ class IncrementalRun(FullRun):
     subject: Subject | None = None
     since: Since | None = None
     sides: Sides | None = None
+    #: The changed keys that were looked up, by segment.
     counts: Mapping[int, KeyCounts] = field(default_factory=dict)
-    #: Why changed keys were not looked up; empty when they were.
-    left_over: str = ""
-    #: How many keys that is, by segment.
-    keys_left: Mapping[int, int] = field(default_factory=dict)
+    #: What the first look at the changed keys found.
+    look: FirstLook = field(default_factory=FirstLook)
     spending: Spending | None = None
 
     def compare(self) -> FullComparison:
@@ -127,38 +129,22 @@ class IncrementalRun(FullRun):
             kept = replace(proofs, segments={**proofs.segments, **anew}, rows={**proofs.rows, **rows})
             write_proofs(ledger.objects, kept)
 
-    def _more_suspects(self, sides: Sides, scan: Scan) -> bool:
-        has_others = FullRun._more_suspects(self, sides, scan)
+    def _more_suspects(self, snapshot: SourceSnapshot, sides: Sides, scan: Scan) -> bool:
+        has_others = FullRun._more_suspects(self, snapshot, sides, scan)
         if self.since is None:
             return has_others
-        others = f"segment NOT IN ({', '.join(map(str, self.since.due)) or '-1'})"
-        keys = count(self.workspace, f"SELECT count(*) FROM touched_keys WHERE {others}")
-        self.left_over = self._over_budget(keys)
-        if self.left_over:
-            self.keys_left = dict(
-                self.workspace.execute(
-                    f"SELECT segment, count(*) FROM touched_keys WHERE {others} GROUP BY 1"
-                ).fetchall()
-            )
-        if not keys or self.left_over:
-            return has_others
-        names = ", ".join(sides.key_names)
-        # in order, the source finds neighbours on one page
+        due, names = ", ".join(map(str, self.since.due)) or "-1", ", ".join(sides.key_names)
+        # in order, so that those looked at together are neighbours in the source
         self.workspace.execute(
-            f"INSERT INTO suspects SELECT segment, {names}, NULL FROM touched_keys "
-            f"WHERE {others} ORDER BY {names}"
+            f"CREATE OR REPLACE TEMP TABLE changed AS SELECT segment, {names} FROM touched_keys "
+            f"WHERE segment NOT IN ({due}) ORDER BY {names}"
         )
-        return True
-
-    def _over_budget(self, keys: int) -> str:
+        if not count(self.workspace, "SELECT count(*) FROM changed"):
+            return has_others
         assert self.spending is not None
-        if not keys:
-            return ""
-        most = self.options.budget.max_rows
-        if most is not None and self.spending.rows + keys > most:
-            return f"the budget of {most:,} source rows does not suffice for {keys:,} changed keys"
-        self.spending.rows += keys
-        return self.spending.exhausted() or ""
+        relation = partial(self._base_relation, of_changes=True)
+        self.look = look_at_changed(self.workspace, snapshot, sides, relation, self.spending)
+        return bool(count(self.workspace, "SELECT count(*) FROM suspects"))
 
     def _load_base(self) -> None:
         if self.since is None or self.sides is None or self.subject is None or self.subject.base is None:
@@ -166,23 +152,32 @@ class IncrementalRun(FullRun):
             return
         listed = ", ".join(map(str, self.since.due)) or "-1"
         drilled = count(self.workspace, f"SELECT count(*) FROM suspects WHERE segment IN ({listed})")
-        relation = restricted_sql(
-            self.workspace, self.sides, self.subject.base, self.since.delta, of_changes=not drilled
-        )
+        relation = self._base_relation(of_changes=not drilled)
         load_base_rows(self.workspace, replace(self.view, relation=relation, tombstones=None), self.key)
+
+    def _base_relation(self, *, of_changes: bool) -> str:
+        """Return base's live rows without the files that have none of the keys; see ``restricted_sql``."""
+        assert self.sides is not None
+        assert self.since is not None
+        assert self.subject is not None
+        assert self.subject.base is not None
+        return restricted_sql(
+            self.workspace, self.sides, self.subject.base, self.since.delta, of_changes=of_changes
+        )
 
     def _result(self, found: Findings, number: int, carried: Carried | None) -> SegmentResult:
         if self.since is None or self.sides is None or number in self.since.due:
             return FullRun._result(self, found, number, carried)
         if found.looked_up and not self.counts:
             self.counts = count_keys(self.workspace)
+        equal = self.look.equal.get(number, KeyCounts())
         proofs = self.since.proofs
         standing = Standing(
             base_rows=proofs.rows.get(number, 0) + self.since.gained.get(number, 0),
-            keys=self.counts.get(number, KeyCounts()),
+            keys=equal + self.counts.get(number, KeyCounts()),
             waiting=found.changed.get(number, 0),
-            left_over=self.left_over,
-            keys_left=self.keys_left.get(number, 0),
+            left_over=self.look.left_over if number in self.look.keys_left else "",
+            keys_left=self.look.keys_left.get(number, 0),
         )
         return judge_proven(self.sides, number, proofs.segments[number], standing, found.judgement)
 
@@ -190,6 +185,6 @@ class IncrementalRun(FullRun):
         assert self.ledger is not None
         if self.since is None:
             FullRun._keep_proofs(self, sides, found, segments)
-        elif not self.left_over and not found.scan.unread:
+        elif not self.look.left_over and not found.scan.unread:
             carried = {one.number for one in segments} - self.since.due
             self.ledger.keep(self.workspace, sides, found, segments, carried)

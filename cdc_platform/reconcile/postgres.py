@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pyarrow as pa
+from psycopg import sql
 
 from cdc_platform.config.model import Connection
 from cdc_platform.errors import SourceUnavailable
@@ -22,9 +23,10 @@ from cdc_platform.reconcile.capture_slot import SlotSeen
 from cdc_platform.reconcile.column_clashes import clashing, not_told_apart
 from cdc_platform.reconcile.decode import decode_columns
 from cdc_platform.reconcile.postgres_catalog import describe_table, has_no_row, reads_ranges
-from cdc_platform.reconcile.postgres_copy import copy_rows
+from cdc_platform.reconcile.postgres_copy import copy_query, copy_rows
 from cdc_platform.reconcile.postgres_errors import unavailable
 from cdc_platform.reconcile.postgres_identity import identity_of, refuse_other
+from cdc_platform.reconcile.postgres_key_stream import copy_of_keys
 from cdc_platform.reconcile.postgres_lookup import (
     has_altered_key,
     holds_bounds,
@@ -107,11 +109,19 @@ class PostgresSnapshot:
 
         What ends it, the snapshot lives on. Raises BudgetSpent at the deadline.
         """
+        return self._streamed(copy_query(plan, low, high), plan)
+
+    def rows_among(self, keys: pa.Table, plan: ReadPlan) -> Iterator[pa.RecordBatch] | None:
+        """Return the rows of ``keys``, once each, as a stream; None where there is none for such keys."""
+        query = copy_of_keys(keys, plan)
+        return None if query is None else self._streamed(query, plan)
+
+    def _streamed(self, query: sql.Composed, plan: ReadPlan) -> Iterator[pa.RecordBatch]:
         deadline = self._deadline
         seconds = _STREAM_SECONDS if deadline is None else min(_STREAM_SECONDS, deadline.seconds_left())
         try:
             with self._reading(plan, seconds=seconds):
-                yield from copy_rows(self._connection, plan, low, high, deadline)
+                yield from copy_rows(self._connection, plan, query, deadline)
         except SourceUnavailable:
             if deadline is not None and deadline.seconds_left() <= _CLOSE_TO_IT:
                 raise BudgetSpent(deadline.reason) from None

@@ -55,18 +55,17 @@ _WIDTHS: dict[pa.DataType, str] = {
 def copy_rows(
     connection: psycopg.Connection[tuple[Any, ...]],
     plan: ReadPlan,
-    low: Sequence[str] | None,
-    high: Sequence[str] | None,
+    query: sql.Composed,
     deadline: Deadline | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows with ``low`` ≤ key < ``high`` (None: open), columns as the plan has them.
+    """Yield the rows that ``query``, a COPY of :func:`selected`, gives: columns as the plan has them.
 
     Raises psycopg.Error as the server said it, SourceUnavailable when the stream is not whole, and
     BudgetSpent, the connection closed, when the server says nothing at the deadline.
     """
     pgconn = connection.pgconn
     try:
-        _begin(pgconn, copy_query(plan, low, high).as_bytes(connection), deadline)
+        _begin(pgconn, query.as_bytes(connection), deadline)
         yield from _batches(pgconn, plan, deadline)
     except BudgetSpent:
         # it did not even end the statement when it was told to: nothing more is heard of it
@@ -141,8 +140,7 @@ def _batches(
 
 
 def copy_query(plan: ReadPlan, low: Sequence[str] | None, high: Sequence[str] | None) -> sql.Composed:
-    """Return the COPY of the columns of ``plan`` for a range of keys."""
-    selected = sql.SQL(", ").join(sql.SQL(_selected(column)) for column in plan.columns)
+    """Return the COPY of the columns of ``plan`` for the rows with ``low`` ≤ key < ``high`` (None: open)."""
     table = sql.Identifier(plan.table.schema, plan.table.name)
     conditions = [
         sql.SQL("({}) {} ({})").format(_key(plan), sql.SQL(operator), _values(plan, bound))
@@ -151,8 +149,13 @@ def copy_query(plan: ReadPlan, low: Sequence[str] | None, high: Sequence[str] | 
     ]
     where = sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true")
     return sql.SQL("COPY (SELECT {} FROM {} t WHERE {}) TO STDOUT (FORMAT BINARY)").format(
-        selected, table, where
+        selected(plan), table, where
     )
+
+
+def selected(plan: ReadPlan) -> sql.Composed:
+    """Return the columns of the rows ``t``, in the form they are decoded from here."""
+    return sql.SQL(", ").join(sql.SQL(_selected(column)) for column in plan.columns)
 
 
 def _is_numeric(column: ColumnPlan) -> bool:

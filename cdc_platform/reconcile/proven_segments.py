@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from operator import add
 
 import duckdb
 
@@ -31,6 +32,10 @@ class KeyCounts:
     #: The rows either side has of them.
     in_base: int = 0
     in_source: int = 0
+
+    def __add__(self, other: KeyCounts) -> KeyCounts:
+        """Return the counts of both."""
+        return KeyCounts(*map(add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ def shop(tmp_path: Path, postgres_database: str) -> Iterator[IncrementalShop]:
 def source_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the source is asked for: ``range`` or ``keys``."""
     asked: list[str] = []
-    between, of = PostgresSnapshot.rows_between, PostgresSnapshot.rows_of
+    between, of, among = PostgresSnapshot.rows_between, PostgresSnapshot.rows_of, PostgresSnapshot.rows_among
 
     def counted_between(self: PostgresSnapshot, *arguments: Any) -> Any:
         asked.append("range")
@@ -146,6 +146,11 @@ def source_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(f"{keys.num_rows} keys")
         return of(self, keys, *arguments)
 
+    def counted_among(self: PostgresSnapshot, keys: pa.Table, *arguments: Any) -> Any:
+        asked.append(f"{keys.num_rows} keys")
+        return among(self, keys, *arguments)
+
+    monkeypatch.setattr(PostgresSnapshot, "rows_among", counted_among)
     monkeypatch.setattr(PostgresSnapshot, "rows_between", counted_between)
     monkeypatch.setattr(PostgresSnapshot, "rows_of", counted_of)
     return asked
@@ -189,6 +194,50 @@ def test_only_changed_keys_are_compared_and_the_proofs_stay_as_old_as_they_are(
     assert before.snapshot_id != after.snapshot_id
     since = [one["keys_since"] for one in found.certificate["segments"]]
     assert (1, 3) == (since[0], sum(since))
+
+
+def test_what_differs_by_digest_is_looked_up_and_decoded_in_another_way(
+    shop: IncrementalShop, source_reads: list[str]
+) -> None:
+    for number in (5, 300, 700):
+        shop.update(number, "changed")
+    shop.apply()
+    shop.tamper("UPDATE base SET name = 'tampered' WHERE id = 300")
+
+    found = shop.run()
+
+    assert (Verdict.DIFFERENT, ["3 keys", "1 keys", "1 keys"]) == (found.verdict, source_reads)
+    since = {
+        one["segment"]: (one["keys_since"], one["matched"], one["different"])
+        for one in found.certificate["segments"]
+        if one["keys_since"]
+    }
+    assert {0: (1, 100, 0), 2: (1, 99, 1), 6: (1, 100, 0)} == since
+    assert {"source rows": ROWS, "base rows": ROWS} == rows_known(found)
+
+
+def test_a_key_the_source_cannot_hold_hides_no_other(
+    tmp_path: Path, postgres_database: str, source_reads: list[str]
+) -> None:
+    shop = IncrementalShop(tmp_path, postgres_database, TYPES)
+    shop.stock(
+        "CREATE TABLE item (id int PRIMARY KEY, name text, price numeric(10,2))",
+        "INSERT INTO item SELECT g, 'name ' || g, g + 0.25 FROM generate_series(1, 300) g",
+        "ANALYZE item",
+    )
+    assert Verdict.MATCH is shop.compare().verdict
+    source_reads.clear()
+    shop.update(5, "five")
+    shop.tell({"Op": "D", **row(3_000_000_000)})
+    shop.apply()
+    assert (Verdict.MATCH, ["2 keys", "2 keys"]) == (shop.run().verdict, source_reads)
+
+    shop.tamper("UPDATE base SET name = 'tampered' WHERE id = 5")
+    shop.tell({"Op": "D", **row(3_000_000_000)})
+    shop.apply()
+
+    assert [5] == [one.key["id"] for one in shop.run().comparisons[0].discrepancies]
+    shop.platform.lake.close()
 
 
 def test_a_change_the_merge_lost_is_found_at_its_key(shop: IncrementalShop) -> None:

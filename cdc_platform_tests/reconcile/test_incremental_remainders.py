@@ -7,7 +7,7 @@ import pytest
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.proofs import PROOFS
 from cdc_platform.reconcile.verdict import Verdict
-from cdc_platform_tests.reconcile.test_incremental import IncrementalShop, shop
+from cdc_platform_tests.reconcile.test_incremental import IncrementalShop, segments, shop
 
 pytestmark = pytest.mark.postgres
 
@@ -22,7 +22,8 @@ def test_changed_keys_beyond_the_budget_are_not_verified(shop: IncrementalShop) 
     found = shop.run(budget=Budget(max_rows=2))
 
     assert Verdict.UNVERIFIED is found.verdict
-    assert "does not suffice for 3 changed keys" in found.comparisons[0].reason
+    assert [4] == segments(found, Verdict.UNVERIFIED)
+    assert "source rows was spent: 1 of 3 changed keys were not looked up" in found.comparisons[0].reason
 
 
 def test_segments_a_budget_left_unread_have_no_proof(shop: IncrementalShop) -> None:

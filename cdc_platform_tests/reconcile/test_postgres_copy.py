@@ -70,6 +70,49 @@ def test_a_stream_holds_the_rows_a_query_gives_bit_by_bit(reader: PostgresReader
         assert str(right.combine_chunks()) == str(left.combine_chunks()), name
 
 
+@pytest.mark.parametrize("key", [("id",), ("t",), ("u",), ("id", "t"), ("small", "y")], ids=", ".join)
+def test_a_stream_of_keys_holds_the_rows_a_query_gives_for_them(
+    reader: PostgresReader, key: tuple[str, ...]
+) -> None:
+    plan = reader.plan("public", "item", key, BASE)
+    with reader.snapshot() as snapshot:
+        whole = pa.Table.from_batches(snapshot.rows_between(None, None, plan)).sort_by("id")
+        known = whole.filter(pc.field("t").is_valid() & pc.field("u").is_valid())
+        keys = pa.concat_tables([known.select(key).slice(3, 50), known.select(key).slice(100, 3)])
+        keys = keys.group_by(list(key)).aggregate([])
+        batches = snapshot.rows_among(keys, plan)
+        assert batches is not None
+        streamed = pa.Table.from_batches(batches, whole.schema).sort_by("id")
+        asked = snapshot.rows_of(keys, plan).drop_columns([KEY_NUMBER]).sort_by("id")
+
+    assert keys.num_rows <= streamed.num_rows < whole.num_rows
+    for name in streamed.column_names:
+        left, right = streamed.column(name).cast(asked.column(name).type), asked.column(name)
+        assert str(right.combine_chunks()) == str(left.combine_chunks()), name
+
+
+def test_a_stream_of_keys_their_type_cannot_hold_is_an_error_the_snapshot_survives(
+    reader: PostgresReader,
+) -> None:
+    plan = reader.plan("public", "item", ("small",), BASE)
+    with reader.snapshot() as snapshot:
+        batches = snapshot.rows_among(pa.table({"small": pa.array([-5, 70_000], pa.int32())}), plan)
+        assert batches is not None
+        with pytest.raises(SourceUnavailable, match="out of range"):
+            list(batches)
+
+        (found,) = snapshot.rows_of(pa.table({"small": pa.array([-5], pa.int32())}), plan).to_pylist()
+
+    assert 5 == found["id"]
+
+
+@pytest.mark.parametrize("key", ["n", "day", "c", "at"])
+def test_keys_of_types_with_forms_of_their_own_are_not_streamed(reader: PostgresReader, key: str) -> None:
+    plan = reader.plan("public", "item", (key,), BASE)
+    with reader.snapshot() as snapshot:
+        assert snapshot.rows_among(pa.table({key: pa.array([None], BASE.field(key).type)}), plan) is None
+
+
 def lengths_read(reader: PostgresReader, plan: ReadPlan) -> dict[str, list[int | None]]:
     """Return the lengths of the values of one batch, of which nothing is left then."""
     with reader.snapshot() as snapshot:
