@@ -17,11 +17,6 @@ def _by(test: str) -> tuple[str]:
 INCREMENT_MUTANTS: tuple[Mutant, ...] = (
     *of(
         "reconcile/changes_since.py",
-        ("what base gained and lost ignored",
-         "UNION ALL\n                SELECT segment, {names} FROM base_changes)",
-         ")", _by("test_a_write_into_base_that_no_raw_file_explains_is_found_at_once")),
-        ("what raw files name ignored", "SELECT segment, {names} FROM touched_keys UNION ALL\n", "",
-         _by("test_a_change_the_merge_lost_is_found_at_its_key")),
         ("keys that were not equal forgotten", "        _add_open_keys(connection, sides, ledger, proofs)\n",
          "",
          (*_by("test_a_difference_is_looked_up_again_until_it_is_gone"),
@@ -71,12 +66,24 @@ INCREMENT_MUTANTS: tuple[Mutant, ...] = (
     ),
     *of(
         "reconcile/base_delta.py",
+        ("what base gained and lost ignored",
+         "UNION ALL\n                SELECT segment, {names} FROM base_changes)",
+         ")", _by("test_a_write_into_base_that_no_raw_file_explains_is_found_at_once")),
+        ("what raw files name ignored", "SELECT segment, {names} FROM touched_keys UNION ALL\n", "",
+         _by("test_a_change_the_merge_lost_is_found_at_its_key")),
+        ("unexplained deletes not looked up", '"INSERT INTO touched_keys FROM unexplained"', '"SELECT 1"',
+         (_TESTS,)),
+        ("deletes of both snapshots turned", "bool_and(is_now) OR NOT bool_or(is_now)", "bool_or(is_now)",
+         (_TESTS,)),
         ("new delete files ignored", "if _deletes(a) != _deletes(b)]", "if False]", (_TESTS,)),
         ("rewritten rows cancel by key", "GROUP BY {names}, lane1, lane2 HAVING", "GROUP BY {names} HAVING",
          (_TESTS,)),
+    ),
+    *of(
+        "reconcile/key_places.py",
         ("the first changed keys not sought", "BETWEEN {first} AND {last}", "BETWEEN {last} AND {last}",
-         ("reconcile/test_base_delta.py",)),
+         ("reconcile/test_key_places.py",)),
         ("keys of every type bounded by their text", 'kind.partition("(")[0] not in _ORDERED', "False",
-         ("reconcile/test_base_delta.py",)),
+         ("reconcile/test_key_places.py",)),
     ),
 )  # fmt: skip

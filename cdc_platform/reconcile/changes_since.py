@@ -82,12 +82,6 @@ def find_changes(
 def _due(
     connection: duckdb.DuckDBPyConnection, sides: Sides, proofs: Proofs, ledger: Ledger, within: timedelta
 ) -> set[int]:
-    names = ", ".join(sides.key_names)
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE touched_keys AS SELECT DISTINCT segment, {names} FROM (
-                SELECT segment, {names} FROM touched_keys UNION ALL
-                SELECT segment, {names} FROM base_changes)"""
-    )
     changed = dict(connection.execute("SELECT segment, count(*) FROM touched_keys GROUP BY 1").fetchall())
     due = due_segments(proofs, ledger.at, within)
     if changed.pop(sides.segments.keyless, 0):

@@ -8,9 +8,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from cdc_platform.reconcile.base_delta import within_sought
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.digest import new_salt
+from cdc_platform.reconcile.key_places import within_sought
 from cdc_platform.reconcile.sides import make_sides
 from cdc_platform_tests.reconcile.pairs import as_base, memory_plan, typed_table
 
@@ -35,7 +35,7 @@ def test_rows_between_the_first_and_the_last_changed_key_are_looked_at(
         plan = memory_plan(("id", "v"), (kind, pa.int64()), 1, ranged=False)
         sides = make_sides(connection, plan, view, new_salt(), bounds=(), rows_per_segment=1)
         connection.register("sought", pa.table({"k0": pa.array([values[3], values[1]], kind)}))
-        condition = within_sought(connection, sides)
+        condition = within_sought(connection, sides, "sought")
         found = connection.execute(f"SELECT id FROM base_table b WHERE {condition} ORDER BY id").fetchall()
 
     assert kept == [value for (value,) in found]
@@ -50,4 +50,4 @@ def test_no_changed_key_bounds_nothing() -> None:
         sides = make_sides(connection, plan, view, new_salt(), bounds=(), rows_per_segment=1)
         connection.register("sought", pa.table({"k0": pa.array([], pa.int64())}))
 
-        assert "true" == within_sought(connection, sides)
+        assert "true" == within_sought(connection, sides, "sought")
