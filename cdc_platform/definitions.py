@@ -12,7 +12,7 @@ import dagster as dg
 from cdc_platform.assets.base import build_base_asset
 from cdc_platform.assets.fleet import build_fleet_definitions
 from cdc_platform.assets.keys import active_tables, window_partitions
-from cdc_platform.assets.maintenance import build_maintenance_asset
+from cdc_platform.assets.maintenance import build_maintenance_asset, build_results_maintenance
 from cdc_platform.assets.raw import build_raw_asset
 from cdc_platform.assets.reconciliation import build_reconciliation_asset
 from cdc_platform.assets.repair import build_repair_job
@@ -36,7 +36,7 @@ def build_definitions(path: str | Path) -> dg.Definitions:
     config = load_config(path)
     parts = [source_definitions(config, source) for source in config.sources]
     if any(active_tables(source) for source in config.sources.values()):
-        parts.append(build_fleet_definitions())
+        parts += [build_fleet_definitions(), build_results_maintenance()]
     if config.prepared is not None:
         parts.append(prepared_definitions(config))
     resources = {"platform": PlatformResource(config_path=str(path)), "dms": DmsResource()}

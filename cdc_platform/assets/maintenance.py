@@ -7,10 +7,11 @@ One pool for all of them bounds what maintenance takes of the machine.
 import dagster as dg
 
 from cdc_platform.assets.keys import base_key, maintenance_key, owners_of, tags_of
-from cdc_platform.assets.maintenance_metadata import maintenance_metadata
+from cdc_platform.assets.maintenance_metadata import maintenance_metadata, results_metadata
 from cdc_platform.assets.outcome import dagster_outcome
 from cdc_platform.config.model import SourceConfig, TableConfig
 from cdc_platform.resources import PlatformResource
+from cdc_platform.schedules import MAINTENANCE_CRON
 
 POOL = "maintenance"
 
@@ -50,3 +51,41 @@ def build_maintenance_asset(*, source: str, config: SourceConfig, table: TableCo
         return dg.MaterializeResult(metadata=maintenance_metadata(result) if result else {})
 
     return maintenance
+
+
+RESULTS_KEY = dg.AssetKey(["maintenance", "cdc_reconciliation"])
+
+
+def build_results_maintenance() -> dg.Definitions:
+    """Return the asset that maintains the tables reconciliations are recorded in, and its daily schedule."""
+
+    @dg.asset(
+        key=RESULTS_KEY,
+        pool=POOL,
+        group_name="reconciliation",
+        kinds={"iceberg"},
+        description="The files and snapshots of what reconciliations recorded, kept as `maintenance` says.",
+    )
+    def results_maintenance(
+        context: dg.AssetExecutionContext, platform: PlatformResource
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # dagster takes only the bare class
+        from cdc_platform.reconcile.result_upkeep import RESULT_TABLES, maintain_results
+
+        with dagster_outcome(context):
+            lake = platform.open().lake
+            done = [maintain_results(lake, name, note=context.log.info) for name in RESULT_TABLES]
+        return dg.MaterializeResult(metadata=results_metadata([one for one in done if one is not None]))
+
+    schedule = dg.ScheduleDefinition(
+        name="results_maintenance_daily",
+        job=dg.define_asset_job(
+            "maintain_results",
+            selection=dg.AssetSelection.assets(RESULTS_KEY),
+            description="Compacts, expires and cleans what reconciliations recorded.",
+        ),
+        cron_schedule=MAINTENANCE_CRON,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Maintains the tables of verdicts once a day.",
+    )
+    return dg.Definitions(assets=[results_maintenance], schedules=[schedule])

@@ -7,6 +7,8 @@ import dagster as dg
 from cdc_platform.assets.metadata import SHOWN_ROWS, table_value, without_none
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyiceberg.table import Table
 
     from cdc_platform.lake.health import TableHealth
@@ -81,6 +83,23 @@ def maintenance_metadata(result: "MaintenanceResult") -> dict[str, Any]:
             "seconds": result.seconds,
         }
     )
+
+
+def results_metadata(done: "Sequence[MaintenanceResult]") -> dict[str, Any]:
+    """Return a line for each of the tables of reconciliations: what it was, and what was done."""
+    lines = [
+        {
+            "table": one.table_id,
+            "data files before": one.before.data_files,
+            "data files after": one.after.data_files,
+            "snapshots expired": one.expiry.snapshots if one.expiry else 0,
+            "orphans": one.orphans.files if one.orphans else 0,
+            "seconds": one.seconds,
+        }
+        for one in done
+        if one.before is not None and one.after is not None
+    ]
+    return without_none({"tables": table_value(lines)})
 
 
 def _proofs(groups: "tuple[GroupResult, ...]") -> dg.TableMetadataValue | None:

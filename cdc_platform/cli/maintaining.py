@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,9 +25,13 @@ from cdc_platform.errors import CdcError
 from cdc_platform.words import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from cdc_platform.config.model import TableConfig
     from cdc_platform.lake.maintenance import MaintenanceResult, Step
     from cdc_platform.pipeline import Platform
+
+    Maintain = Callable[..., MaintenanceResult | None]
 
 _COLUMNS = [
     *("table", "data files", "delete files", "deleted rows", "MB", "groups", "rows proven"),
@@ -41,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
 def maintain(
     tables: Annotated[
-        list[str] | None, typer.Argument(metavar="[TABLE]...", help="id or source/id; default: every table.")
+        list[str] | None, typer.Argument(metavar="[TABLE]...", help="id or source/id; default: all there is.")
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     source: SourceOption = None,
@@ -76,13 +81,12 @@ def maintain(
     from cdc_platform.lake.maintenance import Step
 
     platform = open_platform(config)
-    named = {
-        (its, table.id): (its, table) for its, table in (one_table(platform, one) for one in tables or ())
-    }
+    named = {(its, table.id): (its, table) for its, table in map(partial(one_table, platform), tables or ())}
     chosen = list(named.values()) or chosen_tables(platform, source, None)
     asked = {Step.COMPACT: compact, Step.EXPIRE: expire, Step.ORPHANS: orphans}
     steps = [step for step in Step if asked[step] or not any(asked.values())]
-    done, failures = _maintained(platform, chosen, steps, dry_run=dry_run, force=force)
+    work = _work(platform, chosen, with_results=not named and source is None)
+    done, failures = _maintained(work, steps, dry_run=dry_run, force=force)
     if as_json:
         print_json({"dry_run": dry_run, "tables": [_json(one) for one in done], "failures": texts(failures)})
     elif done:
@@ -96,32 +100,32 @@ def maintain(
     )
 
 
+def _work(
+    platform: Platform, tables: list[tuple[str, TableConfig]], *, with_results: bool
+) -> dict[str, Maintain]:
+    """Return what maintains each table, by its name; ``with_results``: those of reconciliations as well."""
+    from cdc_platform.lake.maintenance import maintain as run
+    from cdc_platform.reconcile.result_upkeep import NAMESPACE, RESULT_TABLES, maintain_results
+
+    lake = platform.lake
+    work: dict[str, Maintain] = {
+        f"{source}/{table.id}": partial(run, lake, source, table) for source, table in tables
+    }
+    if with_results:
+        work |= {f"{NAMESPACE}/{name}": partial(maintain_results, lake, name) for name in RESULT_TABLES}
+    return work
+
+
 def _maintained(
-    platform: Platform,
-    tables: list[tuple[str, TableConfig]],
-    steps: list[Step],
-    *,
-    dry_run: bool,
-    force: bool,
+    work: Mapping[str, Maintain], steps: list[Step], *, dry_run: bool, force: bool
 ) -> tuple[list[MaintenanceResult], dict[str, CdcError]]:
     """Maintain each table under a progress bar; a table that fails does not hold up the others."""
-    from cdc_platform.lake.maintenance import maintain as run
-
     done, failures = [], {}
-    with progress("maintaining", len(tables)) as bar:
-        for source, table in tables:
-            where = f"{source}/{table.id}"
+    with progress("maintaining", len(work)) as bar:
+        for where, maintain_it in work.items():
             bar.begin(where)
             try:
-                result = run(
-                    platform.lake,
-                    source,
-                    table,
-                    steps,
-                    dry_run=dry_run,
-                    force=force,
-                    note=bar.begin,
-                )
+                result = maintain_it(steps, dry_run=dry_run, force=force, note=bar.begin)
             except CdcError as error:
                 failures[where] = error
             else:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pyiceberg.table import Table
 
+from cdc_platform.config.maintenance import CompactionOptions
 from cdc_platform.config.model import TableConfig
 from cdc_platform.lake.applied import AppliedRecord, read_applied
 from cdc_platform.lake.base_files import BaseFile, target_size
@@ -88,14 +89,21 @@ def table_health(
     base = lake.load_published(source, table.id) if published else lake.load(source, table.id)
     if base is None:
         return None
+    options = lake.config.maintenance.with_overrides(table.maintenance).compaction
+    return health_of(lake, base, options, soft_deletes=keeps_deleted(base, table))
+
+
+def health_of(
+    lake: Lake, base: Table, options: CompactionOptions, *, soft_deletes: bool = False
+) -> TableHealth:
+    """Return the sizes of a table; ``options`` say which files are small."""
     snapshot = base.current_snapshot()
     if snapshot is None:
         return TableHealth(None, 0, 0, 0, 0, 0, 0, 0)
     files = live_files(base).files
     deletes = {delete.file_path: delete for file in files for delete in file.deletes}
-    options = lake.config.maintenance.with_overrides(table.maintenance).compaction
     small = target_size(base) * options.small_file_share
-    soft = _soft_deleted(lake, base) if keeps_deleted(base, table) else 0
+    soft = _soft_deleted(lake, base) if soft_deletes else 0
     oldest = min(each.timestamp_ms for each in base.metadata.snapshots)
     deleted = sum(delete.record_count for delete in deletes.values())
     records = sum(file.data.record_count for file in files)

@@ -81,6 +81,19 @@ def test_a_table_without_a_merge_has_nothing_to_maintain(cdc: Cdc) -> None:
     assert (0, []) == (done.code, done.json["tables"])
 
 
+@pytest.mark.usefixtures("worn")
+def test_what_reconciliations_recorded_is_maintained_with_all_tables_and_never_with_some(cdc: Cdc) -> None:
+    for _ in range(3):
+        cdc("reconcile")
+    some = [cdc("maintain", *chosen, "--json").json["tables"] for chosen in (["orders"], ["-s", "shop"])]
+    done = {one["table_id"]: one for one in cdc("maintain", "--json").json["tables"]}
+
+    assert [["orders"], ["orders"]] == [[one["table_id"] for one in tables] for tables in some]
+    assert {"orders", "runs", "segments"} == set(done)
+    assert [1, 1] == [len(done[name]["groups"]) for name in ("runs", "segments")]
+    assert done["runs"]["before"]["rows"] == done["runs"]["after"]["rows"]
+
+
 def test_an_unknown_table_is_wrong_usage(cdc: Cdc) -> None:
     assert 2 == cdc("maintain", "nothing").code
 

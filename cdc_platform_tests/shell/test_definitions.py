@@ -16,7 +16,7 @@ from cdc_platform.errors import ConfigError
 from cdc_platform_tests.shell.conftest import Shop
 
 
-def test_each_table_is_four_assets_and_one_tells_of_all_tables(shop: Shop) -> None:
+def test_each_table_is_four_assets_and_two_are_of_the_verdicts_of_all(shop: Shop) -> None:
     graph = shop.definitions().resolve_asset_graph()
 
     tables = [
@@ -25,7 +25,7 @@ def test_each_table_is_four_assets_and_one_tells_of_all_tables(shop: Shop) -> No
         for table in ("customers", "orders")
     ]
     found = sorted(key.to_user_string() for key in graph.get_all_asset_keys())
-    assert sorted([*tables, "reconciliation_fleet"]) == found
+    assert sorted([*tables, "maintenance/cdc_reconciliation", "reconciliation_fleet"]) == found
 
 
 def test_a_table_has_its_checks_on_each_layer(shop: Shop) -> None:
@@ -156,8 +156,8 @@ def test_three_hundred_tables_load_in_seconds(tmp_path: Path) -> None:
 
     repository = build_definitions(tmp_path / "cdc.yaml").get_repository_def()
 
-    assert 1_201 == len(repository.asset_graph.get_all_asset_keys())
-    assert (2, 4) == (len(repository.sensor_defs), len(repository.schedule_defs))
+    assert 1_202 == len(repository.asset_graph.get_all_asset_keys())
+    assert (2, 5) == (len(repository.sensor_defs), len(repository.schedule_defs))
     assert time.monotonic() - begun < 30
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from cdc_platform.pipeline import merge_table, take_in
+from cdc_platform.pipeline import merge_table, reconcile, take_in
 from cdc_platform.schedules import MAINTENANCE_CRON
 from cdc_platform_tests.shell.conftest import Shop, day
 
@@ -68,6 +68,28 @@ def test_a_dry_run_from_the_launchpad_changes_nothing(shop: Shop, instance: dg.D
 
 def test_a_table_without_a_merge_has_nothing_to_show(shop: Shop, instance: dg.DagsterInstance) -> None:
     assert {} == materialized(shop, instance)
+
+
+def test_what_reconciliations_recorded_is_maintained_once_a_day_as_well(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    merged(shop)
+    for _ in range(3):
+        reconcile(shop.platform(), "shop", "orders", "2024-05-01")
+    definitions = shop.definitions()
+
+    done = definitions.resolve_job_def("maintain_results").execute_in_process(instance=instance)
+    (event,) = done.asset_materializations_for_node("maintenance__cdc_reconciliation")
+    tables = event.metadata["tables"]
+    schedule = definitions.resolve_schedule_def("results_maintenance_daily")
+
+    assert isinstance(tables, dg.TableMetadataValue)
+    lines = {record.data["table"]: record.data for record in tables.records}
+    assert (3, 1) == (lines["runs"]["data files before"], lines["runs"]["data files after"])
+    assert (MAINTENANCE_CRON, dg.DefaultScheduleStatus.RUNNING) == (
+        schedule.cron_schedule,
+        schedule.default_status,
+    )
 
 
 def test_one_daily_run_maintains_every_table_of_a_source(shop: Shop) -> None:

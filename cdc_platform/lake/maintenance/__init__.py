@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from cdc_platform.lake.maintenance.run import MaintenanceResult, Step, after_merge, maintain, policy_of
+from cdc_platform.lake.maintenance.run import (
+    MaintenanceResult,
+    Step,
+    after_merge,
+    maintain,
+    maintain_appended,
+    policy_of,
+)
 
-__all__ = ["MaintenanceResult", "Step", "after_merge", "maintain", "policy_of"]
+__all__ = ["MaintenanceResult", "Step", "after_merge", "maintain", "maintain_appended", "policy_of"]

@@ -11,14 +11,16 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 
+from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
 
 from cdc_platform.config.maintenance import MaintenanceOptions
 from cdc_platform.config.model import PlatformConfig, TableConfig
 from cdc_platform.errors import CdcError, redact
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.lake.health import TableHealth, table_health
+from cdc_platform.lake.health import TableHealth, health_of, table_health
 from cdc_platform.lake.maintenance.compaction import GroupResult, commit_compaction
 from cdc_platform.lake.maintenance.compaction_plan import plan_compaction
 from cdc_platform.lake.maintenance.expiry import ExpiryResult, commit_expiry, expired_snapshots, plan_expiry
@@ -91,21 +93,57 @@ def maintain(
     Raises MergeError when files of the table are missing or cut, or a proof fails, StaleCommit when other
     writers never let it commit.
     """
-    started = time.perf_counter()
+    work = _work_on(lake, source, table, dry_run=dry_run, force=force, note=note)
     with outages(".".join(lake.identifier(source, table.id))):
-        base = lake.load(source, table.id)
-        if base is None:
+        return _maintained(work, steps, partial(table_health, lake, source, table))
+
+
+def maintain_appended(
+    lake: Lake,
+    identifier: tuple[str, str],
+    steps: Collection[Step] = tuple(Step),
+    *,
+    dry_run: bool = False,
+    force: bool = False,
+    note: Callable[[str], None] = lambda _: None,
+) -> MaintenanceResult | None:
+    """Maintain a table that is no base table, by the policy of all; None where there is none.
+
+    What is told and raised is :func:`maintain`'s; its namespace stands in the place of a source.
+    """
+    policy = lake.config.maintenance
+
+    def load() -> Table | None:
+        try:
+            return lake.catalog.load_table(identifier)
+        except NoSuchTableError:
             return None
-        check_files(base)
-        work = _Work(lake, source, table, dry_run, force, note)
-        before = table_health(lake, source, table)
-        groups = work.compact() if Step.COMPACT in steps else None
-        expiry = work.expire() if Step.EXPIRE in steps else None
-        orphans = work.clean() if Step.ORPHANS in steps else None
-        after = before if dry_run else table_health(lake, source, table)
-    seconds = time.perf_counter() - started
+
+    def health() -> TableHealth | None:
+        table = load()
+        return health_of(lake, table, policy.compaction) if table is not None else None
+
+    work = _Work(lake, *identifier, policy, load, dry_run, force, note)
+    with outages(".".join(identifier)):
+        return _maintained(work, steps, health)
+
+
+def _maintained(
+    work: _Work, steps: Collection[Step], health: Callable[[], TableHealth | None]
+) -> MaintenanceResult | None:
+    started = time.perf_counter()
+    base = work.load()
+    if base is None:
+        return None
+    check_files(base)
+    before = health()
+    groups = work.compact() if Step.COMPACT in steps else None
+    expiry = work.expire() if Step.EXPIRE in steps else None
+    orphans = work.clean() if Step.ORPHANS in steps else None
+    after = before if work.dry_run else health()
+    seconds = round(time.perf_counter() - started, 3)
     return MaintenanceResult(
-        source, table.id, dry_run, before, after, groups, expiry, orphans, round(seconds, 3)
+        work.source, work.table_id, work.dry_run, before, after, groups, expiry, orphans, seconds
     )
 
 
@@ -115,7 +153,7 @@ def after_merge(lake: Lake, source: str, table: TableConfig) -> MaintenanceResul
     policy = policy_of(lake.config, table)
     if not policy.compaction.after_merge:
         return None
-    work = _Work(lake, source, table, False, False, lambda _: None)
+    work = _work_on(lake, source, table)
     groups: tuple[GroupResult, ...] = ()
     expiry, error = None, None
     try:
@@ -155,18 +193,16 @@ class _Work:
 
     lake: Lake
     source: str
-    table: TableConfig
+    table_id: str
+    policy: MaintenanceOptions
+    load: Callable[[], Table | None]
     dry_run: bool
     force: bool
     note: Callable[[str], None]
 
     @property
     def where(self) -> str:
-        return f"{self.source}/{self.table.id}"
-
-    @property
-    def policy(self) -> MaintenanceOptions:
-        return policy_of(self.lake.config, self.table)
+        return f"{self.source}/{self.table_id}"
 
     def compact(self, most_bytes: int | None = None) -> tuple[GroupResult, ...]:
         options = self.policy.compaction
@@ -184,7 +220,7 @@ class _Work:
 
     def expire(self) -> ExpiryResult:
         self.note(f"{self.where}: expiring snapshots")
-        objects = self.lake.objects(self.source, self.table.id)
+        objects = self.lake.objects(self.source, self.table_id)
         plan = plan_expiry(self._base(), objects, self.policy.snapshots)
         if self.dry_run:
             return ExpiryResult(len(plan.expired), plan.kept, len(plan.files), len(plan.object_keys))
@@ -192,11 +228,24 @@ class _Work:
 
     def clean(self) -> OrphanResult:
         self.note(f"{self.where}: looking for orphans")
-        objects = self.lake.objects(self.source, self.table.id)
+        objects = self.lake.objects(self.source, self.table_id)
         plan = plan_orphans(self._base(), objects, self.policy.orphans, force=self.force)
         return OrphanResult(len(plan.files), plan.bytes) if self.dry_run else remove_orphans(plan)
 
     def _base(self) -> Table:
-        base = self.lake.load(self.source, self.table.id)
+        base = self.load()
         assert base is not None
         return base
+
+
+def _work_on(
+    lake: Lake,
+    source: str,
+    table: TableConfig,
+    *,
+    dry_run: bool = False,
+    force: bool = False,
+    note: Callable[[str], None] = lambda _: None,
+) -> _Work:
+    load = partial(lake.load, source, table.id)
+    return _Work(lake, source, table.id, policy_of(lake.config, table), load, dry_run, force, note)
