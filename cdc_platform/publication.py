@@ -101,9 +101,9 @@ def publish(platform: Platform, source: str, table_id: str, *, dry_run: bool = F
 
 def _all(platform: Platform, source: str, table_id: str, base: Table, dry_run: bool) -> Publication:
     held, before, newest = holds_back(base), published_id(base), base.metadata.current_snapshot_id
-    moved = len(unpublished(base))
+    moved = len(unpublished(base, f"{source}/{table_id}"))
     if held and not dry_run:
-        let_go(base)
+        let_go(base, f"{source}/{table_id}")
     return Publication(source, table_id, held, before, newest, newest, moved, dry_run=dry_run)
 
 
@@ -112,11 +112,11 @@ def _publish(platform: Platform, source: str, table_id: str, base: Table, dry_ru
     if not holds_back(base):
         # the next merge begins the branch
         return Publication(source, table_id, False, before, before, newest)
-    snapshots = unpublished(base)
+    snapshots = unpublished(base, f"{source}/{table_id}")
     decision = _decide(platform, source, table_id, base, snapshots)
     target = snapshots[decision.publishable - 1].snapshot_id if decision.publishable else before
     if decision.publishable and target is not None and not dry_run:
-        publish_up_to(base, target)
+        publish_up_to(base, target, f"{source}/{table_id}")
     left = len(snapshots) - decision.publishable
     return Publication(
         source,

@@ -48,25 +48,26 @@ def hold_back(table: Table) -> None:
     _commit(table, [added, moved(MAIN_BRANCH, first.snapshot_id), moved(PENDING, first.snapshot_id)])
 
 
-def let_go(table: Table) -> None:
+def let_go(table: Table, called: str = "") -> None:
     """Publish all there is and end the branch, so that merges write main again.
 
+    ``called`` is how commands name the table, for the mend of an error.
     Raises MergeError when main is not in the branch's history, StaleCommit when another writer was faster.
     """
     if not holds_back(table):
         return
-    check_ancestry(table)
+    check_ancestry(table, called)
     head = table.metadata.refs[PENDING].snapshot_id
     _commit(table, [moved(MAIN_BRANCH, head), RemoveSnapshotRefUpdate(ref_name=PENDING)])
 
 
-def publish_up_to(table: Table, snapshot_id: int) -> None:
+def publish_up_to(table: Table, snapshot_id: int, called: str = "") -> None:
     """Move main forward to a snapshot of the branch; nothing happens when it has that already.
 
     Raises MergeError when main is not in the branch's history, or the snapshot not in it after main, and
     StaleCommit when main or the branch moved since ``table`` was loaded.
     """
-    check_ancestry(table)
+    check_ancestry(table, called)
     published = published_id(table)
     main = table.snapshot_by_id(published) if published is not None else None
     if any(one.snapshot_id == snapshot_id for one in history(table, main)):
@@ -77,8 +78,9 @@ def publish_up_to(table: Table, snapshot_id: int) -> None:
     _commit(table, [moved(MAIN_BRANCH, snapshot_id)])
 
 
-def check_ancestry(table: Table) -> None:
+def check_ancestry(table: Table, called: str = "") -> None:
     """Raise MergeError unless main is in the history of the branch that merges write."""
+    name = called or table.name()[-1]
     published = published_id(table)
     branch = [one.snapshot_id for one in history(table, table.current_snapshot())]
     if not holds_back(table) or published in branch:
@@ -86,8 +88,8 @@ def check_ancestry(table: Table) -> None:
     main = table.snapshot_by_id(published) if published is not None else None
     common = next((one.snapshot_id for one in history(table, main) if one.snapshot_id in branch), None)
     mend = (
-        f"set both back to the newest snapshot they share and merge again: cdc rollback {table.name()[-1]} "
-        f"--to-snapshot {common} && cdc apply -t {table.name()[-1]}"
+        f"set both back to the newest snapshot they share and merge again: cdc rollback {name} "
+        f"--to-snapshot {common} && cdc apply -t {name}"
         if common is not None
         else "restore the expired snapshots between them, or reload the table"
     )
@@ -98,9 +100,9 @@ def check_ancestry(table: Table) -> None:
     raise MergeError(what, where=".".join(table.name()), mend=mend)
 
 
-def unpublished(table: Table) -> tuple[Snapshot, ...]:
+def unpublished(table: Table, called: str = "") -> tuple[Snapshot, ...]:
     """Return the snapshots main has not, oldest first. Raises MergeError when main is beside the branch."""
-    check_ancestry(table)
+    check_ancestry(table, called)
     return tuple(reversed(list(held_back(table))))
 
 
@@ -112,7 +114,10 @@ def as_declared(lake: Lake, source: str, table: TableConfig, known: Standing) ->
     wanted = table.publish is Publish.ON_MATCH
     if known.base is None or wanted == holds_back(known.base):
         return known
-    (hold_back if wanted else let_go)(known.base)
+    if wanted:
+        hold_back(known.base)
+    else:
+        let_go(known.base, f"{source}/{table.id}")
     return read_standing(lake, source, table.id)
 
 

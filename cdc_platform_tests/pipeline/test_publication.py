@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from cdc_platform.config.model import Publish
+from cdc_platform.errors import MergeError
 from cdc_platform.lake.branch import held_back
 from cdc_platform.pipeline import Publication, merge_table, publish, reconcile, take_in
 from cdc_platform.reconcile.full import FullOptions, reconcile_full
@@ -97,6 +99,27 @@ def test_different_keeps_main_and_says_which_window(shop: Shop) -> None:
 
     assert (LOADED, True, 1) == (shop.main(), found.is_refused, found.pending)
     assert f"{TODAY}: it is DIFFERENT" in found.sentence
+
+
+def test_the_mend_of_a_main_that_was_written_names_the_table_as_commands_want_it(shop: Shop) -> None:
+    shop.publish(TODAY)
+    shop.change({"Op": "U", "id": 1, "name": "later"})
+    shop.apply()
+    main = shop.platform.lake.load_published("retail", "item")
+    assert main is not None
+    main.append(main.scan().to_arrow())
+
+    def refused(act: Callable[[], object]) -> str:
+        with pytest.raises(MergeError, match="another program wrote main") as error:
+            act()
+        return error.value.mend
+
+    held = refused(lambda: publish(shop.platform, "retail", "item"))
+    shop.with_option(Publish.ALWAYS)
+    let_go = [refused(lambda: publish(shop.platform, "retail", "item")), refused(shop.apply)]
+
+    told = re.compile(r"cdc rollback retail/item --to-snapshot \d+ && cdc apply -t retail/item$")
+    assert all(told.search(mend) for mend in (held, *let_go))
 
 
 def test_what_is_not_reconciled_is_pending_and_no_error(shop: Shop) -> None:
