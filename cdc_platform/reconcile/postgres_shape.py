@@ -15,53 +15,30 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from cdc_platform.reconcile.sources import UNSEEN, Shape
+from cdc_platform.reconcile.sources import Shape
 
 #: The kinds of facts there are; see :class:`Shape`.
-FACTS = ("columns", "types", "files", "parts", "views", UNSEEN)
+FACTS = ("columns", "types", "files", "parts", "views")
 
-# A function whose body is a string may call any other, which nothing in the catalog tells: then all of them
-# count. One that is not declared immutable may read any table, or the clock: what it gives changes unseen.
 # A row of pg_inherits is written anew when a partition is detached and attached again: its xmin tells it.
 # pg_relation_filenode() is of now: a snapshot of before a TRUNCATE would read nothing and know no better.
-_SHAPE: LiteralString = r"""
-    WITH RECURSIVE reached(kind, oid, role) AS (
-        SELECT 'relation', c.oid, 'self'
+_SHAPE: LiteralString = """
+    WITH RECURSIVE read(oid, role) AS (
+        SELECT c.oid, 'self'
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = %(schema)s AND c.relname = %(table)s
         UNION
-        SELECT f.kind, f.oid, f.role FROM reached r CROSS JOIN LATERAL (
-            SELECT 'relation', i.inhrelid, CASE r.role WHEN 'viewed' THEN 'viewed' ELSE 'part' END
-            FROM pg_catalog.pg_inherits i WHERE i.inhparent = r.oid AND r.kind = 'relation'
+        SELECT f.oid, f.role FROM read r CROSS JOIN LATERAL (
+            SELECT i.inhrelid, CASE r.role WHEN 'viewed' THEN 'viewed' ELSE 'part' END
+            FROM pg_catalog.pg_inherits i WHERE i.inhparent = r.oid
             UNION ALL
-            SELECT CASE d.refclassid WHEN 'pg_catalog.pg_class'::pg_catalog.regclass
-                       THEN 'relation' ELSE 'function' END,
-                   coalesce(o.oprcode, d.refobjid), 'viewed'
-            FROM (SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass::oid AS class, w.oid
-                  FROM pg_catalog.pg_class v
-                  JOIN pg_catalog.pg_rewrite w ON w.ev_class = v.oid AND w.ev_type = '1'
-                  WHERE r.kind = 'relation' AND v.oid = r.oid AND v.relkind = 'v'
-                  UNION ALL
-                  SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::oid, r.oid
-                  WHERE r.kind = 'function') b
-            JOIN pg_catalog.pg_depend d ON d.classid = b.class AND d.objid = b.oid
-            LEFT JOIN pg_catalog.pg_operator o
-                ON o.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass
-            WHERE d.refobjid <> r.oid AND d.refclassid IN (
-                'pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_proc'::pg_catalog.regclass,
-                'pg_catalog.pg_operator'::pg_catalog.regclass)) f(kind, oid, role)),
-    read AS (SELECT oid, role FROM reached WHERE kind = 'relation'),
-    called AS (
-        SELECT p.oid, p.oid::pg_catalog.regprocedure::text AS name, p.provolatile AS kind, p::text AS told,
-               pg_catalog.to_jsonb(p)->>'prosqlbody' AS body, l.lanname IN ('internal', 'c') AS is_compiled
-        FROM (SELECT DISTINCT oid FROM reached WHERE kind = 'function') f
-        JOIN pg_catalog.pg_proc p ON p.oid = f.oid JOIN pg_catalog.pg_language l ON l.oid = p.prolang),
-    trees(tree) AS (
-        SELECT w.ev_action::text FROM read r
-        JOIN pg_catalog.pg_class v ON v.oid = r.oid AND v.relkind = 'v'
-        JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid AND w.ev_type = '1'
-        UNION ALL
-        SELECT c.body FROM called c WHERE c.body IS NOT NULL),
+            SELECT d.refobjid, 'viewed'
+            FROM pg_catalog.pg_class v
+            JOIN pg_catalog.pg_rewrite w ON w.ev_class = v.oid AND w.ev_type = '1'
+            JOIN pg_catalog.pg_depend d
+                ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
+                AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+            WHERE v.oid = r.oid AND v.relkind = 'v' AND d.refobjid <> v.oid) f(oid, role)),
     typed(name, type) AS (
         SELECT CASE r.role WHEN 'self' THEN a.attname::text ELSE '' END, a.atttypid
         FROM read r JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid
@@ -108,30 +85,14 @@ _SHAPE: LiteralString = r"""
         pg_catalog.sha256(pg_catalog.convert_to(w.ev_action::text, 'UTF8')))
     FROM read r JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid AND w.ev_type = '1'
     UNION ALL
-    SELECT 'views', '',
-        pg_catalog.concat_ws(' ', c.oid, pg_catalog.sha256(pg_catalog.convert_to(c.told, 'UTF8')))
-    FROM called c
-    UNION ALL
-    SELECT 'views', '', pg_catalog.concat_ws(' ', a.aggfnoid::oid, a::text)
-    FROM called c JOIN pg_catalog.pg_aggregate a ON a.aggfnoid = c.oid
-    UNION ALL
-    SELECT 'views', '',
-        pg_catalog.concat_ws(' ', p.oid, pg_catalog.sha256(pg_catalog.convert_to(p::text, 'UTF8')))
-    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-    WHERE p.oid >= 16384 AND l.lanname NOT IN ('internal', 'c')
-        AND EXISTS (SELECT FROM called c WHERE c.body IS NULL AND NOT c.is_compiled)
-    UNION ALL
-    SELECT 'unseen', '', c.name FROM called c WHERE c.body IS NULL AND c.kind <> 'i'
-    UNION ALL
-    SELECT 'unseen', '', 'CURRENT_DATE, or what is like it'
-    FROM trees t WHERE t.tree LIKE '%%SQLVALUEFUNCTION%%'
-    UNION ALL
-    SELECT 'unseen', '', p.oid::pg_catalog.regprocedure::text
-    FROM trees t
-    CROSS JOIN LATERAL pg_catalog.regexp_matches(t.tree, ':funcid (\d+)', 'g') m(id)
-    JOIN pg_catalog.pg_proc p ON p.oid = m.id[1]::oid
-    WHERE p.provolatile = 'v' OR (p.provolatile <> 'i' AND p.proname IN (
-        'now', 'transaction_timestamp', 'statement_timestamp', 'age'))"""
+    SELECT 'views', '', pg_catalog.concat_ws(' ', p.oid,
+        pg_catalog.sha256(pg_catalog.convert_to(p::text, 'UTF8')))
+    FROM read r
+    JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid AND w.ev_type = '1'
+    JOIN pg_catalog.pg_depend d
+        ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
+        AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+    JOIN pg_catalog.pg_proc p ON p.oid = d.refobjid"""
 
 
 def shape_of(connection: psycopg.Connection[tuple[Any, ...]], schema: str, table: str) -> Shape:
@@ -143,9 +104,7 @@ def shape_of(connection: psycopg.Connection[tuple[Any, ...]], schema: str, table
     told: dict[str, dict[str, set[str]]] = {fact: defaultdict(set) for fact in FACTS}
     for fact, column, text in rows:
         told[fact][column].add(text)
-    unseen = {name: ", ".join(sorted(texts)) for name, texts in told.pop(UNSEEN).items()}
-    facts = {fact: {name: _digest(texts) for name, texts in of.items()} for fact, of in told.items()}
-    return {**facts, UNSEEN: unseen}
+    return {fact: {name: _digest(texts) for name, texts in of.items()} for fact, of in told.items()}
 
 
 def hold(connection: psycopg.Connection[tuple[Any, ...]], schema: str, table: str) -> None:

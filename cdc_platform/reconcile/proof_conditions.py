@@ -17,7 +17,7 @@ from cdc_platform.events import OP
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.digest import implementation
 from cdc_platform.reconcile.source_identity import IDENTITY, other_source
-from cdc_platform.reconcile.sources import UNSEEN, ReadPlan
+from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform.reconcile.table_capture import CAPTURE
 from cdc_platform.reconcile.typed import TYPE_RULES_VERSION
 
@@ -63,8 +63,7 @@ def conditions_of(plan: ReadPlan, view: BaseView, origin: str) -> dict[str, str]
         "live_rows": f"{view.live_condition} {view.fields.get(OP, '') if view.soft_deletes else ''}",
         "images": "partial" if view.partial_images else "full",
         "declared": _text(view.declared),
-        **{f"source_{fact}": _text(told) for fact, told in plan.shape_read.items() if fact != UNSEEN},
-        UNSEEN: plan.shape_read.get(UNSEEN, {}).get("", ""),
+        **{f"source_{fact}": _text(told) for fact, told in plan.shape_read.items()},
     }
 
 
@@ -73,13 +72,8 @@ def doubt_of(earlier: Mapping[str, Any], now: Mapping[str, str], since: str) -> 
 
     ``since`` is when that was, for the sentence.
     """
-    other = other_source(earlier, now)
-    if other is not None:
-        return other
-    if now.get(UNSEEN):
-        return f"the view at the source reads what may change unseen ({now[UNSEEN]})"
     reasons = " and ".join(moved(earlier, now))
-    return f"{reasons} since {since}" if reasons else None
+    return other_source(earlier, now) or (f"{reasons} since {since}" if reasons else None)
 
 
 def moved(earlier: Mapping[str, Any], now: Mapping[str, str]) -> Iterator[str]:

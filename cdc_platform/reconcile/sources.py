@@ -20,9 +20,6 @@ KEY_NUMBER = "_cdc_key_number"
 #: is of no single one) → text.
 Shape = Mapping[str, Mapping[str, str]]
 
-#: The fact that what is read may change and nothing tells: by what, in words; there is none of most tables.
-UNSEEN = "unseen"
-
 
 @dataclass(frozen=True, slots=True)
 class SourceColumn:

@@ -180,25 +180,3 @@ def test_other_images_and_what_an_earlier_version_did_not_record_make_everything
     assert [(Verdict.MATCH, 0)] * 2 == [of_images[:2], of_earlier[:2]]
     assert "`images` of the table changed since the table was proven" in of_images[2]
     assert "what an earlier version did not record may have changed" in of_earlier[2]
-
-
-def test_of_a_view_whose_functions_may_read_anything_each_run_reads_everything(
-    tmp_path: Path, postgres_database: str
-) -> None:
-    shop = ProvenShop(tmp_path, postgres_database, TYPES)
-    try:
-        shop.stock(
-            "CREATE TABLE prefix AS SELECT 'as it was '::text AS held",
-            "CREATE FUNCTION prefixed(n bigint) RETURNS text STABLE LANGUAGE sql AS "
-            "'SELECT held || n FROM prefix'",
-            f"CREATE VIEW item AS SELECT id, prefixed(id) AS name FROM generate_series(1::bigint, {ROWS}) id",
-        )
-        shop.prove("incremental")
-        shop.sql("UPDATE prefix SET held = 'otherwise '")
-
-        verdict, carried, notes = told(shop.go_on("incremental"))
-    finally:
-        shop.platform.lake.close()
-
-    assert (Verdict.DIFFERENT, 0) == (verdict, carried)
-    assert "the view at the source reads what may change unseen (prefixed(bigint))" in notes
