@@ -9,6 +9,7 @@ import pyarrow as pa
 from cdc_platform.reconcile.compared_columns import read_plan
 from cdc_platform.reconcile.sources import SourceReader
 from cdc_platform.reconcile.subject import Subject
+from cdc_platform.reconcile.untold import untold_points
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Verdict, combine
 
 _NO_BASE = "base has no snapshot yet: no file of the table was ever merged"
@@ -23,6 +24,7 @@ def nothing_changed(
     """
     if subject.view.relation is not None:
         plan = read_plan(reader, subject)
+        points = [*points, *untold_points(subject, plan)]
     else:
         plan = reader.plan(subject.table.schema_name, subject.table.table_name, (), pa.schema([]))
         points = [*points, (Verdict.UNVERIFIED, _NO_BASE)]

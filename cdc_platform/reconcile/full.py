@@ -49,6 +49,7 @@ from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader
 from cdc_platform.reconcile.subject import Platform, Subject
 from cdc_platform.reconcile.touched_keys import set_aside
+from cdc_platform.reconcile.untold import untold_changes
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Reconciliation, Verdict
 from cdc_platform.reconcile.window import Failed, captured_before, guarded, pinned, source_reader
 from cdc_platform.reconcile.witnesses import locate_all
@@ -202,6 +203,7 @@ def _compare(
         when=when,
         load_later=partial(load_later, workspace, subject, when) if when is not None else None,
         ledger=_ledger(subject, reader, plan, options, run_id),
+        untold=untold_changes(subject, plan),
         hashes_at_once=memory_shares(subject.platform.config.engine).hashes_at_once,
         **own,
     ).compare()

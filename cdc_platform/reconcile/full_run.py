@@ -110,6 +110,8 @@ class FullRun:
     load_later: Callable[[pa.Table], None] | None = None
     #: Keeps what was proven for incremental runs; None where the run proves nothing of the source.
     ledger: Ledger | None = None
+    #: Why raw does not tell every change of the table, so that nothing earlier holds; see ``untold``.
+    untold: str = ""
     #: Hashes of keys that are held in memory.
     hashes_at_once: int = HASHES_AT_ONCE
     notes: list[str] = field(default_factory=list)
@@ -142,7 +144,11 @@ class FullRun:
         conditions = conditions_of(self.plan, self.view, self.options.origin)
         found = None
         if self.options.resume and self.objects is not None:
-            found, text = resume(self.objects, conditions, self.plan.position)
+            found, text = (
+                resume(self.objects, conditions, self.plan.position)
+                if not self.untold
+                else (None, f"{self.untold}: started from the beginning")
+            )
             self.notes.append(text)
             self.options.tell(text)
         return found or Progress(conditions)

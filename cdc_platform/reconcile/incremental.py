@@ -78,6 +78,8 @@ class IncrementalRun(FullRun):
         """Find what changed since the proofs, or say why everything has to be compared."""
         assert self.ledger is not None
         assert self.subject is not None
+        if self.untold:
+            return f"raw does not tell every change: {self.untold}"
         proofs = usable_proofs(self.ledger, self.subject)
         if isinstance(proofs, str):
             return proofs

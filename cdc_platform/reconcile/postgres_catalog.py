@@ -13,10 +13,27 @@ from cdc_platform.reconcile.sources import SourceColumn, SourceTable
 
 _TABLE = """
     SELECT c.oid, row_security_active(c.oid), c.relkind <> 'p' AND EXISTS (
-        SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)
+        SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid), c.relkind::text
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
       AND has_schema_privilege(n.oid, 'USAGE')"""
+
+# The log has no changes of these, or tells them as of another table.
+_NO_EVENTS = {
+    "v": "is a view, and changes of the tables below it are no changes of it",
+    "m": "is a materialized view, which capture does not follow",
+    "f": "is a foreign table, which capture does not follow",
+}
+_INHERITED = "has child tables, whose rows are read with it and whose changes are no changes of it"
+_UNLOGGED = """
+    WITH RECURSIVE read(oid) AS (
+        SELECT %s::oid
+        UNION ALL
+        SELECT i.inhrelid FROM read r JOIN pg_catalog.pg_inherits i ON i.inhparent = r.oid)
+    SELECT c.oid::pg_catalog.regclass::text
+    FROM read r JOIN pg_catalog.pg_class c ON c.oid = r.oid
+    WHERE c.relkind = 'f' OR c.relkind = 'r' AND c.relpersistence <> 'p'
+    ORDER BY 1 LIMIT 1"""
 
 _COLUMNS = """
     WITH RECURSIVE below(attnum, type, typmod) AS (
@@ -107,7 +124,7 @@ def describe_table(
     found = connection.execute(_TABLE, [schema, table]).fetchone()
     if found is None:
         return None
-    oid, hides_rows, is_inherited = found
+    oid, hides_rows, is_inherited, kind = found
     columns = connection.execute(_COLUMNS, {"table": oid}).fetchall()
     key = connection.execute(_PRIMARY_KEY, [oid]).fetchall()
     return SourceTable(
@@ -117,7 +134,15 @@ def describe_table(
         primary_key=tuple(name for (name,) in key),
         hides_rows=bool(hides_rows),
         is_inherited=bool(is_inherited),
+        untold=_INHERITED if is_inherited else _NO_EVENTS.get(kind) or _unlogged(connection, oid, kind),
     )
+
+
+def _unlogged(connection: psycopg.Connection[tuple[Any, ...]], oid: int, kind: str) -> str:
+    found = connection.execute(_UNLOGGED, [oid]).fetchone()
+    if found is None:
+        return ""
+    return "is unlogged" if kind == "r" else f"has a partition that is unlogged or foreign ({found[0]})"
 
 
 def _column(row: tuple[Any, ...]) -> SourceColumn:

@@ -1,8 +1,9 @@
 """What PostgreSQL's catalog tells of changes to a table's rows that no change event carries.
 
-``ALTER TABLE``, ``TRUNCATE``, a partition attached or detached, a label of an enum renamed, a view replaced:
-afterwards the same query gives other rows, and capture has seen none of them change. The catalog holds a
-trace of each: numbers that are never given twice, and the texts of definitions. One query reads them all.
+``ALTER TABLE``, ``TRUNCATE``, a partition attached or detached, a label of an enum renamed: afterwards the
+same query gives other rows, and capture has seen none of them change. The catalog holds a trace of each:
+numbers that are never given twice, and the texts of definitions. One query reads them all. Of views and
+foreign tables nothing is asked: no capture follows them (``SourceTable.untold``).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from psycopg import sql
 from cdc_platform.reconcile.sources import Shape
 
 #: The kinds of facts there are; see :class:`Shape`.
-FACTS = ("columns", "types", "files", "parts", "views")
+FACTS = ("columns", "types", "files", "parts")
 
 # A row of pg_inherits is written anew when a partition is detached and attached again: its xmin tells it.
 # pg_relation_filenode() is of now: a snapshot of before a TRUNCATE would read nothing and know no better.
@@ -28,21 +29,11 @@ _SHAPE: LiteralString = """
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = %(schema)s AND c.relname = %(table)s
         UNION
-        SELECT f.oid, f.role FROM read r CROSS JOIN LATERAL (
-            SELECT i.inhrelid, CASE r.role WHEN 'viewed' THEN 'viewed' ELSE 'part' END
-            FROM pg_catalog.pg_inherits i WHERE i.inhparent = r.oid
-            UNION ALL
-            SELECT d.refobjid, 'viewed'
-            FROM pg_catalog.pg_class v
-            JOIN pg_catalog.pg_rewrite w ON w.ev_class = v.oid AND w.ev_type = '1'
-            JOIN pg_catalog.pg_depend d
-                ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
-                AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-            WHERE v.oid = r.oid AND v.relkind = 'v' AND d.refobjid <> v.oid) f(oid, role)),
+        SELECT i.inhrelid, 'part' FROM read r JOIN pg_catalog.pg_inherits i ON i.inhparent = r.oid),
     typed(name, type) AS (
-        SELECT CASE r.role WHEN 'self' THEN a.attname::text ELSE '' END, a.atttypid
+        SELECT a.attname::text, a.atttypid
         FROM read r JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid
-        WHERE r.role <> 'part' AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE r.role = 'self' AND a.attnum > 0 AND NOT a.attisdropped
         UNION
         SELECT b.name, f.type
         FROM typed b JOIN pg_catalog.pg_type t ON t.oid = b.type CROSS JOIN LATERAL (
@@ -72,27 +63,8 @@ _SHAPE: LiteralString = """
     SELECT 'files', '', pg_catalog.concat_ws(' ', c.oid, c.relkind, pg_catalog.pg_relation_filenode(c.oid))
     FROM read r JOIN pg_catalog.pg_class c ON c.oid = r.oid
     UNION ALL
-    SELECT 'files', '',
-        pg_catalog.concat_ws(' ', f.ftrelid, f.ftserver, f.ftoptions::text, s.srvoptions::text)
-    FROM read r
-    JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = r.oid
-    JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver
-    UNION ALL
     SELECT 'parts', '', pg_catalog.concat_ws(' ', i.inhparent, i.inhrelid, i.xmin)
-    FROM read r JOIN pg_catalog.pg_inherits i ON i.inhparent = r.oid
-    UNION ALL
-    SELECT 'views', '', pg_catalog.concat_ws(' ', w.ev_class,
-        pg_catalog.sha256(pg_catalog.convert_to(w.ev_action::text, 'UTF8')))
-    FROM read r JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid AND w.ev_type = '1'
-    UNION ALL
-    SELECT 'views', '', pg_catalog.concat_ws(' ', p.oid,
-        pg_catalog.sha256(pg_catalog.convert_to(p::text, 'UTF8')))
-    FROM read r
-    JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.oid AND w.ev_type = '1'
-    JOIN pg_catalog.pg_depend d
-        ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
-        AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-    JOIN pg_catalog.pg_proc p ON p.oid = d.refobjid"""
+    FROM read r JOIN pg_catalog.pg_inherits i ON i.inhparent = r.oid"""
 
 
 def shape_of(connection: psycopg.Connection[tuple[Any, ...]], schema: str, table: str) -> Shape:

@@ -41,7 +41,6 @@ _CHANGED = {
     "source_files": "the source table was rewritten or truncated",
     "source_parts": "the source table got or lost partitions or child tables",
     CAPTURE: "the table's capture was begun anew, or was interrupted",
-    "source_views": "the view at the source, or a function in it, was replaced",
 }
 
 

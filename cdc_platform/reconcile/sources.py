@@ -52,7 +52,8 @@ class SourceTable:
     """A source table as its catalog describes it.
 
     ``is_inherited``: rows of other tables are read with it, which its indexes know nothing of. Partitions
-    are none of them.
+    are none of them. ``untold``: why what is read of it may change without a change event of it, a sentence
+    about "the source table"; empty where nothing says so.
     """
 
     schema: str
@@ -61,6 +62,7 @@ class SourceTable:
     primary_key: tuple[str, ...]
     hides_rows: bool = False
     is_inherited: bool = False
+    untold: str = ""
 
     @property
     def unique_key(self) -> tuple[str, ...]:

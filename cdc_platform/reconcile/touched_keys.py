@@ -8,9 +8,10 @@ from functools import partial
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cdc_platform.errors import RawFileError, SchemaError
-from cdc_platform.events import before_name
+from cdc_platform.events import OP, Op, before_name
 from cdc_platform.lake.applied import AppliedRecord, read_record
 from cdc_platform.naming import quoted
 from cdc_platform.raw.files import AcceptedFile, FileKind
@@ -112,8 +113,17 @@ def _add_file(connection: duckdb.DuckDBPyConnection, sides: Sides, events: Event
             return "it lacks a column of the merge key"
         if any(batch.events.column(name).null_count for name in names):
             return "a row of it has no key"
+        if is_blind(batch.events, names):
+            return "its updates have no before image of the key, and so not the key a row had before"
         _add(connection, sides, batch.events)
     return None
+
+
+def is_blind(events: pa.RecordBatch, key: Sequence[str]) -> bool:
+    """Whether there are updates that do not tell the key a row had before: it may have been another one."""
+    if any(before_name(name) in events.schema.names for name in key):
+        return False
+    return pc.any(pc.equal(events.column(OP), Op.UPDATE.value)).as_py() is True
 
 
 def _add(connection: duckdb.DuckDBPyConnection, sides: Sides, events: pa.RecordBatch) -> None:

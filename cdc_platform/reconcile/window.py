@@ -40,6 +40,7 @@ from cdc_platform.reconcile.source_base import compare_source_base
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader
 from cdc_platform.reconcile.standing import with_refused_files
 from cdc_platform.reconcile.subject import Platform, Subject, pin
+from cdc_platform.reconcile.untold import untold_points
 from cdc_platform.reconcile.verdict import (
     RAW_MATCHES_BASE,
     SOURCE_MATCHES_BASE,
@@ -209,6 +210,7 @@ def _compare_source(
             found = nothing_changed(subject, reader, points)
             return as_far_as_captured(subject, found, _position(subject, reader))
         plan = read_plan(reader, subject)
+        doubts = [*points, *untold_points(subject, plan)]
         before = captured_before(subject, plan)
 
         def observed() -> Capture:
@@ -216,7 +218,7 @@ def _compare_source(
             return seen[-1]
 
         found = compare_source_base(
-            workspace, reader, plan, subject.view, observe=observed, open_points=points
+            workspace, reader, plan, subject.view, observe=observed, open_points=doubts
         )
         return as_far_as_captured(subject, found, seen[-1])
 

@@ -29,10 +29,6 @@ SETUP = """
     CREATE TABLE painted (id bigint PRIMARY KEY, a paint, b text);
     CREATE TABLE parted (id bigint PRIMARY KEY, a text, b text) PARTITION BY RANGE (id);
     CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (10);
-    CREATE FUNCTION shouted(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1 || ''!''';
-    CREATE VIEW seen AS SELECT id, shouted(a) AS a, b FROM item;
-    CREATE VIEW seen_tinted AS SELECT id, a::text AS a, b FROM tinted;
-    CREATE VIEW seen_twice AS SELECT * FROM seen;
 """
 ALTERED = {
     "columns": [
@@ -40,19 +36,17 @@ ALTERED = {
             "item",
             "ALTER TABLE item RENAME a TO c; ALTER TABLE item RENAME b TO a; ALTER TABLE item RENAME c TO b",
         ),
-        ("item", "ALTER TABLE item DROP b CASCADE; ALTER TABLE item ADD b text DEFAULT 'new'"),
+        ("item", "ALTER TABLE item DROP b; ALTER TABLE item ADD b text DEFAULT 'new'"),
     ],
     "files": [
-        ("item", "DROP VIEW seen CASCADE; ALTER TABLE item ALTER b TYPE text USING upper(b)"),
+        ("item", "ALTER TABLE item ALTER b TYPE text USING upper(b)"),
         ("item", "TRUNCATE item"),
         ("item", "CLUSTER item USING item_pkey"),
         ("parted", "TRUNCATE part"),
-        ("seen", "TRUNCATE item"),
-        ("seen_twice", "TRUNCATE item"),
     ],
     "types": [
         (table, "ALTER TYPE colour RENAME VALUE 'red' TO 'crimson'")
-        for table in ("listed", "tinted", "painted", "seen_tinted")
+        for table in ("listed", "tinted", "painted")
     ],
     "parts": [
         ("parted", "CREATE TABLE more PARTITION OF parted FOR VALUES FROM (10) TO (20)"),
@@ -63,14 +57,6 @@ ALTERED = {
             "ALTER TABLE parted ATTACH PARTITION part FOR VALUES FROM (0) TO (10)",
         ),
         ("item", "CREATE TABLE child () INHERITS (item)"),
-    ],
-    "views": [
-        ("seen", "CREATE OR REPLACE VIEW seen AS SELECT id, upper(a) AS a, b FROM item"),
-        ("seen_twice", "CREATE OR REPLACE VIEW seen AS SELECT id, upper(a) AS a, b FROM item"),
-        (
-            "seen",
-            "CREATE OR REPLACE FUNCTION shouted(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1'",
-        ),
     ],
 }
 CASES = [(fact, table, statement) for fact, cases in ALTERED.items() for table, statement in cases]
@@ -118,7 +104,7 @@ def test_changes_of_rows_and_upkeep_and_of_columns_nobody_compares_change_no_fac
     postgres_database: str,
 ) -> None:
     run(postgres_database, SETUP)
-    before = {table: shape(postgres_database, table) for table in ("item", "parted", "seen")}
+    before = {table: shape(postgres_database, table) for table in ("item", "parted")}
 
     run(
         postgres_database,
