@@ -51,7 +51,6 @@ _RAW = {
     "timestamp_column": None,
     "change_sequence_column": None,
     "stream_position_column": None,
-    "before_image_prefix": None,
 }
 _KINDS = {
     "random": "abs(hashint8(id)::bigint) % 100000 < {share} * 100000",
@@ -154,8 +153,11 @@ def _change(folder: Path, dsn: str, where: str) -> int:
         connection.execute(f"UPDATE item SET quantity = quantity + 1, note = note || ' changed' {where}")
         connection.execute("VACUUM ANALYZE item")
     key = change_file_key("public", "item", _DAY + timedelta(minutes=10), extension="parquet")
-    query = f"SELECT 'U' AS \"Op\", * FROM item {where} UNION ALL SELECT 'D' AS \"Op\", * FROM gone"
-    return _write(dsn, folder / "raw" / key, query, Op="string")
+    query = " UNION ALL ".join(
+        f'SELECT \'{op}\' AS "Op", id AS "BI_id", * FROM {rows}'
+        for op, rows in (("U", f"item {where}"), ("D", "gone"))
+    )
+    return _write(dsn, folder / "raw" / key, query, Op="string", BI_id="long")
 
 
 def _apply(platform: Platform) -> None:

@@ -29,6 +29,19 @@ INCREMENT_MUTANTS: tuple[Mutant, ...] = (
          _by("test_other_rules_columns_or_digests_make_all_proofs_void")),
     ),
     *of(
+        "reconcile/touched_keys.py",
+        ("an update without a before image changes no key", "        if is_blind(batch.events, names):\n",
+         "        if False:\n",
+         ("reconcile/test_untold.py::test_a_key_that_changed_without_a_before_image_leaves_no_proof",)),
+    ),
+    *of(
+        "reconcile/incremental.py",
+        ("raw tells every change of a table with child tables", "        if self.untold:\n",
+         "        if False:\n",
+         ("reconcile/test_untold.py::"
+          "test_a_change_of_a_child_table_of_which_no_file_tells_is_found_by_every_run",)),
+    ),
+    *of(
         "reconcile/proven_segments.py",
         ("proofs hold while capture is behind", "    if judgement.verdict is not Verdict.DIFFERENT:\n",
          "    if False:\n", _by("test_proofs_do_not_hold_while_capture_is_behind_or_unknown")),

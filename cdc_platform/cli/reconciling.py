@@ -169,7 +169,7 @@ def _foreseen(
 ) -> Reconciliation | None:
     """Run one comparison; what nobody foresaw is its failure, and others are done after it."""
     from cdc_platform.errors import CdcError, ReconciliationError
-    from cdc_platform.reconcile.window import unexpected
+    from cdc_platform.reconcile.guarded import unexpected
 
     try:
         return run(one)

@@ -28,6 +28,7 @@ from cdc_platform.reconcile.capture_slot import slot_now
 from cdc_platform.reconcile.compared_columns import empty_told, read_plan
 from cdc_platform.reconcile.full_result import FullComparison, full_certificate, keep
 from cdc_platform.reconcile.full_run import METHOD, FullOptions, FullRun
+from cdc_platform.reconcile.guarded import Failed, guarded
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.incremental import IncrementalRun
 from cdc_platform.reconcile.keyless import compare_keyless
@@ -51,7 +52,7 @@ from cdc_platform.reconcile.subject import Platform, Subject
 from cdc_platform.reconcile.touched_keys import set_aside
 from cdc_platform.reconcile.untold import untold_changes
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Reconciliation, Verdict
-from cdc_platform.reconcile.window import Failed, captured_before, guarded, pinned, source_reader
+from cdc_platform.reconcile.window import captured_before, pinned, source_reader
 from cdc_platform.reconcile.witnesses import locate_all
 
 Points = list[tuple[Verdict, str]]

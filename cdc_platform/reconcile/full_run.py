@@ -144,11 +144,7 @@ class FullRun:
         conditions = conditions_of(self.plan, self.view, self.options.origin)
         found = None
         if self.options.resume and self.objects is not None:
-            found, text = (
-                resume(self.objects, conditions, self.plan.position)
-                if not self.untold
-                else (None, f"{self.untold}: started from the beginning")
-            )
+            found, text = resume(self.objects, conditions, self.plan.position, self.untold)
             self.notes.append(text)
             self.options.tell(text)
         return found or Progress(conditions)

@@ -57,11 +57,16 @@ class Progress:
         objects.put(PROGRESS, json.dumps(value, indent=1).encode())
 
 
-def resume(objects: ObjectStore, conditions: Mapping[str, str], position: str) -> tuple[Progress | None, str]:
+def resume(
+    objects: ObjectStore, conditions: Mapping[str, str], position: str, untold: str = ""
+) -> tuple[Progress | None, str]:
     """Return the stored progress when it still holds, and a sentence on what was found.
 
     ``position`` is where the source's log is now: what was read beyond it was read of another history.
+    ``untold`` is why raw does not tell what changed since, so that none holds.
     """
+    if untold:
+        return None, f"{untold}: started from the beginning"
     try:
         with undamaged(objects, PROGRESS):
             return _resumed(objects.get(PROGRESS), conditions, position)

@@ -21,6 +21,7 @@ from cdc_platform.lake.read import open_workspace
 from cdc_platform.reconcile.base_rows import load_base_rows
 from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.compared_columns import read_plan
+from cdc_platform.reconcile.guarded import Failed, guarded
 from cdc_platform.reconcile.looks import Looks
 from cdc_platform.reconcile.results import record
 from cdc_platform.reconcile.run_ids import new_run_id
@@ -38,7 +39,7 @@ from cdc_platform.reconcile.verdict import (
     Tally,
     Verdict,
 )
-from cdc_platform.reconcile.window import Failed, captured_before, guarded, observe, source_reader
+from cdc_platform.reconcile.window import captured_before, observe, source_reader
 from cdc_platform.reconcile.withdrawn import ahead_of_truth
 from cdc_platform.reconcile.witnesses import locate_all
 

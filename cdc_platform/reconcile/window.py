@@ -7,18 +7,13 @@ capture was asked how far it has come; see ``in_flight``.
 from __future__ import annotations
 
 import time
-import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TypeVar
 
 import duckdb
-import pyarrow as pa
 
 from cdc_platform.config.model import NoKey, SourceConfig
-from cdc_platform.errors import CdcError, ConfigError, MergeError, redact
+from cdc_platform.errors import CdcError, ConfigError, MergeError
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.raw.manifests import read_accepted
 from cdc_platform.reconcile.append import compare_append
@@ -28,6 +23,7 @@ from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.compared_columns import read_plan
 from cdc_platform.reconcile.empty_window import nothing_changed
 from cdc_platform.reconcile.forgotten_files import forgotten_files
+from cdc_platform.reconcile.guarded import Failed, guarded, unexpected
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.open_points import open_points
 from cdc_platform.reconcile.postgres import PostgresReader
@@ -53,8 +49,6 @@ from cdc_platform.reconcile.window_events import WindowEvents
 from cdc_platform.reconcile.window_reach import as_far_as_captured
 from cdc_platform.reconcile.window_slices import attribution_of
 from cdc_platform.reconcile.witnesses import locate_all
-
-_T = TypeVar("_T")
 
 _WHOLE = "a comparison of the whole table (--full) holds them against it"
 _KEYLESS = f"the table has no merge key, so its rows cannot be looked up in the source: {_WHOLE}"
@@ -259,34 +253,6 @@ def observe(
 def _position(subject: Subject, reader: SourceReader) -> Capture:
     captured = subject.platform.captured_position(subject.source_name)
     return Capture(captured, reader.position() if captured else None)
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Why a step could not be done."""
-
-    reason: str
-
-
-def guarded(step: Callable[[], _T]) -> _T | Failed:
-    """Run ``step``; what it raises becomes a reason."""
-    try:
-        return step()
-    except CdcError as error:
-        return Failed(str(error))
-    except Exception as error:
-        # whatever it is, it must not end the comparison of other tables
-        return unexpected(error)
-
-
-def unexpected(error: Exception) -> Failed:
-    """Return what nobody foresaw as the reason of one table's ERROR, with where it came from."""
-    if isinstance(error, duckdb.Error | pa.ArrowException):
-        return Failed(redact(f"{type(error).__name__}: {error}"))
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(last.filename).name}:{last.lineno}"
-    what = redact(f"{type(error).__name__}: {error}")
-    return Failed(f"unexpected {what} ({place}) → a fault of cdc itself: please report it")
 
 
 def _failed(name: str, failed: Failed, subject: Subject) -> Comparison:
