@@ -123,7 +123,8 @@ def is_blind(events: pa.RecordBatch, key: Sequence[str]) -> bool:
     """Whether there are updates that do not tell the key a row had before: it may have been another one."""
     if any(before_name(name) in events.schema.names for name in key):
         return False
-    return pc.any(pc.equal(events.column(OP), Op.UPDATE.value)).as_py() is True
+    is_update = pc.equal(events.column(OP), pa.scalar(Op.UPDATE.value))
+    return pc.any(is_update).as_py() is True
 
 
 def _add(connection: duckdb.DuckDBPyConnection, sides: Sides, events: pa.RecordBatch) -> None:
