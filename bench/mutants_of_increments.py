@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.mutant import Mutant, of
 
 _TESTS = "reconcile/test_incremental.py"
+_SLOT = "reconcile/test_capture_slot.py"
 _REMAINDERS = "reconcile/test_incremental_remainders.py"
 _LOOKS = ("reconcile/test_changed_rows.py",)
 _SEARCH = ("reconcile/test_ascending_keys.py",)
@@ -40,6 +41,23 @@ INCREMENT_MUTANTS: tuple[Mutant, ...] = (
          "        if False:\n",
          ("reconcile/test_untold.py::"
           "test_a_change_of_a_child_table_of_which_no_file_tells_is_found_by_every_run",)),
+    ),
+    *of(
+        "reconcile/changes_since.py",
+        ("a slot made anew believed", "    doubt = doubt or ledger.slot.doubt(proofs.conditions.get(SLOT))\n",
+         "", (_SLOT,)),
+    ),
+    *of(
+        "reconcile/capture_slot.py",
+        ("a slot that counts anew believed",
+         "confirmed < before or decoded < earlier_decoded", "confirmed < before",
+         (_SLOT,)),
+        ("a slot believed that decoded as much as there was", "_DECODED_AGAIN = 10", "_DECODED_AGAIN = 1",
+         (_SLOT,)),
+        ("a stopped task's slot believed wherever it begins",
+         "or (checkpoint is not None and confirmed <= checkpoint)", "or True", (_SLOT,)),
+        ("a slot believed after the task was started again", "run == self.task.run and keeps_all",
+         "keeps_all", (_SLOT,)),
     ),
     *of(
         "reconcile/proven_segments.py",

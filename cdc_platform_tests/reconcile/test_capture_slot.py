@@ -190,6 +190,16 @@ def test_where_nothing_was_kept_of_the_slot_proofs_do_not_hold(earlier: str | No
     assert "which replication slot the task read then is not known" == now.doubt(earlier)
 
 
+@pytest.mark.parametrize(("decoded", "is_older"), [(9, False), (40, False), (41, True)])
+def test_a_slot_is_older_only_when_it_decoded_ten_times_what_there_was_since(
+    decoded: int, is_older: bool
+) -> None:
+    then = SlotNow(TaskSlot("s", "1"), SlotSeen("0/10", True, 5, transactions=100))
+    now = SlotNow(TaskSlot("s", "2"), SlotSeen("0/20", True, decoded, transactions=104))
+
+    assert is_older == (now.doubt(then.conditions["slot"]) is None)
+
+
 @dataclass
 class _Capture:
     """What a source and a task do to a slot, in plain numbers: the oracle."""

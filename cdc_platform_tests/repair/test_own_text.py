@@ -113,15 +113,28 @@ def test_a_replaced_spelling_is_back_once_its_repair_is_undone(stocked: Stocked)
 
 
 def test_a_spelling_is_not_deleted_where_the_row_of_the_source_is_not_written(stocked: Stocked) -> None:
+    shop = stocked("id interval, v text", DURATIONS)
+    shop.run(
+        "UPDATE item SET id = '1 mon' WHERE id = '30 days'",
+        "INSERT INTO item VALUES ('1 mon', 'twice')",
+        "UPDATE item SET v = 'new' WHERE id = '1 day'",
+    )
+
+    done = shop.repair()
+
+    assert {"insert": 0, "update": 1, "delete": 0} == done.ops
+    assert 1 == done.left_out["the source writes the key otherwise"]
+    assert [("02:00:00", "c"), ("1 day", "new"), ("30 days", "a")] == shop.rows(("id", "v"))
+
+
+def test_a_spelling_stays_where_only_rows_of_the_source_are_written(stocked: Stocked) -> None:
     shop = stocked("id interval PRIMARY KEY, v text", DURATIONS)
-    shop.run("UPDATE item SET id = '1 mon' WHERE id = '30 days'", "UPDATE item SET v = 'new' WHERE v = 'b'")
-    shop.tell({"Op": "I", "id": "1 mon", "v": "a"})
-    shop.tamper("UPDATE base SET v = 'tampered' WHERE id = '02:00:00'")
+    shop.run("UPDATE item SET id = '1 mon' WHERE id = '30 days'")
 
     done = shop.repair(upserts_only=True)
 
-    assert 0 == done.ops["delete"]
-    assert ("30 days", "a") in shop.rows(("id", "v"))
+    assert {"insert": 1, "update": 0, "delete": 0} == done.ops
+    assert sorted([*DURATIONS, ("1 mon", "a")]) == shop.rows(("id", "v"))
 
 
 def test_the_one_row_of_a_window_is_replaced_by_its_other_spelling(stocked: Stocked) -> None:
