@@ -25,10 +25,13 @@ from cdc_platform.lake.catalog import open_lake
 from cdc_platform.naming import sql_text
 from cdc_platform.pipeline import Platform
 
+#: A table of which cdc.yaml names no merge key.
+NO_KEY = "none"
 #: Kinds of key: type and SQL of the key of row i. Numbers ascend as the rows lie; UUIDs lie anyhow.
 KEYS: Mapping[str, tuple[PrimitiveType, str]] = {
     "bigint": (LongType(), "i + 1"),
     "uuid": (StringType(), "md5(concat('row', i))::UUID::VARCHAR"),
+    NO_KEY: (LongType(), "i + 1"),
 }
 _CONTROL: Columns = {
     OP: (StringType(), "'L'"),
@@ -63,6 +66,7 @@ class Exported:
     def write_config(self, **engine: Any) -> Path:
         """Write cdc.yaml with these keys of its ``engine``."""
         (self.folder / "raw").mkdir(parents=True, exist_ok=True)
+        known_by: dict[str, Any] = {"no_key": "multiset"} if self.key == NO_KEY else {"merge_key": ["id"]}
         content = {
             "version": 1,
             "lake": {"warehouse": str(self.folder / "warehouse")},
@@ -71,7 +75,7 @@ class Exported:
                 SOURCE: {
                     "raw": {"location": str(self.folder / "raw")},
                     "window": {"every": "daily", "start": "2026-01-01"},
-                    "tables": [{"name": f"{SCHEMA}.{TABLE}", "merge_key": ["id"]}],
+                    "tables": [{"name": f"{SCHEMA}.{TABLE}", **known_by}],
                 }
             },
         }

@@ -9,6 +9,7 @@ from datetime import datetime
 import duckdb
 
 from cdc_platform.naming import sql_text
+from cdc_platform.reconcile.digest import RowDigest
 from cdc_platform.reconcile.in_flight import Judgement
 from cdc_platform.reconcile.odd_rows import LookedInto, value_names
 from cdc_platform.reconcile.row_outcomes import KINDS, RowOutcome, SegmentCounts, State
@@ -28,6 +29,7 @@ from cdc_platform.reconcile.verdict import (
 from cdc_platform.reconcile.window_events import count
 from cdc_platform.words import counted
 
+_COLUMNS_AT_ONCE = 64
 BY_COUNTS = "every different row by the number of its copies"
 _TOO_MANY = "more rows are in hash buckets that differ than are looked into"
 _MOVED = "rows of its hash bucket changed in the source while it was compared"
@@ -252,15 +254,26 @@ def guilty_columns(connection: duckdb.DuckDBPyConnection, sides: Sides) -> tuple
     row = connection.execute(f"SELECT sum(off), count(*) {judged}").fetchone()
     if not row or not row[1] or row[0] != 0:
         return ()
-    found = []
-    for column, name in zip(sides.plan.columns, value_names(sides), strict=True):
-        sides_of = (("source_bag", column.usual.format(name), 1), ("base_bag", column.base.format(name), -1))
-        bags = (
-            f"SELECT {value} AS value, {sign} * g.n AS n "
-            f"FROM {bag} g SEMI JOIN (SELECT lane1, lane2 {judged}) USING (lane1, lane2)"
-            for bag, value, sign in sides_of
+    names, found = value_names(sides), list[str]()
+    for first in range(0, len(names), _COLUMNS_AT_ONCE):
+        columns = sides.plan.columns[first : first + _COLUMNS_AT_ONCE]
+        chosen = names[first : first + _COLUMNS_AT_ONCE]
+        kinds = sides.digest.types[first : first + _COLUMNS_AT_ONCE]
+        forms = [[one.usual for one in columns], [one.base for one in columns]]
+        source, base = (
+            ", ".join(form.format(name) + f" AS {name}" for form, name in zip(of_side, chosen, strict=True))
+            for of_side in forms
         )
-        sums = f"SELECT 1 FROM ({' UNION ALL '.join(bags)}) GROUP BY value HAVING sum(n) <> 0 LIMIT 1"
-        if connection.execute(sums).fetchone():
-            found.append(column.column)
+        sums = ", ".join(
+            f"sum(weight * {RowDigest((kind,), sides.digest.salt).lanes([name])[0]}::HUGEINT)"
+            for name, kind in zip(chosen, kinds, strict=True)
+        )
+        totals = connection.execute(
+            f"""SELECT {sums} FROM (
+                    SELECT lane1, lane2, n AS weight, {source} FROM source_bag
+                    UNION ALL SELECT lane1, lane2, -n, {base} FROM base_bag)
+                SEMI JOIN (SELECT lane1, lane2 {judged}) USING (lane1, lane2)"""
+        ).fetchone()
+        pairs = zip(columns, totals or (), strict=True)
+        found += [column.column for column, total in pairs if total]
     return tuple(found)

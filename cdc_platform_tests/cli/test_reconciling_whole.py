@@ -25,6 +25,20 @@ def test_a_whole_table_is_compared_with_an_export_and_every_segment_is_told(cdc:
     assert "shop/orders: 2 of 2 segments, 2 rows" in done.err
 
 
+def test_a_table_without_a_key_is_compared_whole(cdc: Cdc, project: Path) -> None:
+    config = project / "cdc.yaml"
+    config.write_text(config.read_text().replace("merge_key: [id]", "no_key: append"))
+    cdc("apply")
+
+    done = cdc("reconcile", "--table", "orders", "--against", LOAD, "--json")
+    pq.write_table(pa.table({"id": [1, 2], "note": ["a", "x"]}), project / "other.parquet")
+    other = cdc("reconcile", "--table", "orders", "--against", str(project / "other.parquet"))
+
+    (found,) = done.json["reconciliations"]
+    assert (0, "MATCH", 1) == (done.code, found["verdict"], len(found["certificate"]["segments"]))
+    assert (1, True) == (other.code, "UNVERIFIED" in other.out)
+
+
 def test_columns_an_export_lacks_are_named_and_stand_against_a_match(cdc: Cdc, tmp_path: Path) -> None:
     cdc("apply")
     rows = cdc("show", "orders", "--limit", "0", "--json").json

@@ -26,7 +26,8 @@ from cdc_platform.reconcile.verdict import Kind
 from cdc_platform_tests.reconcile.pairs import as_base, memory_plan, typed_table
 
 Row = tuple[Any, ...]
-Bag = Sequence[Row]
+#: Rows, or a table of them.
+Bag = Sequence[Row] | pa.Table
 
 NO_EVENTS = (
     "CREATE OR REPLACE TEMP TABLE row_events (lane1 UBIGINT, lane2 UBIGINT, came INT, went INT, op VARCHAR, "
@@ -58,7 +59,7 @@ class BagReader:
     def snapshot(self) -> Iterator[BagSnapshot]:
         rows = self.readings[min(self.taken, len(self.readings) - 1)]
         self.taken += 1
-        yield BagSnapshot(typed_table(self.names, self.types, rows))
+        yield BagSnapshot(as_table(self.names, self.types, rows))
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class BagSnapshot:
 
     def rows_between(self, low: Any, high: Any, plan: ReadPlan) -> Iterator[pa.RecordBatch]:
         assert (low, high) == (None, None)
-        yield from self.rows.to_batches(max_chunksize=7)
+        yield from self.rows.to_batches(max_chunksize=max(7, self.rows.num_rows // 10))
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Bags:
     def compare(self, source: Bag, base: Bag, *later: Bag) -> FullComparison:
         """Compare; the source has what ``later`` says at each further reading."""
         reader = BagReader(self.names, self.types, (source, *later))
-        held = as_base(typed_table(self.names, self.types, base))
+        held = as_base(as_table(self.names, self.types, base))
         self.connection.register("base_table", held)
         return RowRun(
             view=BaseView("base_table", held.schema, 42),
@@ -113,6 +114,11 @@ class Bags:
         return RawSays(), Reading()
 
 
+def as_table(names: Sequence[str], types: Sequence[pa.DataType], rows: Bag) -> pa.Table:
+    """Return a bag as a table."""
+    return rows if isinstance(rows, pa.Table) else typed_table(names, types, rows)
+
+
 def comparable(row: Row) -> Row:
     """Return a row that is equal to others just where its values are."""
     return tuple(
@@ -121,7 +127,7 @@ def comparable(row: Row) -> Row:
     )
 
 
-def differences(source: Bag, base: Bag) -> Counter[tuple[Kind, int, int]]:
+def differences(source: Sequence[Row], base: Sequence[Row]) -> Counter[tuple[Kind, int, int]]:
     """Return kind and number of copies on both sides of each row that is not as often in both: the oracle."""
     left, right = (Counter(map(comparable, rows)) for rows in (source, base))
     found: Counter[tuple[Kind, int, int]] = Counter()

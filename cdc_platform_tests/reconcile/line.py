@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 from pydantic import SecretStr
@@ -29,7 +29,7 @@ from cdc_platform.reconcile.settle import SettleOptions, settle
 from cdc_platform.reconcile.settling import Queue, read_queue
 from cdc_platform.reconcile.verdict import Discrepancy, Reconciliation, Verdict
 from cdc_platform.replication import position_of
-from cdc_platform_tests.local.task_bench import TaskBench
+from cdc_platform_tests.local.task_bench import RULES, TaskBench, before_images
 from cdc_platform_tests.reconcile.shop import ToldPlatform, log_position
 
 WAIT_SECONDS = 60.0
@@ -49,14 +49,20 @@ def wait_until(reached: Callable[[], bool], what: str) -> None:
 class Line:
     """The table public.item (id, v) with ``rows`` rows, loaded into base and captured from then on."""
 
+    #: How the source and cdc.yaml declare the table, and of which columns updates have images before them.
+    made: ClassVar[Sequence[str]] = ("CREATE TABLE item (id bigint PRIMARY KEY, v text)",)
+    declared: ClassVar[Mapping[str, Any]] = {"merge_key": ("id",)}
+    images: ClassVar[str] = "pk-only"
+
     def __init__(self, folder: Path, dsn: str, rows: int = 20, **target: Any) -> None:
         self.dsn = dsn
-        self.task = TaskBench(dsn, folder, target={"CdcMaxBatchInterval": 1} | target)
+        rules = [*RULES[:3], before_images(self.images)]
+        self.task = TaskBench(dsn, folder, target={"CdcMaxBatchInterval": 1} | target, rules=rules)
         source = SourceConfig(
             raw=RawOptions(location=str(self.task.root)),
             window=WindowOptions(start=date(2000, 1, 1)),
             connection=Connection(dsn=SecretStr(dsn)),
-            tables=(TableConfig(name="public.item", merge_key=("id",)),),
+            tables=(TableConfig(name="public.item", **self.declared),),
         )
         config = PlatformConfig(
             base_folder=folder, lake=LakeConfig(warehouse="warehouse"), sources={SOURCE: source}
@@ -65,7 +71,7 @@ class Line:
         self.platform.captured = self.captured
         #: Whether everything committed was captured and merged, and nothing was written since.
         self._rests = False
-        self.sql("CREATE TABLE item (id bigint PRIMARY KEY, v text)")
+        self.sql(*self.made)
         self.sql(f"INSERT INTO item SELECT i, 'first' FROM generate_series(1, {rows}) i")
         self.task.start()
         self.task.wait_for_load()
@@ -171,6 +177,14 @@ class Line:
             ended.set()
             writer.join(WAIT_SECONDS)
         assert not failures
+
+
+class KeylessLine(Line):
+    """The same table without a key, kept as a multiset."""
+
+    made = ("CREATE TABLE item (id bigint, v varchar(20))", "ALTER TABLE item REPLICA IDENTITY FULL")
+    declared: ClassVar[Mapping[str, Any]] = {"merge_key": (), "no_key": "multiset"}
+    images = "all"
 
 
 def different(*found: Reconciliation) -> dict[int, Discrepancy]:

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cdc_platform.assets.whole import whole_metadata
+from cdc_platform.fleet.gathering import gather
 from cdc_platform.pipeline import take_in
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.faults import Fault
@@ -368,7 +370,7 @@ def test_a_delete_that_does_not_tell_its_row_leaves_rows_too_many_open(shop: Who
 @KEPT_AS_APPEND
 def test_a_row_raw_says_was_deleted_and_that_base_lacks_is_no_row_too_many(shop: WholeShop) -> None:
     shop.tamper("DELETE FROM base WHERE id = 4")
-    events(shop, {"Op": "D", "id": 4, "v": "v4"})
+    events(shop, *[{"Op": "D", "id": 4, "v": "v4"}] * 2)
     shop.apply()
 
     assert (Verdict.DIFFERENT, Kind.MISSING) == (only(shop.compare()).verdict, Kind.MISSING)
@@ -393,6 +395,7 @@ def test_an_export_of_the_past_matches_once_what_came_later_is_reckoned_in(shop:
     hour = DAY + timedelta(hours=1)
     told = [{"Op": "I", "id": 1, "v": "v1", "cdc_stream_position": "0/100"}]
     told += [{"Op": "I", "id": n, "v": "late", "cdc_stream_position": "0/300"} for n in (98, 99)]
+    told += [{"Op": "I", "id": 5, "v": "v5", "cdc_stream_position": "0/300"}]
     write_change_file(shop.raw, "public", "item", at=hour, events=told, types=STREAMED)
     took = [{"Op": "D", "id": 5, "v": "v5", "cdc_stream_position": position} for position in ("0/300",) * 2]
     write_change_file(shop.raw, "public", "item", at=hour + timedelta(minutes=1), events=took, types=STREAMED)
@@ -484,6 +487,10 @@ def test_the_report_and_the_certificate_say_what_was_compared(shop: WholeShop) -
     assert "by the hash of the row" in page
     assert "1 row value that differs" in page
     assert "rows in source = 2, rows in base = 0" in page
+    metadata = whole_metadata(found)
+    assert (60, 58) == (metadata["source_rows_read"], metadata["base_rows_read"])
+    (table,) = gather(shop.platform, [("retail", shop.platform.table("retail", "item"))])
+    assert (Verdict.DIFFERENT, 2) == (table.verdict, table.different)
     proof = json.loads(json.dumps(found.certificate))
     assert ([], 4, 60, 58) == (
         proof["merge_key"],

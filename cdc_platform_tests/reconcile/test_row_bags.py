@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdc_platform.reconcile import odd_rows
+from cdc_platform.reconcile import odd_rows, row_parts
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.digest import Salt
+from cdc_platform.reconcile.full_result import FullComparison
+from cdc_platform.reconcile.row_parts import PART
 from cdc_platform.reconcile.ruled_rows import Link, pair
 from cdc_platform.reconcile.sides import RowDigest
 from cdc_platform.reconcile.verdict import Verdict
 from cdc_platform_tests.reconcile.bags import Bag, Bags, Row, differences, found_in
 
+Rows = Sequence[Row]
 NAMES = ("whole", "text", "ratio", "flag")
 TYPES = (pa.int64(), pa.string(), pa.float64(), pa.bool_())
 SALT = Salt(bytes(32))
@@ -34,7 +39,7 @@ FEW = st.lists(st.one_of(st.sampled_from([X, Y]), ROWS), max_size=12)
 
 
 @st.composite
-def edited(draw: st.DrawFn) -> tuple[Bag, Bag]:
+def edited(draw: st.DrawFn) -> tuple[Rows, Rows]:
     """Return two bags that are equal but for some edits, in any order."""
     source = draw(FEW)
     base = list(draw(st.permutations(source)))
@@ -62,13 +67,27 @@ def bags(connection: duckdb.DuckDBPyConnection) -> Bags:
     return Bags(connection, NAMES, TYPES, options={"rows_per_segment": 2})
 
 
+#: Rows lie in parts by their hash, so many that they meet no others there, or all in one.
+PARTS = pytest.mark.parametrize("part", [PART, "0::USMALLINT"], ids=["many parts", "one part"])
+
+
+def in_parts(part: str, bags: Bags, *sides: Bag) -> FullComparison:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (row_parts, odd_rows):
+            patch.setattr(module, "PART", part)
+        return bags.compare(*sides)
+
+
+@PARTS
 @settings(max_examples=60)
 @given(sides=edited())
-def test_the_verdict_and_every_count_are_those_of_plain_counters(bags: Bags, sides: tuple[Bag, Bag]) -> None:
+def test_the_verdict_and_every_count_are_those_of_plain_counters(
+    bags: Bags, part: str, sides: tuple[Rows, Rows]
+) -> None:
     source, base = sides
     wanted = differences(source, base)
 
-    found = bags.compare(source, base)
+    found = in_parts(part, bags, source, base)
 
     assert (Verdict.DIFFERENT if wanted else Verdict.MATCH) is found.verdict
     assert wanted == found_in(found)
@@ -81,14 +100,15 @@ def test_the_verdict_and_every_count_are_those_of_plain_counters(bags: Bags, sid
 FOUR = st.lists(st.sampled_from([(1, text, None, None) for text in "abcd"]), max_size=6)
 
 
+@PARTS
 @settings(max_examples=40)
 @given(source=FOUR, base=FOUR, later=FOUR)
 def test_rows_that_move_between_the_two_readings_are_never_called_different(
-    bags: Bags, source: Bag, base: Bag, later: Bag
+    bags: Bags, part: str, source: Rows, base: Rows, later: Rows
 ) -> None:
     first, held, again = (Counter(row[1] for row in rows) for rows in (source, base, later))
 
-    found = bags.compare(source, base, later)
+    found = in_parts(part, bags, source, base, later)
 
     confirmed = {
         (one.expected or one.actual or {})["text"]
@@ -172,6 +192,25 @@ def test_a_second_reading_the_budget_has_no_rows_for_leaves_what_differs_unverif
     assert {Verdict.MATCH, Verdict.UNVERIFIED} == {one.verdict for one in found.segments}
 
 
+def test_what_is_kept_of_rows_that_differ_does_not_grow_with_the_memory_the_engine_may_take(
+    tmp_path: Path,
+) -> None:
+    numbers = pa.array(range(400_000), pa.int64())
+    texts = pc.utf8_lpad(numbers.cast(pa.string()), 60, "x")
+    source, base = (pa.table([column, texts], ["whole", "text"]) for column in (numbers, pc.negate(numbers)))
+    limits = {"memory_limit": "48MB", "temp_directory": str(tmp_path), "threads": 1}
+
+    with duckdb.connect(config=limits) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        found = Bags(connection, ("whole", "text"), (pa.int64(), pa.string())).compare(source, base)
+
+    assert (Verdict.DIFFERENT, 2 * 399_999, False) == (
+        found.verdict,
+        found.comparison.tally.different,
+        found.is_systemic,
+    )
+
+
 def test_c6_equality_by_a_weak_digest_is_not_verified(bags: Bags, monkeypatch: pytest.MonkeyPatch) -> None:
     def weak(*_: object) -> RowDigest:
         return RowDigest(("BIGINT", "VARCHAR", "DOUBLE", "BOOLEAN"), SALT, 8)
@@ -200,6 +239,12 @@ def test_forms_of_a_value_have_as_many_partners_as_there_are() -> None:
     )
 
     assert ({1: 2, 5: 2, 2: 1, 6: 1}, set()) == (dict(found), undecided)
+
+
+def test_a_form_of_a_value_has_no_more_partners_than_there_are_rows_of_it() -> None:
+    found, _ = pair([Link(1, 10, 1, 5), Link(1, 10, 1, 6)], {1: 2, 5: 1, 6: 1})
+
+    assert (1, 1) == (found[1], found[5] + found[6])
 
 
 def test_where_more_than_one_pairing_is_possible_all_rows_it_reaches_are_undecided() -> None:
