@@ -18,10 +18,9 @@ from cdc_platform.cli.output import (
     TableOption,
     WindowOption,
     print_json,
-    print_table,
-    stdout,
 )
 from cdc_platform.cli.publishing import print_publications, publication_json, publications
+from cdc_platform.cli.reconciled import print_reconciliations
 from cdc_platform.cli.reconciling_whole import (
     AgainstOption,
     AgesOption,
@@ -54,13 +53,9 @@ if TYPE_CHECKING:
     from cdc_platform.errors import CdcError
     from cdc_platform.pipeline import Platform
     from cdc_platform.publication import Publication
-    from cdc_platform.reconcile.verdict import Comparison, Reconciliation
+    from cdc_platform.reconcile.verdict import Reconciliation
 
 AllOption = Annotated[bool, typer.Option("--all", help="Every window that has files, not only the newest.")]
-
-_COLUMNS = ["table", "window", "claim", "verdict", "keys", "different", "in flight", "open"]
-_SHOWN_DISCREPANCIES = 5
-_SHOWN_EXCLUDED = 5
 
 
 def register(app: typer.Typer) -> None:
@@ -153,15 +148,22 @@ def _chosen(
 def _done(
     platform: Platform, chosen: list[tuple[str, str, str]], whole: WholeTable, settling: Settling
 ) -> tuple[list[Reconciliation], dict[str, CdcError]]:
-    from cdc_platform.pipeline import reconcile as reconcile_window
-
-    others = whole.runner(platform) or (lambda one: reconcile_window(platform, *one))
+    others = whole.runner(platform) or partial(_compared, platform)
     run = partial(_foreseen, settling.runner(platform, others))
     runs, failures = done_for_each(chosen, "reconciling", lambda one: f"{one[0]}/{one[1]} {one[2]}", run)
     results = [one for one in runs.values() if one is not None]
     if settling.is_wanted and not results and not failures:
         say_nothing_is_open()
     return results, failures
+
+
+def _compared(platform: Platform, one: tuple[str, str, str]) -> Reconciliation:
+    from cdc_platform.pipeline import reconcile as reconcile_window
+    from cdc_platform.reconcile.full import reconcile_full
+    from cdc_platform.reconcile.scopes import FULL
+
+    source, table_id, window = one
+    return reconcile_full(platform, source, table_id) if window == FULL else reconcile_window(platform, *one)
 
 
 def _foreseen(
@@ -215,80 +217,18 @@ def _exit_by(verdicts: set[str]) -> None:
     exit_if_found(bool(verdicts - {"MATCH"}))
 
 
-def print_reconciliations(results: Collection[Reconciliation]) -> None:
-    """Print verdicts, the reason of each that is not MATCH, and what a verdict says nothing of."""
-    from cdc_platform.reconcile.carried_rows import told
-    from cdc_platform.reconcile.full_result import limits_of
-
-    compared = [(result, comparison) for result in results for comparison in result.comparisons]
-    rows = [
-        (
-            f"{result.source}/{result.table_id}",
-            result.window,
-            comparison.name,
-            comparison.verdict,
-            comparison.tally.compared,
-            comparison.tally.different,
-            comparison.tally.in_flight,
-            comparison.tally.unverified,
-        )
-        for result, comparison in compared
-    ]
-    print_table("", _COLUMNS, rows)
-    for result, comparison in compared:
-        where = f"{result.source}/{result.table_id} {result.window}"
-        if comparison.verdict.value != "MATCH":
-            _print_reason(where, comparison)
-        elif comparison.carried is not None:
-            _print_line(where, comparison, told(comparison.rows, comparison.carried))
-        _print_excluded(where, comparison)
-        for text in limits_of(result.certificate):
-            _print_line(where, comparison, f"not covered: {text}")
-
-
 def _windows(
     platform: Platform, source: str, table: TableConfig, wanted: list[str] | None, all_windows: bool
 ) -> list[str]:
-    """Return the windows asked for: those named, all that have files, or the newest."""
+    """Return the windows asked for: those named, all that have files, or the newest.
+
+    A table without any file has no window, and is held against the source as a whole: that there is nothing
+    to compare may be what is wrong.
+    """
+    from cdc_platform.reconcile.scopes import FULL
+
     named = check_windows(platform, source, wanted)
     if named:
         return named
     there = list(platform.windows(source, table.id))
-    return there if all_windows else there[-1:]
-
-
-def _print_excluded(where: str, comparison: Comparison) -> None:
-    """Name the columns a verdict says nothing of, MATCH or not; base's own control columns are no news."""
-    left_out = [one for one in comparison.excluded if not one.column.startswith("_cdc_")]
-    told = "; ".join(f"{one.column} ({one.reason})" for one in left_out[:_SHOWN_EXCLUDED])
-    more = f"; and {len(left_out) - _SHOWN_EXCLUDED} more" if len(left_out) > _SHOWN_EXCLUDED else ""
-    if told:
-        _print_line(where, comparison, f"not compared: {told}{more}")
-    for place in comparison.given_up[:_SHOWN_EXCLUDED]:
-        _print_line(where, comparison, f"not compared, discarded from quarantine: {place}")
-    if len(comparison.given_up) > _SHOWN_EXCLUDED:
-        _print_line(where, comparison, f"not compared, discarded: {len(comparison.given_up)} in all")
-
-
-def _print_line(where: str, comparison: Comparison, text: str) -> None:
-    stdout().print(f"{where} {comparison.name}: {text}", highlight=False, markup=False)
-
-
-def _print_reason(where: str, comparison: Comparison) -> None:
-    from cdc_platform.reconcile.faults import faults_in_words
-
-    _print_line(where, comparison, comparison.reason)
-    for sentence in (faults_in_words(comparison.faults, comparison.tally.different), comparison.attribution):
-        if sentence:
-            stdout().print(f"  {sentence}", highlight=False, markup=False)
-    for found in comparison.discrepancies[:_SHOWN_DISCREPANCIES]:
-        key = ", ".join(f"{name}={value}" for name, value in found.key.items())
-        named = (
-            f"{name} ({found.classes[name].label})" if name in found.classes else name
-            for name in found.columns
-        )
-        columns = f" in {', '.join(named)}" if found.columns else ""
-        text = f"  {found.kind.value} {key}{columns} {found.reason}".rstrip()
-        stdout().print(text, highlight=False, markup=False)
-        if found.located is not None:
-            stdout().print(f"    {found.located.sentence}", highlight=False, markup=False)
+    return (there if all_windows else there[-1:]) or [FULL]

@@ -273,8 +273,9 @@ def plan_table(table: SourceTable, key: Sequence[str], base_columns: pa.Schema) 
     if unread:
         if unread[0] in clashes:
             raise clashes[unread[0]]
+        why = "; ".join(one.reason for one in excluded if one.column == unread[0])
         raise SourceUnavailable(
-            f"merge key column {unread[0]!r} cannot be compared with the source",
+            f"merge key column {unread[0]!r} cannot be compared with the source: {why or 'it is not there'}",
             where=table.label,
             mend="name the source's key columns in `merge_key`, and declare their types in `columns`",
         )

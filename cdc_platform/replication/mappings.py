@@ -23,6 +23,12 @@ def table_mappings(source: str, chosen: SourceConfig) -> dict[str, Any]:
         path = f"sources.{source}.tables"
         mend = "set `active: true` on at least one, or add one (cdc discover)"
         raise ConfigError("cdc.yaml", [(path, "no table is active", mend)])
+    for number, table in enumerate(chosen.tables):
+        if not table.active or "%" not in table.name:
+            continue
+        mend = "set `active: false` on it, or rename it at the source"
+        what = f"DMS takes the % in {table.name!r} for a wildcard, and selects no table by it"
+        raise ConfigError("cdc.yaml", [(f"sources.{source}.tables[{number}].name", what, mend)])
     rules = [*_selections(tables), *_additions(chosen, tables)]
     return {
         "rules": [

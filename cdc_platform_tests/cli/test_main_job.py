@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from cdc_platform.testing import write_change_file
@@ -163,6 +165,29 @@ def test_reconcile_names_what_was_given_up_though_it_is_a_match(
 
     place = torn_file.relative_to(project / "raw")
     assert f"raw_matches_base: not compared, discarded from quarantine: {place}" in done.out
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(("table", "verdicts"), [("Orders", {"ERROR": 3}), ("orders", {"UNVERIFIED": 1})])
+def test_reconcile_holds_a_table_without_any_file_against_the_source(
+    cdc: Cdc,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    postgres_database: str,
+    table: str,
+    verdicts: dict[str, int],
+) -> None:
+    with psycopg.connect(postgres_database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE orders AS SELECT 1 AS id")
+    monkeypatch.setenv("CDC_SHOP_DSN", postgres_database)
+    shop = "shop:\n    connection: {dsn: '${CDC_SHOP_DSN}'}"
+    config = (project / "cdc.yaml").read_text().replace("public.orders", f"public.{table}")
+    shutil.rmtree(project / "raw" / "public" / "orders")
+    (project / "cdc.yaml").write_text(config.replace("shop:", shop))
+
+    done = cdc("reconcile", "--json")
+
+    assert verdicts == {done.json["reconciliations"][0]["verdict"]: done.code}
 
 
 def test_reconcile_of_a_window_that_is_no_window_is_a_usage_error(cdc: Cdc) -> None:

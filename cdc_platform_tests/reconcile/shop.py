@@ -142,8 +142,12 @@ class WholeShop(ItemShop):
         self.catch_up()
 
     def change(self, *events: Mapping[str, Any], minutes: int = 10) -> None:
+        """Write a raw file, with before images of the key unless the events have their own."""
+        key = self.platform.table("retail", "item").merge_key
+        images = [{f"BI_{name}": one[name] for name in key if one["Op"] == "U"} for one in events]
+        told = [{**image, **event} for image, event in zip(images, events, strict=True)]
         moment = DAY.replace(minute=minutes)
-        write_change_file(self.raw, "public", "item", at=moment, events=events, types=self.types)
+        write_change_file(self.raw, "public", "item", at=moment, events=told, types=self.types)
 
     def compare(self, **options: Any) -> Reconciliation:
         chosen = FullOptions(**{"rows_per_segment": self.rows_per_segment, **options})

@@ -47,11 +47,8 @@ class IncrementalShop(WholeShop):
             self.tell({"Op": "U", **row(number, name)})
 
     def tell(self, *events: dict[str, Any]) -> None:
-        """Write a raw file, with the before images DMS adds of the key."""
-        key = self.platform.table("retail", "item").merge_key
-        images = [{f"BI_{name}": event[name] for name in key if event["Op"] == "U"} for event in events]
-        told = [image | event for image, event in zip(images, events, strict=True)]
-        self.change(*told, minutes=self.minutes)
+        """Write a raw file."""
+        self.change(*events, minutes=self.minutes)
         self.minutes += 1
 
     def run(self, **options: Any) -> Reconciliation:

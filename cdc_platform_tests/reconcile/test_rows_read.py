@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from cdc_platform.assets.whole import whole_metadata
-from cdc_platform.cli.reconciling import print_reconciliations
+from cdc_platform.cli.reconciled import print_reconciliations
 from cdc_platform.fleet.figures import TableFigures
 from cdc_platform.fleet.words import whole_sentence
 from cdc_platform.reconcile.budget import Budget

@@ -14,6 +14,7 @@ from cdc_platform.config.model import Connection
 from cdc_platform.reconcile.postgres import PostgresReader
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Verdict
 from cdc_platform.reconcile.window import compare_window
+from cdc_platform.testing import write_change_file
 from cdc_platform_tests.reconcile.shop import DAY, ToldPlatform
 from cdc_platform_tests.reconcile.test_source_identity import MODES, ROWS, TYPES, ProvenShop, told
 
@@ -91,7 +92,9 @@ def test_a_window_without_a_change_of_a_table_with_a_child_table_is_not_verified
 def test_a_key_that_changed_without_a_before_image_leaves_no_proof(shop: ProvenShop) -> None:
     shop.prove("incremental")
     shop.sql("UPDATE item SET id = 5000 WHERE id = 7")
-    shop.change({"Op": "U", "id": 5000, "name": "name 7"})
+    at = DAY.replace(minute=10)
+    events = [{"Op": "U", "id": 5000, "name": "name 7"}]
+    write_change_file(shop.raw, "public", "item", at=at, events=events, types=TYPES)
     shop.apply()
 
     verdict, carried, notes = told(shop.go_on("incremental"))

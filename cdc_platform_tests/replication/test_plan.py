@@ -149,6 +149,10 @@ def test_a_printed_plan_shows_no_password(configure: Configure) -> None:
         ({"connection": {"dsn": "not a dsn s3cret"}}, r"connection\.dsn: cannot be parsed"),
         ({"tables": []}, r"sources\.retail\.tables: no table is active"),
         (
+            {"tables": [{"name": "public.half%off", "merge_key": ["id"]}]},
+            r"tables\[0\]\.name: DMS takes the % in 'public\.half%off' for a wildcard",
+        ),
+        (
             {"raw": {"location": "s3://lake/x"}, "dms": {"region": "eu-west-1"}},
             r"service_access_role_arn: is missing",
         ),
