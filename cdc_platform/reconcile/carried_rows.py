@@ -12,6 +12,8 @@ from cdc_platform.words import counted
 
 #: What a comparison's ``rows`` are called.
 SOURCE_ROWS, BASE_ROWS = "source rows", "base rows"
+#: Of base's rows, those a table keeps by declaration after the source deleted them.
+KEPT_ROWS = "rows kept by declaration"
 
 
 @dataclass(frozen=True, slots=True)

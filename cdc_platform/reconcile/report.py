@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cdc_platform.raw.objects import ObjectStore
-from cdc_platform.reconcile.carried_rows import SOURCE_ROWS, CarriedRows
+from cdc_platform.reconcile.carried_rows import KEPT_ROWS, SOURCE_ROWS, CarriedRows
 from cdc_platform.reconcile.column_verdicts import columns_by_verdict
 from cdc_platform.reconcile.faults import faults_in_words
 from cdc_platform.reconcile.keys_and_versions import CLAIM as KEYS_CLAIM
@@ -145,7 +145,10 @@ def _whole_match(reconciliation: Reconciliation, scope: str) -> str:
     where = f"in {columns}" if left_out else "in every column"
     if comparison.carried is not None:
         return _partly_read(comparison, comparison.carried, scope, where)
-    return f"Base is proven equal to {_other_side(reconciliation)} for the {scope}, {where}."
+    kept = comparison.rows.get(KEPT_ROWS, 0)
+    besides = f" Besides, base keeps {counted(kept, 'row')} that the source deleted, by declaration."
+    proven = f"Base is proven equal to {_other_side(reconciliation)} for the {scope}, {where}."
+    return proven + (besides if kept else "")
 
 
 def _partly_read(comparison: Comparison, carried: CarriedRows, scope: str, where: str) -> str:

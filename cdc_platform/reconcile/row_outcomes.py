@@ -61,14 +61,12 @@ class RawSays:
 
     ``is_after`` and ``is_untimed`` are conditions on one: it came after the source was read, or nothing tells
     whether it did. ``doubt`` leaves every row open, ``doubt_of_surplus`` those base alone has copies of.
-    ``doubt_of_raw`` is why the events may not be all.
     """
 
     is_after: str = "false"
     is_untimed: str = "false"
     doubt: str = ""
     doubt_of_surplus: str = ""
-    doubt_of_raw: str = ""
 
 
 def load_shifts(connection: duckdb.DuckDBPyConnection, raw: RawSays) -> None:

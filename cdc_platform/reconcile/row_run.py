@@ -19,6 +19,7 @@ from cdc_platform.reconcile.as_of import AsOf
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.bracket import Bracket
 from cdc_platform.reconcile.budget import BudgetSpent, Spending
+from cdc_platform.reconcile.carried_rows import KEPT_ROWS
 from cdc_platform.reconcile.full_result import FullComparison, full_comparison
 from cdc_platform.reconcile.full_run import LEAST_SECONDS_TO_DRILL, FullOptions
 from cdc_platform.reconcile.in_flight import Capture, Judgement, behind_capture, judge_difference
@@ -108,7 +109,7 @@ class RowRun:
             looked, stopped = self._look_into(sides, spending)
         observed = self.observe(sides)
         judgement = self._judge(bracket.high, observed)
-        raw, reading = self._outcomes(sides, judgement)
+        reading = self._outcomes(sides, judgement)
         found = RowFindings(
             buckets=buckets,
             is_read=is_read,
@@ -122,7 +123,7 @@ class RowRun:
             snapshot_id=self.view.snapshot_id,
         )
         points = [*observed.points, *bracket.points(judgement), *self._behind(bracket.high, observed.capture)]
-        return self._concluded(sides, found, points, bracket, raw, reading)
+        return self._concluded(sides, found, points, bracket, reading)
 
     def _read(self, sides: Sides, spending: Spending) -> tuple[Bracket, tuple[Verdict, str] | None]:
         """Read the source once; return where its log stood, and what stopped the reading."""
@@ -159,8 +160,8 @@ class RowRun:
             return Judgement(Verdict.IN_FLIGHT, observed.in_between)
         return (self.when.judge if self.when is not None else judge_difference)(position, observed.capture)
 
-    def _outcomes(self, sides: Sides, judgement: Judgement) -> tuple[RawSays, Reading | None]:
-        """Make ``row_outcomes``; return what raw said of the odd rows, and which files of it were read."""
+    def _outcomes(self, sides: Sides, judgement: Judgement) -> Reading | None:
+        """Make ``row_outcomes``; return which files of raw were asked for the odd rows, if it was."""
         con, raw, reading = self.workspace, RawSays(), None
         has_odd = count(con, "SELECT count(*) FROM odd WHERE NOT moved") > 0
         if has_odd and (judgement.verdict is Verdict.DIFFERENT or self._is_shifted):
@@ -178,7 +179,7 @@ class RowRun:
         load_shifts(con, raw)
         load_balances(con, self.policy)
         load_outcomes(con, raw)
-        return raw, reading
+        return reading
 
     @property
     def _is_shifted(self) -> bool:
@@ -191,7 +192,6 @@ class RowRun:
         found: RowFindings,
         points: Points,
         bracket: Bracket,
-        raw: RawSays,
         reading: Reading | None,
     ) -> FullComparison:
         con = self.workspace
@@ -209,19 +209,18 @@ class RowRun:
             rows,
             position=bracket.high,
             method=METHOD,
-            notes=(*self.notes, *bracket.notes, *self._kept(raw)),
+            notes=(*self.notes, *bracket.notes),
         )
+        kept = count(con, f"SELECT sum(copies) FROM row_outcomes WHERE state = '{State.KEPT}'")
+        if kept:
+            of_rows = f"{counted(kept, 'row')} that the source deleted, as raw says"
+            note = f"{of_rows}, kept in base by declaration (no_key: append)"
+            rows_read = {**comparison.rows, KEPT_ROWS: kept}
+            comparison = replace(comparison, notes=(*comparison.notes, note), rows=rows_read)
         if comparison.tally.different and not found.looked.is_sample:
             guilty = guilty_columns(con, sides)
             comparison = replace(comparison, guilty=guilty, attribution=_attribution(sides, guilty))
         return FullComparison(comparison, segments, self.options.salt, found.looked.is_sample)
-
-    def _kept(self, raw: RawSays) -> list[str]:
-        """Return what is said of rows base keeps by declaration, and of those raw may say more of."""
-        copies = count(self.workspace, f"SELECT sum(copies) FROM row_outcomes WHERE state = '{State.KEPT}'")
-        of_rows = counted(copies, "row")
-        kept = f"{of_rows} that the source deleted, as raw says, kept in base by declaration (no_key: append)"
-        return [*([kept] if copies else []), *([raw.doubt_of_raw] if raw.doubt_of_raw else [])]
 
     def _behind(self, position: str, capture: Capture) -> Points:
         """Return that the source is behind capture, which stands against MATCH; an export is of the past."""

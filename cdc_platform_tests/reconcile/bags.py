@@ -20,7 +20,7 @@ from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.row_outcomes import RawSays
 from cdc_platform.reconcile.row_run import Observed, RowRun
 from cdc_platform.reconcile.sides import Sides
-from cdc_platform.reconcile.sources import ReadPlan
+from cdc_platform.reconcile.sources import ReadPlan, SourceReader
 from cdc_platform.reconcile.suspect_events import Reading
 from cdc_platform.reconcile.verdict import Kind
 from cdc_platform_tests.reconcile.pairs import as_base, memory_plan, typed_table
@@ -88,13 +88,17 @@ class Bags:
     def compare(self, source: Bag, base: Bag, *later: Bag) -> FullComparison:
         """Compare; the source has what ``later`` says at each further reading."""
         reader = BagReader(self.names, self.types, (source, *later))
+        return self.compare_source(reader, reader.read_plan, base)
+
+    def compare_source(self, reader: SourceReader, plan: ReadPlan, base: Bag) -> FullComparison:
+        """Compare what a reader reads with base."""
         held = as_base(as_table(self.names, self.types, base))
         self.connection.register("base_table", held)
         return RowRun(
             view=BaseView("base_table", held.schema, 42),
             workspace=self.connection,
             reader=reader,
-            plan=reader.read_plan,
+            plan=plan,
             policy=self.policy,
             observe=self.nothing_on_its_way,
             ask_raw=self.no_events,

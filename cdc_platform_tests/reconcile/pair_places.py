@@ -125,7 +125,7 @@ class PostgresPlace:
 
     def compare(self, packet: Packet) -> tuple[Packet, FullComparison]:
         packet = without_doubles(packet) if self.has_key else packet
-        self._fill(packet)
+        self.fill(packet)
         reader = PostgresReader(Connection(dsn=SecretStr(self.dsn)))
         base = as_base(packet.base())
         self.connection.register("base_table", base)
@@ -133,7 +133,8 @@ class PostgresPlace:
         view = BaseView("base_table", base.schema, 42)
         return packet, compare_packet(self.connection, packet, reader, plan, view)
 
-    def _fill(self, packet: Packet) -> None:
+    def fill(self, packet: Packet) -> None:
+        """Make the table anew, with the source's rows."""
         rows = packet.source()
         declared = sql.SQL(", ").join(
             sql.SQL("{} {}").format(

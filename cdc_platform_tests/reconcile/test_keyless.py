@@ -19,6 +19,7 @@ from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.faults import Fault
 from cdc_platform.reconcile.full import FullOptions, reconcile_full
 from cdc_platform.reconcile.parquet_source import ParquetReader
+from cdc_platform.reconcile.report import headline
 from cdc_platform.reconcile.verdict import Discrepancy, Kind, Reconciliation, Verdict
 from cdc_platform.testing import write_change_file, write_load_file
 from cdc_platform_tests.reconcile.shop import DAY, WholeShop
@@ -337,7 +338,8 @@ def test_rows_that_the_source_deleted_are_kept_by_declaration_where_raw_has_thei
 
     (comparison,) = found.comparisons
     assert (Verdict.MATCH, 56, 0) == (found.verdict, comparison.tally.matched, comparison.discrepancies_total)
-    assert {"source rows": 56, "base rows": 60} == comparison.rows
+    assert {"source rows": 56, "base rows": 60, "rows kept by declaration": 4} == comparison.rows
+    assert "Besides, base keeps 4 rows that the source deleted" in headline(found)
     assert any("4 rows that the source deleted" in note for note in comparison.notes)
 
 

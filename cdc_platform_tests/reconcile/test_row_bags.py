@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from random import Random
 
 import duckdb
 import pyarrow as pa
@@ -12,16 +13,21 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from cdc_platform.config.model import Connection
 from cdc_platform.reconcile import odd_rows, row_parts
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.digest import Salt
 from cdc_platform.reconcile.full_result import FullComparison
+from cdc_platform.reconcile.postgres import PostgresReader
 from cdc_platform.reconcile.row_parts import PART
 from cdc_platform.reconcile.ruled_rows import Link, pair
 from cdc_platform.reconcile.sides import RowDigest
 from cdc_platform.reconcile.verdict import Verdict
 from cdc_platform_tests.reconcile.bags import Bag, Bags, Row, differences, found_in
+from cdc_platform_tests.reconcile.packets import random_packet
+from cdc_platform_tests.reconcile.pair_places import PostgresPlace
 
 Rows = Sequence[Row]
 NAMES = ("whole", "text", "ratio", "flag")
@@ -190,6 +196,27 @@ def test_a_second_reading_the_budget_has_no_rows_for_leaves_what_differs_unverif
 
     assert Verdict.UNVERIFIED is found.verdict
     assert {Verdict.MATCH, Verdict.UNVERIFIED} == {one.verdict for one in found.segments}
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("number", range(4))
+def test_bags_of_a_real_source_are_judged_as_plain_counters_do(
+    connection: duckdb.DuckDBPyConnection, postgres_database: str, number: int
+) -> None:
+    packet = random_packet(Random(number), 20)
+    PostgresPlace(postgres_database, connection).fill(packet)
+    reader = PostgresReader(Connection(dsn=SecretStr(postgres_database)))
+    base = packet.base()
+    source, held = (list(zip(*one.to_pydict().values(), strict=True)) for one in (packet.source(), base))
+
+    plan = reader.plan("public", "pair_rows", (), base.schema)
+    bags = Bags(connection, packet.names, packet.types)
+    found, equal = (bags.compare_source(reader, plan, one) for one in (base, packet.source()))
+
+    wanted = differences(source, held)
+    assert (Verdict.DIFFERENT if wanted else Verdict.MATCH) is found.verdict
+    assert wanted == found_in(found)
+    assert Verdict.MATCH is equal.verdict
 
 
 def test_what_is_kept_of_rows_that_differ_does_not_grow_with_the_memory_the_engine_may_take(
