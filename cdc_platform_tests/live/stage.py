@@ -38,6 +38,7 @@ from cdc_platform.reconcile.settle import settle
 from cdc_platform.reconcile.settling import Queue, read_queue
 from cdc_platform.reconcile.verdict import Reconciliation
 from cdc_platform_tests.local.event_source import Task, make_task
+from cdc_platform_tests.patience import Patience
 from cdc_platform_tests.reconcile.shop import log_position
 
 SOURCE, TABLE, TASK = "retail", "item", "live"
@@ -56,11 +57,11 @@ class StagePlatform(Platform):
     rests = False
 
     def captured_position(self, source: str) -> str | None:
-        target, deadline = lsn_value(log_position(self.dsn)), time.monotonic() + FOLLOW_SECONDS
+        target, patience = lsn_value(log_position(self.dsn)), Patience(FOLLOW_SECONDS)
         while True:
             found = super().captured_position(source)
             is_there = lsn_value(found or "0/0") >= target
-            if is_there or not self.rests or time.monotonic() > deadline:
+            if is_there or not self.rests or patience.is_over:
                 return found
             time.sleep(0.05)
 
@@ -110,9 +111,9 @@ class Stage:
         """Bring everything committed so far to base: the writers rest."""
         self.resume()
         target = lsn_value(log_position(self.dsn))
-        deadline = time.monotonic() + WAIT_SECONDS
+        patience = Patience(WAIT_SECONDS)
         while lsn_value(self.platform.captured_position(SOURCE) or "0/0") < target:
-            assert time.monotonic() < deadline, "capture did not catch up"
+            assert not patience.is_over, "capture did not catch up"
             time.sleep(0.05)
         self.merge()
         self.platform.rests = True

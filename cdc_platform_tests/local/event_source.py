@@ -23,6 +23,7 @@ from cdc_platform.replication import (
 )
 from cdc_platform_tests.local.conftest import QUICK, dms_client_for
 from cdc_platform_tests.local.task_bench import RULES
+from cdc_platform_tests.patience import Patience
 
 if TYPE_CHECKING:
     from mypy_boto3_dms import DatabaseMigrationServiceClient
@@ -99,14 +100,14 @@ class Task:
         return self.client.describe_replication_tasks(Filters=self.filters)["ReplicationTasks"][0]
 
     def wait(self, reached: Callable[[Mapping[str, Any]], bool]) -> Mapping[str, Any]:
-        deadline = time.monotonic() + WAIT_SECONDS
+        patience = Patience(WAIT_SECONDS)
         while True:
             task = self.describe()
             if reached(task):
                 return task
             told = {name: task.get(name) for name in ("Status", "StopReason", "LastFailureMessage")}
             assert task["Status"] != "failed", told
-            assert time.monotonic() < deadline, (told, task["ReplicationTaskStats"])
+            assert not patience.is_over, (told, task["ReplicationTaskStats"])
             time.sleep(0.02)
 
     def wait_for_load(self) -> None:

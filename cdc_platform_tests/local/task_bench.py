@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from cdc_platform.local.contract import RunningTask, StartRequest, StartType, TaskReport, TaskSpec, TaskStatus
 from cdc_platform.local.engine import PostgresTaskEngine
+from cdc_platform_tests.patience import Patience
 
 ENDED = (TaskStatus.STOPPED, TaskStatus.FAILED)
 SELECT_ALL = {
@@ -106,13 +107,13 @@ class TaskBench:
 
     def wait(self, condition: Callable[[TaskReport], bool], seconds: float = 60) -> TaskReport:
         """Wait until the report meets the condition; an end of the run on the way is a failure."""
-        deadline = time.monotonic() + seconds
+        patience = Patience(seconds)
         while True:
             report = self.report()
             if condition(report):
                 return report
             assert report.status not in ENDED, report
-            assert time.monotonic() < deadline, report
+            assert not patience.is_over, report
             time.sleep(0.01)
 
     def wait_for_load(self) -> TaskReport:
@@ -122,7 +123,9 @@ class TaskBench:
     def end(self) -> TaskReport:
         """Wait for a run that ends by itself."""
         assert self.run is not None
-        assert self.run.join(60), self.report()
+        patience = Patience(60)
+        while not self.run.join(0.5):
+            assert not patience.is_over, self.report()
         return self.report()
 
     def stop(self) -> TaskReport:

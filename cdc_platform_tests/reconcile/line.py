@@ -30,6 +30,7 @@ from cdc_platform.reconcile.settling import Queue, read_queue
 from cdc_platform.reconcile.verdict import Discrepancy, Reconciliation, Verdict
 from cdc_platform.replication import position_of
 from cdc_platform_tests.local.task_bench import RULES, TaskBench, before_images
+from cdc_platform_tests.patience import Patience
 from cdc_platform_tests.reconcile.shop import ToldPlatform, log_position
 
 WAIT_SECONDS = 60.0
@@ -40,9 +41,9 @@ SOURCE, TABLE = "retail", "item"
 
 def wait_until(reached: Callable[[], bool], what: str) -> None:
     """Wait for a condition."""
-    deadline = time.monotonic() + WAIT_SECONDS
+    patience = Patience(WAIT_SECONDS)
     while not reached():
-        assert time.monotonic() < deadline, what
+        assert not patience.is_over, what
         time.sleep(0.005)
 
 
@@ -99,8 +100,8 @@ class Line:
         While nothing is written the server's log goes on by itself at times (running transactions, vacuum),
         and capture follows within moments: then it is asked when it has, or cannot (a transaction is open).
         """
-        deadline = time.monotonic() + FOLLOW_SECONDS
-        while self._rests and self._is_behind() and time.monotonic() < deadline:
+        patience = Patience(FOLLOW_SECONDS)
+        while self._rests and self._is_behind() and not patience.is_over:
             time.sleep(0.005)
         return self._captured()
 
