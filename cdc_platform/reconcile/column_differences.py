@@ -8,10 +8,12 @@ from typing import Any
 
 import duckdb
 
+from cdc_platform.reconcile.column_groups import column_groups
 from cdc_platform.reconcile.difference_kinds import OTHER, ClassShare, ColumnDifference, DifferenceKind, label
 from cdc_platform.reconcile.samples import Sampling
 from cdc_platform.reconcile.value_class_sql import class_sql, is_decided
 from cdc_platform.reconcile.value_classes import classify
+from cdc_platform.reconcile.window_events import count
 
 #: Pairs SQL has no class for are looked at one by one, up to so many of a column.
 LOOKED_AT = 200
@@ -28,12 +30,14 @@ def column_differences(
         f"FROM ({sampling.pairs}) o {sampling.joins} "
         f"WHERE {sampling.left_present} AND {sampling.right_present} AND {confirmed}"
     )
-    tests = ", ".join(f"count(*) FILTER ({differs})" for differs in sampling.differs)
-    row = connection.execute(f"SELECT count(*){', ' + tests if tests else ''} {pairs}").fetchone()
-    assert row is not None
+    changed = count(connection, f"SELECT count(*) {pairs}")
+    differing: list[int] = []
+    for group in column_groups(sampling.differs) if changed else ():
+        tests = ", ".join(f"count(*) FILTER ({differs})" for differs in group)
+        differing += connection.execute(f"SELECT {tests} {pairs}").fetchone() or ()
     found = [
-        ColumnDifference(column, int(keys), int(row[0]), _classes(connection, sampling, i, pairs))
-        for i, (column, keys) in enumerate(zip(sampling.columns, row[1:], strict=True))
+        ColumnDifference(sampling.columns[i], keys, changed, _classes(connection, sampling, i, pairs))
+        for i, keys in enumerate(differing)
         if keys
     ]
     return tuple(sorted(found, key=lambda one: (-one.keys, one.column)))

@@ -18,6 +18,7 @@ from cdc_platform.events import before_name
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.awaited import MOST_FILES_READ
 from cdc_platform.reconcile.budget import BudgetSpent, Spending
+from cdc_platform.reconcile.column_groups import column_groups
 from cdc_platform.reconcile.scan import BASE_KEPT, SOURCE_KEPT, Scan
 from cdc_platform.reconcile.sides import Arriving, Sides
 from cdc_platform.reconcile.sources import SourceSnapshot
@@ -33,10 +34,6 @@ SYSTEMIC_SHARE = 0.2
 LEAST_DRILLED = 8
 #: Not so where no more keys than these differ in all of them together.
 MOST_SCATTERED = 10_000
-
-
-#: The time to plan a query grows with the square of what it gives.
-_COLUMNS_AT_ONCE = 64
 
 
 def chosen_to_drill(differing: Sequence[int], segments: int) -> list[int]:
@@ -214,8 +211,7 @@ def guilty_columns(connection: duckdb.DuckDBPyConnection, sides: Sides) -> tuple
     base = [column.base.format(f"b.{in_workspace(column.column)}") for column in columns]
     live = f"base_rows b WHERE {sides.view.live_condition}"
     guilty: list[str] = []
-    for first in range(0, len(columns), _COLUMNS_AT_ONCE):
-        places = range(len(columns))[first : first + _COLUMNS_AT_ONCE]
+    for places in column_groups(range(len(columns))):
         ours, theirs = (
             connection.execute(
                 f"SELECT {sides.digest.column_aggregates(sides.key_places, values, places)} FROM {rows}"

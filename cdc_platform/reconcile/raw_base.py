@@ -17,6 +17,7 @@ import duckdb
 from cdc_platform.events import GENERATION, OP, POSITION, Position
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.column_differences import column_differences
+from cdc_platform.reconcile.column_groups import column_groups
 from cdc_platform.reconcile.open_points import given_up, given_up_text, open_points
 from cdc_platform.reconcile.samples import Sampling, count_kinds, fetch_discrepancies
 from cdc_platform.reconcile.typed import differs_sql
@@ -97,7 +98,7 @@ def compare_raw_base(
     at or below ``tombstone_floor`` proves nothing: the tombstone of a later delete may be forgotten.
     """
     started = time.monotonic()
-    connection.execute(_outcomes_sql(events, view, tombstone_floor))
+    _load_outcomes(connection, events, view, tombstone_floor)
     tally = _tally(connection)
     sampling = _sampling(events, view)
     discrepancies = fetch_discrepancies(connection, sampling, _KINDS)
@@ -125,38 +126,53 @@ def compare_raw_base(
     )
 
 
-def _outcomes_sql(events: WindowEvents, view: BaseView, floor: Position | None) -> str:
-    """Return the SQL that makes ``outcomes``: one row per key with the event and base row to show."""
-    changed = " OR ".join(changed_conditions(events, view)) or "false"
+def _load_outcomes(
+    connection: duckdb.DuckDBPyConnection, events: WindowEvents, view: BaseView, floor: Position | None
+) -> None:
+    """Make ``outcomes``: one row per key with the event and base row to show."""
+    connection.execute(_effects_sql(view, floor))
+    for group in column_groups(changed_conditions(events, view)):
+        connection.execute(
+            f"""UPDATE effect_outcomes SET outcome = {Outcome.CHANGED:d} WHERE rowid IN (
+                    SELECT o.rowid FROM effect_outcomes o JOIN raw_events r ON r.rowid = o.event
+                    JOIN base_rows b ON b.rowid = o.base_row
+                    WHERE o.outcome = {Outcome.MATCHED:d} AND NOT o.deletes AND ({" OR ".join(group)}))"""
+        )
+    connection.execute(
+        """CREATE OR REPLACE TEMP TABLE outcomes AS
+            SELECT p.key_id, unnest(p.best), n.key_id IS NOT NULL AS pending
+            FROM (SELECT key_id, arg_min({outcome: outcome, event: event, base_row: base_row,
+                                          deletes: deletes}, outcome) AS best
+                  FROM effect_outcomes GROUP BY key_id) p
+            LEFT JOIN pending_keys n ON n.key_id = p.key_id"""
+    )
+    connection.execute("DROP TABLE effect_outcomes")
+
+
+def _effects_sql(view: BaseView, floor: Position | None) -> str:
+    """Return SQL that makes ``effect_outcomes`` of the last effects of each key, values not yet compared."""
     here, there = "row(l.generation, l.position)", f"row(b.{GENERATION}, b.{POSITION})"
     aged = f"{here} <= row({floor.generation}, {floor.sequence}::DECIMAL(38,0))" if floor else "false"
     deleted = f"b.{OP} = 'D'" if view.soft_deletes else "false"
-    return f"""CREATE OR REPLACE TEMP TABLE outcomes AS
-        WITH copies AS (SELECT key_id, min(rowid) AS base_row, count(*) AS n FROM base_rows GROUP BY key_id),
-        pairs AS (
-            SELECT l.key_id, l.event, l.deletes, c.base_row, CASE
-                WHEN c.n > 1 THEN {Outcome.DUPLICATE:d}
-                WHEN c.n IS NULL AND l.deletes THEN {Outcome.MATCHED:d}
-                WHEN c.n IS NULL AND t.key_id IS NOT NULL AND row(t.generation, t.position) > {here}
-                    THEN {Outcome.SUPERSEDED:d}
-                WHEN c.n IS NULL AND {aged} THEN {Outcome.AGED:d}
-                WHEN c.n IS NULL THEN {Outcome.MISSING:d}
-                WHEN {there} > {here} THEN {Outcome.SUPERSEDED:d}
-                WHEN l.deletes AND {there} = {here} AND {deleted} THEN {Outcome.MATCHED:d}
-                WHEN l.deletes THEN {Outcome.UNEXPECTED:d}
-                WHEN {there} < {here} THEN {Outcome.STALE:d}
-                WHEN {deleted} OR {changed} THEN {Outcome.CHANGED:d}
-                ELSE {Outcome.MATCHED:d} END AS outcome
-            FROM last_effects l
-            JOIN raw_events r ON r.rowid = l.event
-            LEFT JOIN copies c ON c.key_id = l.key_id
-            LEFT JOIN base_rows b ON b.rowid = c.base_row
-            LEFT JOIN tombstones t ON t.key_id = l.key_id)
-        SELECT p.key_id, unnest(p.best), n.key_id IS NOT NULL AS pending
-        FROM (SELECT key_id, arg_min({{outcome: outcome, event: event, base_row: base_row, deletes: deletes}},
-                                     outcome) AS best
-              FROM pairs GROUP BY key_id) p
-        LEFT JOIN pending_keys n ON n.key_id = p.key_id"""
+    return f"""CREATE OR REPLACE TEMP TABLE effect_outcomes AS
+        WITH copies AS (SELECT key_id, min(rowid) AS base_row, count(*) AS n FROM base_rows GROUP BY key_id)
+        SELECT l.key_id, l.event, l.deletes, c.base_row, CASE
+            WHEN c.n > 1 THEN {Outcome.DUPLICATE:d}
+            WHEN c.n IS NULL AND l.deletes THEN {Outcome.MATCHED:d}
+            WHEN c.n IS NULL AND t.key_id IS NOT NULL AND row(t.generation, t.position) > {here}
+                THEN {Outcome.SUPERSEDED:d}
+            WHEN c.n IS NULL AND {aged} THEN {Outcome.AGED:d}
+            WHEN c.n IS NULL THEN {Outcome.MISSING:d}
+            WHEN {there} > {here} THEN {Outcome.SUPERSEDED:d}
+            WHEN l.deletes AND {there} = {here} AND {deleted} THEN {Outcome.MATCHED:d}
+            WHEN l.deletes THEN {Outcome.UNEXPECTED:d}
+            WHEN {there} < {here} THEN {Outcome.STALE:d}
+            WHEN {deleted} THEN {Outcome.CHANGED:d}
+            ELSE {Outcome.MATCHED:d} END AS outcome
+        FROM last_effects l
+        LEFT JOIN copies c ON c.key_id = l.key_id
+        LEFT JOIN base_rows b ON b.rowid = c.base_row
+        LEFT JOIN tombstones t ON t.key_id = l.key_id"""
 
 
 def changed_conditions(events: WindowEvents, view: BaseView) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from cdc_platform.reconcile.column_groups import column_groups
 from cdc_platform.reconcile.difference_kinds import ValueClass
 from cdc_platform.reconcile.typed import json_value, json_values
 from cdc_platform.reconcile.value_classes import classify
@@ -45,32 +46,41 @@ def fetch_discrepancies(
     connection: duckdb.DuckDBPyConnection, sampling: Sampling, kinds: Kinds
 ) -> tuple[Discrepancy, ...]:
     """Return at most DISCREPANCY_CAP discrepancies, an even share of each outcome first."""
-    keys = ", ".join(f"k.{in_workspace(column)} AS k{i}" for i, column in enumerate(sampling.key))
-    sides = [
-        f"{value} AS {side}{i}"
-        for side, values in (("l", sampling.left), ("r", sampling.right), ("d", sampling.differs))
-        for i, value in enumerate(values)
-    ]
-    shown = ", ".join([keys, *sides])
-    order = ", ".join(f"k{i}" for i in range(len(sampling.key)))
-    found = connection.sql(
-        f"""SELECT o.outcome AS outcome, o.reason AS reason, {sampling.left_present} AS has_left,
-                   {sampling.right_present} AS has_right, {shown}
-            FROM (SELECT * FROM (
-                      SELECT *, row_number() OVER (PARTITION BY outcome ORDER BY key_id) AS place
-                      FROM ({sampling.pairs}))
-                  ORDER BY place, outcome LIMIT {DISCREPANCY_CAP}) o
-            {sampling.joins}
-            ORDER BY o.outcome, {order}"""
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE sampled_pairs AS SELECT * FROM (
+                SELECT *, row_number() OVER (PARTITION BY outcome ORDER BY key_id) AS place
+                FROM ({sampling.pairs}))
+            ORDER BY place, outcome LIMIT {DISCREPANCY_CAP}"""
     )
-    rows = found.project(
-        ", ".join(shown_sql(*column) for column in zip(found.columns, found.types, strict=True))
+    keys = [f"k.{in_workspace(column)} AS k{i}" for i, column in enumerate(sampling.key)]
+    facts = [
+        *("o.outcome AS outcome", "o.reason AS reason"),
+        *(f"{sampling.left_present} AS has_left", f"{sampling.right_present} AS has_right"),
+    ]
+    order = ", ".join(["outcome", *(f"k{i}" for i in range(len(sampling.key)))])
+    rows, _ = _fetched(connection, sampling, [*facts, *keys], f"ORDER BY {order}")
+    times: set[str] = set()
+    for group in column_groups(range(len(sampling.columns))) if rows else ():
+        sides = (("l", sampling.left), ("r", sampling.right), ("d", sampling.differs))
+        values = [f"{values[i]} AS {side}{i}" for side, values in sides for i in group]
+        found, types = _fetched(connection, sampling, values)
+        for number, row in rows.items():
+            row.update(found[number])
+        times |= {sampling.columns[i] for i in group if _is_temporal(types[f"l{i}"], types[f"r{i}"])}
+    return tuple(_discrepancy(row, sampling, kinds, frozenset(times)) for row in rows.values())
+
+
+def _fetched(
+    connection: duckdb.DuckDBPyConnection, sampling: Sampling, values: Sequence[str], order: str = ""
+) -> tuple[dict[int, dict[str, Any]], dict[str, str]]:
+    """Return ``values`` of each of ``sampled_pairs`` by its number, and the types they have."""
+    found = connection.sql(
+        f"SELECT o.rowid AS number, {', '.join(values)} FROM sampled_pairs o {sampling.joins} {order}"
     )
     types = dict(zip(found.columns, map(str, found.types), strict=True))
-    times = frozenset(
-        column for i, column in enumerate(sampling.columns) if _is_temporal(types[f"l{i}"], types[f"r{i}"])
-    )
-    return tuple(_discrepancy(row, sampling, kinds, times) for row in rows.to_arrow_table().to_pylist())
+    shown = ", ".join(shown_sql(name, kind) for name, kind in types.items())
+    rows = found.project(shown).to_arrow_table().to_pylist()
+    return {row["number"]: row for row in rows}, types
 
 
 def count_kinds(connection: duckdb.DuckDBPyConnection, sampling: Sampling, kinds: Kinds) -> dict[Kind, int]:

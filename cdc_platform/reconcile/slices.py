@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import duckdb
 
 from cdc_platform.naming import quoted, sql_text
+from cdc_platform.reconcile.column_groups import column_groups
 
 #: Fewer keys that differ than this have everything in common.
 LEAST_DIFFERING = 5
@@ -174,9 +175,8 @@ def few_valued(
     connection: duckdb.DuckDBPyConnection, relation: str, columns: Mapping[str, str], most: int = 50
 ) -> list[str]:
     """Return the columns (name → SQL expression over ``relation``) with at most about ``most`` values."""
-    if not columns:
-        return []
-    counts = ", ".join(f"approx_count_distinct({value})" for value in columns.values())
-    row = connection.execute(f"SELECT {counts} FROM {relation}").fetchone()
-    assert row is not None
-    return [name for name, number in zip(columns, row, strict=True) if 1 < int(number) <= most]
+    numbers: list[int] = []
+    for group in column_groups(list(columns.values())):
+        counts = ", ".join(f"approx_count_distinct({value})" for value in group)
+        numbers += connection.execute(f"SELECT {counts} FROM {relation}").fetchone() or ()
+    return [name for name, number in zip(columns, numbers, strict=True) if 1 < number <= most]

@@ -16,6 +16,7 @@ from cdc_platform.reconcile.altered_keys import altered_points, load_altered_key
 from cdc_platform.reconcile.base_rows import BaseView, first_row_sql, load_all_spellings
 from cdc_platform.reconcile.bracket import Bracket
 from cdc_platform.reconcile.column_differences import column_differences
+from cdc_platform.reconcile.column_groups import column_groups
 from cdc_platform.reconcile.compared_columns import empty_told, gap_points
 from cdc_platform.reconcile.difference_kinds import ColumnDifference
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
@@ -68,7 +69,7 @@ def compare_source_base(
     started = time.monotonic()
     bracket = _read(connection, reader, plan, view)
     judgement = bracket.judge(connection, judge, observe())
-    connection.execute(_outcomes_sql(plan, view, has_later=has_later))
+    _load_outcomes(connection, plan, view, has_later=has_later)
     _confirm(connection, reader, plan, judgement)
     tally, sampling = bracket.tally(_tally(connection, judgement), judgement), _sampling(plan, view)
     excluded, points = _gaps(connection, plan, view, open_points)
@@ -134,8 +135,23 @@ def _rows_read(connection: duckdb.DuckDBPyConnection, view: BaseView) -> dict[st
     }
 
 
-def _outcomes_sql(plan: ReadPlan, view: BaseView, *, has_later: bool) -> str:
-    changed = " OR ".join(_differs(column, view) for column in plan.columns) or "false"
+def _load_outcomes(
+    connection: duckdb.DuckDBPyConnection, plan: ReadPlan, view: BaseView, *, has_later: bool
+) -> None:
+    """Make ``source_outcomes``, a row of each key: which rows it has, and how they compare."""
+    connection.execute(_found_sql(plan, view, has_later=has_later))
+    for group in column_groups(plan.columns):
+        changed = " OR ".join(_differs(column, view) for column in group)
+        connection.execute(
+            f"""UPDATE source_outcomes SET outcome = {Outcome.CHANGED:d} WHERE key_id IN (
+                    SELECT o.key_id FROM source_outcomes o JOIN source_rows s ON s.rowid = o.source_row
+                    JOIN base_rows b ON b.rowid = o.base_row
+                    WHERE o.outcome = {Outcome.EQUAL:d} AND ({changed}))"""
+        )
+
+
+def _found_sql(plan: ReadPlan, view: BaseView, *, has_later: bool) -> str:
+    """Return SQL that makes ``source_outcomes``; keys with one row on either side are EQUAL in it as yet."""
     own_key = " AND ".join(
         f"s.{in_workspace(column.column)} = {column.base.format('k.' + in_workspace(column.column))}"
         for column in plan.key
@@ -161,14 +177,11 @@ def _outcomes_sql(plan: ReadPlan, view: BaseView, *, has_later: bool) -> str:
                 WHEN os.n IS NULL AND ob.n IS NULL THEN {Outcome.EQUAL:d}
                 WHEN ob.n IS NULL THEN {Outcome.MISSING:d}
                 WHEN os.n IS NULL THEN {Outcome.UNEXPECTED:d}
-                WHEN {changed} THEN {Outcome.CHANGED:d}
                 ELSE {Outcome.EQUAL:d} END AS outcome
         FROM keys k
         LEFT JOIN of_source os ON os.key_id = k.key_id
         LEFT JOIN of_equal oe ON oe.key_id = k.key_id
         LEFT JOIN of_base ob ON ob.key_id = k.key_id
-        LEFT JOIN source_rows s ON s.rowid = os.source_row
-        LEFT JOIN base_rows b ON b.rowid = ob.base_row
         LEFT JOIN awaited a ON a.key_id = k.key_id
         LEFT JOIN altered_keys x ON x.key_id = k.key_id
         LEFT JOIN {later} l ON l.key_id = k.key_id"""
@@ -198,12 +211,17 @@ def _confirm(
     with reader.snapshot() as snapshot:
         keys = f"SELECT * FROM keys WHERE key_id IN ({suspects})"
         load_source_rows(connection, snapshot, plan, into="source_again", keys=keys)
-    first = f"SELECT * FROM source_rows WHERE key_id IN ({suspects})"
-    connection.execute(
-        f"""UPDATE source_outcomes SET moved = true WHERE key_id IN (
-                SELECT key_id FROM (({first} EXCEPT ALL FROM source_again)
-                                    UNION ALL (FROM source_again EXCEPT ALL {first})))"""
-    )
+    key = ["key_id", *(in_workspace(column.column) for column in plan.key)]
+    for group in column_groups([in_workspace(column.column) for column in plan.columns]):
+        # with the key, which tells the rows a key was found under from each other
+        values = ", ".join(dict.fromkeys([*key, *group]))
+        first = f"SELECT {values} FROM source_rows WHERE key_id IN ({suspects})"
+        again = f"SELECT {values} FROM source_again"
+        connection.execute(
+            f"""UPDATE source_outcomes SET moved = true WHERE key_id IN (
+                    SELECT key_id FROM (({first} EXCEPT ALL {again})
+                                        UNION ALL ({again} EXCEPT ALL {first})))"""
+        )
 
 
 def _tally(connection: duckdb.DuckDBPyConnection, judgement: Judgement) -> Tally:

@@ -9,7 +9,7 @@ from cdc_platform.events import COMMITTED_AT, OP
 from cdc_platform.naming import quoted, sql_text
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.column_differences import one_column
-from cdc_platform.reconcile.slices import attribute, few_valued
+from cdc_platform.reconcile.slices import LEAST_DIFFERING, attribute, few_valued
 from cdc_platform.reconcile.verdict import RAW_MATCHES_BASE, Comparison
 from cdc_platform.reconcile.window_events import WindowEvents
 from cdc_platform.reconcile.workspace_names import in_workspace
@@ -30,8 +30,9 @@ def attribution_of(
     connection: duckdb.DuckDBPyConnection, comparison: Comparison, events: WindowEvents, view: BaseView
 ) -> str:
     """Return what stands out about the keys that differ, as a sentence; empty when nothing does."""
-    if not comparison.tally.different:
-        return ""
+    said = one_column(comparison.column_differences)
+    if comparison.tally.different < LEAST_DIFFERING:
+        return said
     rows = _OUTCOMES[comparison.name == RAW_MATCHES_BASE]
     values = {
         name: f"coalesce(b.{in_workspace(name)}, r.{in_workspace(name)})"
@@ -39,9 +40,9 @@ def attribution_of(
         if name in events.columns.names and name not in events.key and is_plain(view.columns.field(name))
     }
     joined = f"""({rows}) o LEFT JOIN raw_events r ON r.rowid = o.event
-        LEFT JOIN (SELECT * FROM base_rows
-                   QUALIFY row_number() OVER (PARTITION BY key_id ORDER BY rowid) = 1) b
-               ON b.key_id = o.key_id"""
+        LEFT JOIN (SELECT key_id, min(rowid) AS base_row FROM base_rows GROUP BY key_id) f
+               ON f.key_id = o.key_id
+        LEFT JOIN base_rows b ON b.rowid = f.base_row"""
     kept = {f"column {name}": values[name] for name in few_valued(connection, joined, values)}
     files = ", ".join(sql_text(key) for key, _ in events.read_files) or "NULL"
     schemas = ", ".join(str(number) for _, number in events.read_files) or "NULL"
@@ -56,9 +57,7 @@ def attribution_of(
     connection.execute(f"CREATE OR REPLACE TEMP TABLE slices AS SELECT o.differs, {shown} FROM {joined}")
     found = attribute(connection, "slices", list(dimensions))
     connection.execute("DROP TABLE slices")
-    return "; ".join(
-        filter(None, [found.sentence if found else "", one_column(comparison.column_differences)])
-    )
+    return "; ".join(filter(None, [found.sentence if found else "", said]))
 
 
 def is_plain(column: pa.Field[pa.DataType]) -> bool:

@@ -1,4 +1,4 @@
-"""Tables of many columns: no expression may be nested as deep as there are."""
+"""Tables of many columns: no expression is nested as deep as there are, and a small memory is enough."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cdc_platform.config.model import EngineConfig
 from cdc_platform.reconcile.digest import MOST_CHAINED, RowDigest, new_salt
+from cdc_platform.reconcile.faults import Fault
+from cdc_platform.reconcile.full import FullOptions, reconcile_full
 from cdc_platform.reconcile.parquet_source import ParquetReader
-from cdc_platform.reconcile.verdict import Verdict
+from cdc_platform.reconcile.verdict import Reconciliation, Verdict
+from cdc_platform.reconcile.window import compare_window
 from cdc_platform_tests.reconcile.shop import WholeShop
 
 #: Beside the key: more than the engine nests expressions.
@@ -71,3 +75,46 @@ def test_each_column_counts_in_both_lanes_however_many_there_are(columns: int, k
         found = connection.execute(f"SELECT {first}, {second} FROM r").fetchall()
 
     assert [len(rows)] * 2 == [len(set(lane)) for lane in zip(*found, strict=True)]
+
+
+def widest(folder: Path, dsn: str, columns: int, limit: str) -> WholeShop:
+    """Return a shop of so many text columns whose engine has a small ``limit``; 50 rows, all equal."""
+    names = [f"c{n}" for n in range(columns)]
+    shop = WholeShop(folder, dsn, {"id": pa.int64(), **dict.fromkeys(names, pa.string())})
+    engine = EngineConfig(memory_limit=limit)
+    shop.platform.config = shop.platform.config.model_copy(update={"engine": engine})
+    shop.stock(
+        f"CREATE TABLE item (id bigint PRIMARY KEY, {', '.join(f'{name} text' for name in names)})",
+        "INSERT INTO item (id, c0) SELECT g, repeat('x', 100) FROM generate_series(1, 50) g",
+    )
+    return shop
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(("columns", "limit"), [(900, "1GB"), (300, "512MB")])
+def test_a_wide_table_is_judged_within_a_small_memory(
+    tmp_path: Path, postgres_database: str, columns: int, limit: str
+) -> None:
+    shop, last = widest(tmp_path, postgres_database, columns, limit), f"c{columns - 1}"
+    (window,) = shop.platform.windows("retail", "item")
+
+    def judged() -> list[Reconciliation]:
+        modes: list[dict[str, bool]] = [{}, {"incremental": True}]
+        whole = [reconcile_full(shop.platform, "retail", "item", FullOptions(**mode)) for mode in modes]
+        return [compare_window(shop.platform, "retail", "item", window), *whole]
+
+    equal = judged()
+    shop.tamper(f"UPDATE base SET {last} = 'tampered' WHERE id IN (5, 6)")
+    different = judged()
+    shop.platform.lake.close()
+
+    assert [Verdict.MATCH] * 3 == [one.verdict for one in equal]
+    found = [comparison for one in different for comparison in one.comparisons]
+    assert [Verdict.DIFFERENT] * 4 == [one.verdict for one in found]
+    expected = [({"id": key}, (last,), Fault.WRITTEN_OUT_OF_BAND) for key in (5, 6)]
+    assert [expected] * 4 == [
+        [(d.key, d.columns, d.located.fault if d.located else None) for d in one.discrepancies]
+        for one in found
+    ]
+    assert [[(last, 2)]] * 4 == [[(d.column, d.keys) for d in one.column_differences] for one in found]
+    assert [last] == different[1].certificate["guilty_columns"]
