@@ -38,7 +38,8 @@ from cdc_platform.lake.read import open_workspace
 from cdc_platform.local.postgres import EmbeddedPostgres
 from cdc_platform.naming import sql_text
 from cdc_platform.reconcile.base_rows import BaseView
-from cdc_platform.reconcile.full_run import FullOptions, FullRun
+from cdc_platform.reconcile.full_options import FullOptions
+from cdc_platform.reconcile.full_run import FullRun
 from cdc_platform.reconcile.postgres import PostgresReader
 from cdc_platform_tests.reconcile.pairs import nothing_on_its_way
 

@@ -67,6 +67,32 @@ INCREMENT_MUTANTS: tuple[Mutant, ...] = (
          (_REMAINDERS,)),
     ),
     *of(
+        "reconcile/source_rows.py",
+        ("look-ups go on when the time is over", "if after and is_over():", "if False:", (_REMAINDERS,)),
+    ),
+    *of(
+        "reconcile/source_base.py",
+        ("keys nobody looked up have no source row", 'DELETE FROM {table} WHERE key_id > {last}', "SELECT 1",
+         (_REMAINDERS,)),
+    ),
+    *of(
+        "reconcile/drill.py",
+        ("keys the time left over forgotten", "numbers = {*self.beyond, *more}", "numbers = {*self.beyond}",
+         (_REMAINDERS,)),
+    ),
+    *of(
+        "reconcile/segment_results.py",
+        ("segments equal by digest though doubled keys were left over", "**dict.fromkeys(left, LookedUp()), ",
+         "", (_REMAINDERS,)),
+    ),
+    *of(
+        "reconcile/incremental.py",
+        ("proofs kept though keys were left over", "self.look.left_over or self.left or",
+         "self.look.left_over or", (_REMAINDERS,)),
+        ("changed keys that may differ and were left over match", " + self.left.get(number, 0)", "",
+         (_REMAINDERS,)),
+    ),
+    *of(
         "reconcile/changed_rows.py",
         ("changed keys equal whatever their digests",
          "coalesce(s.lane1 = b.lane1 AND s.lane2 = b.lane2, true)", "true", _LOOKS),

@@ -48,8 +48,9 @@ from cdc_platform.lake.read import open_workspace
 from cdc_platform.local.postgres import EmbeddedPostgres
 from cdc_platform.naming import sql_text
 from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.full_result import FullComparison
-from cdc_platform.reconcile.full_run import FullOptions, FullRun
+from cdc_platform.reconcile.full_run import FullRun
 from cdc_platform.reconcile.keys_and_versions import keys_and_versions
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.postgres import PostgresReader, PostgresSnapshot

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Protocol, runtime_checkable
 
@@ -87,6 +88,14 @@ class Spending:
         if left is not None and isinstance(snapshot, EndsInTime):
             reason = f"the budget of {self.budget.max_seconds:g} seconds was spent"
             snapshot.end_by(Deadline(time.monotonic() + max(left, at_least), reason))
+
+    def over_after(self, at_least: float) -> Callable[[], bool]:
+        """Return what tells that time or processor time is over, in ``at_least`` seconds at the soonest."""
+        seconds, cpu = self.seconds_left(), self.budget.max_cpu_seconds
+        spent = time.process_time() - self.cpu_before
+        ends = math.inf if seconds is None else time.monotonic() + max(seconds, at_least)
+        cpu_ends = math.inf if cpu is None else time.process_time() + max(cpu - spent, at_least)
+        return lambda: time.monotonic() >= ends or time.process_time() >= cpu_ends
 
     def before_query(self) -> None:
         """Hold the source's queries to the rate the budget allows.

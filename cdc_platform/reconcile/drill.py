@@ -8,7 +8,7 @@ segments were read are used; rows of others are read again.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import duckdb
 import pyarrow as pa
@@ -55,6 +55,11 @@ class Drilled:
     beyond: Mapping[int, int] = field(default_factory=dict)
     #: Whether others differ, too.
     is_sample: bool = False
+
+    def and_beyond(self, more: Mapping[int, int]) -> Drilled:
+        """Return it with ``more`` keys that were not looked up, by segment."""
+        numbers = {*self.beyond, *more}
+        return replace(self, beyond={n: self.beyond.get(n, 0) + more.get(n, 0) for n in numbers})
 
     @property
     def notes(self) -> tuple[str, ...]:

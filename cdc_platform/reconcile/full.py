@@ -26,8 +26,9 @@ from cdc_platform.reconcile.as_of import as_of, load_later, refuse_change_files
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.capture_slot import slot_now
 from cdc_platform.reconcile.compared_columns import empty_told, read_plan
+from cdc_platform.reconcile.full_options import METHOD, FullOptions
 from cdc_platform.reconcile.full_result import FullComparison, full_certificate, keep
-from cdc_platform.reconcile.full_run import METHOD, FullOptions, FullRun
+from cdc_platform.reconcile.full_run import FullRun
 from cdc_platform.reconcile.guarded import Failed, guarded
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.incremental import IncrementalRun

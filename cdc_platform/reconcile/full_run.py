@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 
 import duckdb
 import pyarrow as pa
@@ -15,20 +14,17 @@ from cdc_platform.reconcile.as_of import AsOf
 from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
 from cdc_platform.reconcile.bracket import Bracket
 from cdc_platform.reconcile.budget import Budget, Spending
-from cdc_platform.reconcile.digest import Salt, new_salt
 from cdc_platform.reconcile.doubled_keys import HASHES_AT_ONCE, add_doubled_keys
 from cdc_platform.reconcile.drill import drill, guilty_columns
+from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.full_result import FullComparison, confirmed_keys, full_comparison
 from cdc_platform.reconcile.full_slices import SliceScope, attributed
 from cdc_platform.reconcile.full_state import Carried, Progress, resume
 from cdc_platform.reconcile.held_snapshot import HeldReader
 from cdc_platform.reconcile.in_flight import Capture, Judgement, behind_capture, judge_difference
-from cdc_platform.reconcile.keys_and_versions import KEYS_METHOD
-from cdc_platform.reconcile.keys_and_versions import METHOD as VERSIONS_METHOD
 from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.on_the_way import count_changed, mark_awaited
 from cdc_platform.reconcile.proof_conditions import conditions_of
-from cdc_platform.reconcile.recent_runs import OF_SOURCE
 from cdc_platform.reconcile.run_ids import begun_at
 from cdc_platform.reconcile.scan import Scan, ranges_of, scan_base, scan_source
 from cdc_platform.reconcile.segment_results import (
@@ -36,9 +32,10 @@ from cdc_platform.reconcile.segment_results import (
     SegmentResult,
     judge_segment,
     looked_up,
+    not_looked_up,
+    notes_on_left,
     taken_over,
 )
-from cdc_platform.reconcile.segments import ROWS_PER_SEGMENT
 from cdc_platform.reconcile.sides import EMPTY, Sides, make_sides
 from cdc_platform.reconcile.source_base import compare_source_base
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader, SourceSnapshot
@@ -51,41 +48,6 @@ MOST_READ_AT_ONCE = 32
 
 #: A run whose time is over may still find out which keys of the segments it read differ.
 LEAST_SECONDS_TO_DRILL = 10.0
-
-METHOD = "every row: digests by segments of the key, then differing keys, then their full rows"
-INCREMENTAL_METHOD = (
-    "every row at some time: segments whose turn it is by digests, and of the others every key changed since "
-    "their proof, row by row"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class FullOptions:
-    """How a whole table is compared. ``reader`` stands for the source database when it is given."""
-
-    resume: bool = False
-    budget: Budget = field(default_factory=Budget)
-    reader: SourceReader | None = None
-    origin: str = OF_SOURCE
-    #: Only keys and, where it is named, the column that tells a row's version.
-    keys_only: bool = False
-    version_column: str | None = None
-    #: Only what may have changed since it was proven, and what was proven longest ago.
-    incremental: bool = False
-    #: Within which time every segment is read again; None: what ``cdc.yaml`` says, or the default.
-    verify_within: timedelta | None = None
-    rows_per_segment: int = ROWS_PER_SEGMENT
-    salt: Salt = field(default_factory=new_salt)
-    tell: Callable[[str], None] = lambda _: None
-
-    @property
-    def method(self) -> str:
-        """What is compared and how, in words."""
-        if self.incremental:
-            return INCREMENTAL_METHOD
-        if self.keys_only:
-            return VERSIONS_METHOD if self.version_column else KEYS_METHOD
-        return METHOD
 
 
 @dataclass(slots=True)
@@ -115,6 +77,8 @@ class FullRun:
     #: Hashes of keys that are held in memory.
     hashes_at_once: int = HASHES_AT_ONCE
     notes: list[str] = field(default_factory=list)
+    #: How many suspects of each segment the budget did not suffice to look up.
+    left: Mapping[int, int] = field(default_factory=dict)
 
     def compare(self) -> FullComparison:
         spending = Spending(self.options.budget)
@@ -198,35 +162,36 @@ class FullRun:
     ) -> FullComparison:
         spending.bound(snapshot, at_least=LEAST_SECONDS_TO_DRILL)
         drilled = drill(self.workspace, snapshot, sides, scan, spending, self.options.tell)
-        numbers = frozenset(drilled.numbers)
         bracket = Bracket.of(self.reader, snapshot.position)
         capture, points = self.observe(sides)
         judgement = self._judge(bracket.high, capture)
         points += bracket.points(judgement) + (behind := self._behind(bracket.high, capture))
         has_suspects = self._more_suspects(snapshot, sides, scan)
-        rows = self._look_up(snapshot, sides, capture) if has_suspects else None
+        is_over = spending.over_after(LEAST_SECONDS_TO_DRILL)
+        rows = self._look_up(snapshot, sides, capture, is_over) if has_suspects else None
+        self.left = not_looked_up(self.workspace) if rows else {}
         found = Findings(
             segments=sides.segments,
             scan=scan,
-            drilled=drilled,
-            looked_up=looked_up(self.workspace) if rows else {},
+            drilled=drilled.and_beyond(self.left),
+            looked_up=looked_up(self.workspace, self.left) if rows else {},
             changed=count_changed(self.workspace, sides, has_suspects=has_suspects),
             judgement=judgement,
             source_position=bracket.high,
             is_snapshot=bracket.is_snapshot,
-            numbers_drilled=numbers,
+            numbers_drilled=frozenset(drilled.numbers),
         )
         segments = tuple(
             self._result(found, number, carried.get(number)) for number in range(sides.segments.ranges + 1)
         )
         if not behind:
             self._keep_proofs(sides, found, segments)
-        notes = (*self.notes, *bracket.notes, *drilled.notes)
+        notes = (*self.notes, *bracket.notes, *drilled.notes, *notes_on_left(self.left))
         comparison = full_comparison(
             sides, segments, points, rows, position=bracket.high, method=self.options.method, notes=notes
         )
         full = FullComparison(comparison, segments, self.options.salt, drilled.is_sample)
-        return self._explained(full, sides, numbers) if rows else full
+        return self._explained(full, sides, found.numbers_drilled) if rows else full
 
     def _more_suspects(self, snapshot: SourceSnapshot, sides: Sides, scan: Scan) -> bool:
         """Add keys to ``suspects``; return whether there are any."""
@@ -257,7 +222,9 @@ class FullRun:
         comparison = attributed(self.workspace, found.comparison, sides, scope)
         return replace(found, comparison=comparison, confirmed=confirmed_keys(self.workspace, self.plan))
 
-    def _look_up(self, snapshot: SourceSnapshot, sides: Sides, capture: Capture) -> Comparison | None:
+    def _look_up(
+        self, snapshot: SourceSnapshot, sides: Sides, capture: Capture, is_over: Callable[[], bool]
+    ) -> Comparison | None:
         """Compare the full rows of the suspects; what is found stays in ``source_outcomes``."""
         names = [f"k{place} AS {in_workspace(column.column)}" for place, column in enumerate(self.plan.key)]
         self.workspace.execute(
@@ -279,6 +246,7 @@ class FullRun:
             observe=lambda: capture if held.snapshot_read else self._observe_again(sides),
             judge=self._judge,
             has_later=self.load_later is not None,
+            is_over=is_over,
         )
 
     def _load_base(self) -> None:

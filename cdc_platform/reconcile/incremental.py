@@ -35,6 +35,7 @@ from cdc_platform.reconcile.sources import SourceSnapshot
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.window_events import count
 from cdc_platform.reconcile.window_reach import with_table
+from cdc_platform.words import counted
 
 
 @dataclass(slots=True)
@@ -178,15 +179,23 @@ class IncrementalRun(FullRun):
             base_rows=proofs.rows.get(number, 0) + self.since.gained.get(number, 0),
             keys=equal + self.counts.get(number, KeyCounts()),
             waiting=found.changed.get(number, 0),
-            left_over=self.look.left_over if number in self.look.keys_left else "",
-            keys_left=self.look.keys_left.get(number, 0),
+            left_over="; ".join(self._reasons(number)),
+            keys_left=self.look.keys_left.get(number, 0) + self.left.get(number, 0),
         )
         return judge_proven(self.sides, number, proofs.segments[number], standing, found.judgement)
+
+    def _reasons(self, number: int) -> list[str]:
+        """Return why changed keys of a segment were not compared."""
+        reasons = [self.look.left_over] if number in self.look.keys_left else []
+        if number in self.left:
+            keys = counted(self.left[number], "changed key")
+            reasons.append(f"the budget of time was spent before {keys} that may differ could be looked up")
+        return reasons
 
     def _keep_proofs(self, sides: Sides, found: Findings, segments: Sequence[SegmentResult]) -> None:
         assert self.ledger is not None
         if self.since is None:
             FullRun._keep_proofs(self, sides, found, segments)
-        elif not self.look.left_over and not found.scan.unread:
+        elif not (self.look.left_over or self.left or found.scan.unread):
             carried = {one.number for one in segments} - self.since.due
             self.ledger.keep(self.workspace, sides, found, segments, carried)

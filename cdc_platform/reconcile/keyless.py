@@ -20,8 +20,8 @@ from cdc_platform.reconcile.as_of import (
     refuse_change_files,
 )
 from cdc_platform.reconcile.compared_columns import empty_told, read_plan
+from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.full_result import FullComparison
-from cdc_platform.reconcile.full_run import FullOptions
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.row_events import RowImages, deletes_of_no_row, load_changing, load_row_events

@@ -15,7 +15,10 @@ from cdc_platform.reconcile.sides import Digest, Sides
 from cdc_platform.reconcile.verdict import Tally, Verdict, combine
 from cdc_platform.words import counted
 
-BY_CHANGED_KEYS = "proven before; every key that changed since was compared, column by column"
+BY_CHANGED_KEYS = (
+    "proven before; every key that changed since was compared: by digest, and column by column where "
+    "that differs"
+)
 
 #: Beyond so many stretches of segments their rows are found in one scan.
 _MOST_QUERIES = 8

@@ -20,8 +20,9 @@ from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.bracket import Bracket
 from cdc_platform.reconcile.budget import BudgetSpent, Spending
 from cdc_platform.reconcile.carried_rows import KEPT_ROWS
+from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.full_result import FullComparison, full_comparison
-from cdc_platform.reconcile.full_run import LEAST_SECONDS_TO_DRILL, FullOptions
+from cdc_platform.reconcile.full_run import LEAST_SECONDS_TO_DRILL
 from cdc_platform.reconcile.in_flight import Capture, Judgement, behind_capture, judge_difference
 from cdc_platform.reconcile.odd_rows import LookedInto, choose_parts, load_odd_rows, no_odd_rows
 from cdc_platform.reconcile.recent_runs import OF_SOURCE

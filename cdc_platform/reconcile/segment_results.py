@@ -113,8 +113,11 @@ class Findings:
     is_snapshot: bool = True
 
 
-def looked_up(connection: duckdb.DuckDBPyConnection) -> dict[int, LookedUp]:
-    """Count the outcomes of the suspects by segment. ``suspects`` are numbered as ``keys`` is."""
+def looked_up(connection: duckdb.DuckDBPyConnection, left: Mapping[int, int]) -> dict[int, LookedUp]:
+    """Count the outcomes of the suspects by segment, also of those where all are ``left``.
+
+    ``suspects`` are numbered as ``keys`` is.
+    """
     rows = connection.execute(
         f"""SELECT s.segment, count(*) FILTER (o.outcome = 0 AND NOT o.awaited),
                   count(*) FILTER (o.awaited OR o.moved),
@@ -124,7 +127,22 @@ def looked_up(connection: duckdb.DuckDBPyConnection) -> dict[int, LookedUp]:
                   count(*) FILTER (o.outcome = {Outcome.ALTERED:d} AND NOT o.awaited AND NOT o.moved)
            FROM suspects s JOIN source_outcomes o ON o.key_id = s.rowid + 1 GROUP BY 1"""
     ).fetchall()
-    return {row[0]: LookedUp(*row[1:]) for row in rows}
+    return {**dict.fromkeys(left, LookedUp()), **{row[0]: LookedUp(*row[1:]) for row in rows}}
+
+
+def not_looked_up(connection: duckdb.DuckDBPyConnection) -> dict[int, int]:
+    """Count the suspects by segment that were not looked up."""
+    rows = connection.execute(
+        """SELECT segment, count(*) FROM suspects s ANTI JOIN source_outcomes o ON o.key_id = s.rowid + 1
+           GROUP BY 1"""
+    ).fetchall()
+    return dict(rows)
+
+
+def notes_on_left(left: Mapping[int, int]) -> list[str]:
+    """Return what a run says of suspects that were not looked up."""
+    keys = counted(sum(left.values()), "suspicious key")
+    return [f"{keys} not looked up: the budget of time was spent"] if left else []
 
 
 def judge_segment(found: Findings, number: int) -> SegmentResult:

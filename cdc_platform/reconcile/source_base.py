@@ -23,6 +23,7 @@ from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_differenc
 from cdc_platform.reconcile.key_outcomes import Outcome, found_in
 from cdc_platform.reconcile.samples import Sampling, count_kinds, fetch_discrepancies
 from cdc_platform.reconcile.sightings import sightings
+from cdc_platform.reconcile.source_base_words import reason_of
 from cdc_platform.reconcile.source_rows import load_source_rows
 from cdc_platform.reconcile.sources import ColumnPlan, ReadPlan, SourceReader
 from cdc_platform.reconcile.typed import differs_sql
@@ -59,15 +60,16 @@ def compare_source_base(
     open_points: Sequence[tuple[Verdict, str]] = (),
     judge: Callable[[str, Capture], Judgement] = judge_difference,
     has_later: bool = False,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Comparison:
     """Compare the keys of the temporary table ``keys`` and return what was found.
 
     ``observe`` is called after the source was read: it asks how far capture has come, then makes the table
     ``awaited`` of keys changed by files the pinned snapshot has not applied. ``judge`` says what a difference
-    is; ``has_later``: ``later`` (key_id, reason) has keys it cannot be said of. Raises SourceUnavailable.
+    is; ``has_later``: ``later`` (key_id, reason) has keys it cannot be said of. Keys unread once ``is_over``
+    leave ``keys``. Raises SourceUnavailable.
     """
-    started = time.monotonic()
-    bracket = _read(connection, reader, plan, view)
+    started, bracket = time.monotonic(), _read(connection, reader, plan, view, is_over)
     judgement = bracket.judge(connection, judge, observe())
     _load_outcomes(connection, plan, view, has_later=has_later)
     _confirm(connection, reader, plan, judgement)
@@ -77,7 +79,7 @@ def compare_source_base(
     return Comparison(
         name=SOURCE_MATCHES_BASE,
         verdict=combine([tally.verdict, *(verdict for verdict, _ in points)]),
-        reason=_reason(tally, judgement, [text for _, text in points]),
+        reason=reason_of(tally, judgement, [text for _, text in points]),
         tally=tally,
         discrepancies=fetch_discrepancies(connection, sampling, kinds),
         discrepancies_total=count(connection, "SELECT count(*) FROM source_outcomes WHERE outcome > 0"),
@@ -98,12 +100,20 @@ def compare_source_base(
 
 
 def _read(
-    connection: duckdb.DuckDBPyConnection, reader: SourceReader, plan: ReadPlan, view: BaseView
+    connection: duckdb.DuckDBPyConnection,
+    reader: SourceReader,
+    plan: ReadPlan,
+    view: BaseView,
+    is_over: Callable[[], bool],
 ) -> Bracket:
     """Make ``source_rows`` and ``altered_keys``; return the positions between which they were read."""
     load_all_spellings(connection, view, plan)
     with reader.snapshot() as snapshot:
-        load_source_rows(connection, snapshot, plan, into="source_rows", keys="SELECT * FROM keys")
+        keys = "SELECT * FROM keys"
+        last = load_source_rows(connection, snapshot, plan, into="source_rows", keys=keys, is_over=is_over)
+        if last is not None:
+            for table in ("keys", "base_rows"):
+                connection.execute(f"DELETE FROM {table} WHERE key_id > {last}")
         load_altered_keys(connection, snapshot, plan)
         return Bracket.of(reader, snapshot.position)
 
@@ -283,17 +293,3 @@ def _sampling(plan: ReadPlan, view: BaseView) -> Sampling:
         right_present="o.base_row IS NOT NULL",
         witnesses=("source", "base"),
     )
-
-
-def _reason(tally: Tally, judgement: Judgement, open_points: Sequence[str]) -> str:
-    if not tally.compared and not open_points:
-        return "no key was changed in this window, so nothing was read from the source"
-    parts = [f"{tally.matched:,} of {tally.compared:,} keys changed in the window are equal in the source"]
-    if tally.different:
-        parts.append(f"{tally.different:,} differ{'s' if tally.different == 1 else ''}")
-    if tally.in_flight:
-        parts.append(f"{tally.in_flight:,} in flight")
-    if tally.unverified:
-        why = f": {judgement.reason}" if judgement.verdict is Verdict.UNVERIFIED else ""
-        parts.append(f"{tally.unverified:,} could not be decided{why}")
-    return "; ".join([*parts, *open_points])

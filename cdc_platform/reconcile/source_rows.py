@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import duckdb
 import pyarrow as pa
@@ -20,9 +21,19 @@ _TARGET_BYTES = 32 << 20
 
 
 def load_source_rows(
-    connection: duckdb.DuckDBPyConnection, snapshot: SourceSnapshot, plan: ReadPlan, *, into: str, keys: str
-) -> None:
-    """Make the temporary table ``into`` (key_id, then the columns of ``plan``) for the keys SQL yields."""
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: SourceSnapshot,
+    plan: ReadPlan,
+    *,
+    into: str,
+    keys: str,
+    is_over: Callable[[], bool] = lambda: False,
+) -> int | None:
+    """Make the temporary table ``into`` (key_id, then the columns of ``plan``) for the keys SQL yields.
+
+    Keys are read in the order of ``key_id``. Once ``is_over`` no more are asked for, and the last one that
+    was read is returned; None where all were.
+    """
     shape = pa.schema(
         [pa.field("key_id", pa.int64()), *(pa.field(workspace_name(c.column), c.arrow) for c in plan.columns)]
     )
@@ -36,7 +47,9 @@ def load_source_rows(
             f"SELECT key_id, {names} FROM ({keys}) WHERE key_id > {after} ORDER BY key_id LIMIT {size}"
         ).to_arrow_table()
         if chunk.num_rows == 0:
-            return
+            return None
+        if after and is_over():
+            return after
         started = time.monotonic()
         rows = snapshot.rows_of(chunk.drop_columns(["key_id"]), plan)
         seconds = time.monotonic() - started

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from cdc_platform.config.model import NoKey
 from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.full_result import FullComparison
-from cdc_platform.reconcile.full_run import FullOptions
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.row_outcomes import RawSays
 from cdc_platform.reconcile.row_run import Observed, RowRun

@@ -18,8 +18,9 @@ import pyarrow as pa
 
 from cdc_platform.reconcile.as_of import AsOf
 from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.full_result import FullComparison
-from cdc_platform.reconcile.full_run import FullOptions, FullRun
+from cdc_platform.reconcile.full_run import FullRun
 from cdc_platform.reconcile.full_state import Carried, Progress
 from cdc_platform.reconcile.segments import Bound
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader

@@ -25,8 +25,8 @@ from cdc_platform.lake.live_rows import live_sql
 from cdc_platform.reconcile.as_of import AsOf
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.budget import Budget
+from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.full_result import FullComparison
-from cdc_platform.reconcile.full_run import FullOptions
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.postgres import PostgresReader
 from cdc_platform_tests.reconcile.export_shapes import write_export

@@ -19,8 +19,9 @@ from cdc_platform.events import CONTROL_COLUMNS
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.budget import Budget
+from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.full_result import FullComparison
-from cdc_platform.reconcile.full_run import FullOptions, FullRun
+from cdc_platform.reconcile.full_run import FullRun
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.sources import KEY_NUMBER, ColumnPlan, ReadPlan, SourceTable

@@ -31,6 +31,26 @@ def test_a_query_that_is_due_only_after_the_time_is_over_is_not_waited_for() -> 
         spending.before_query()
 
 
+@pytest.mark.parametrize(
+    ("budget", "at_least", "is_over"),
+    [
+        (Budget(), 0, False),
+        (Budget(max_seconds=0), 0, True),
+        (Budget(max_seconds=0), 60, False),
+        (Budget(max_seconds=60), 0, False),
+        (Budget(max_cpu_seconds=0), 0, True),
+        (Budget(max_cpu_seconds=0), 60, False),
+        (Budget(max_cpu_seconds=60), 0, False),
+        (Budget(max_rows=0), 0, False),
+    ],
+    ids=str,
+)
+def test_look_ups_end_with_the_time_but_have_some_seconds_at_least(
+    budget: Budget, at_least: float, *, is_over: bool
+) -> None:
+    assert is_over == Spending(budget).over_after(at_least)()
+
+
 @pytest.mark.postgres
 def test_a_rate_the_time_does_not_suffice_for_ends_the_run_and_leaves_the_rest_unverified(
     tmp_path: Path, postgres_database: str

@@ -14,8 +14,9 @@ import pytest
 from cdc_platform.reconcile import drill, scan
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.budget import Budget
+from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.full_result import FullComparison
-from cdc_platform.reconcile.full_run import FullOptions, FullRun
+from cdc_platform.reconcile.full_run import FullRun
 from cdc_platform.reconcile.verdict import Verdict
 from cdc_platform_tests.reconcile.pairs import (
     Row,

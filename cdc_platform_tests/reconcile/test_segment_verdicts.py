@@ -19,8 +19,9 @@ from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.digest import RowDigest, Salt, new_salt
 from cdc_platform.reconcile.drill import Drilled, load_changed_keys
+from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.full_result import FullComparison
-from cdc_platform.reconcile.full_run import FullOptions, FullRun
+from cdc_platform.reconcile.full_run import FullRun
 from cdc_platform.reconcile.in_flight import Judgement
 from cdc_platform.reconcile.scan import Scan
 from cdc_platform.reconcile.segment_results import Findings, LookedUp, judge_segment

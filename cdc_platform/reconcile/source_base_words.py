@@ -1,0 +1,23 @@
+"""What a comparison of changed keys with the source found, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cdc_platform.reconcile.in_flight import Judgement
+from cdc_platform.reconcile.verdict import Tally, Verdict
+
+
+def reason_of(tally: Tally, judgement: Judgement, open_points: Sequence[str]) -> str:
+    """Return what was found, and ``open_points``, which stand against MATCH."""
+    if not tally.compared and not open_points:
+        return "no key was changed in this window, so nothing was read from the source"
+    parts = [f"{tally.matched:,} of {tally.compared:,} keys changed in the window are equal in the source"]
+    if tally.different:
+        parts.append(f"{tally.different:,} differ{'s' if tally.different == 1 else ''}")
+    if tally.in_flight:
+        parts.append(f"{tally.in_flight:,} in flight")
+    if tally.unverified:
+        why = f": {judgement.reason}" if judgement.verdict is Verdict.UNVERIFIED else ""
+        parts.append(f"{tally.unverified:,} could not be decided{why}")
+    return "; ".join([*parts, *open_points])
