@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
-from operator import add
+from dataclasses import dataclass, fields
 
 import duckdb
 
@@ -38,7 +37,8 @@ class KeyCounts:
 
     def __add__(self, other: KeyCounts) -> KeyCounts:
         """Return the counts of both."""
-        return KeyCounts(*map(add, astuple(self), astuple(other)))
+        names = (one.name for one in fields(self))
+        return KeyCounts(*(getattr(self, name) + getattr(other, name) for name in names))
 
 
 @dataclass(frozen=True, slots=True)
