@@ -241,6 +241,21 @@ def test_a_key_the_source_cannot_hold_hides_no_other(
     shop.platform.lake.close()
 
 
+def test_rows_that_were_deleted_when_the_table_was_proven_are_not_counted_again(
+    shop: IncrementalShop, source_reads: list[str]
+) -> None:
+    for numbers in ((5, 300), (700,)):
+        source_reads.clear()
+        for number in numbers:
+            shop.sql(f"DELETE FROM item WHERE id = {number}")
+            shop.tell({"Op": "D", **row(number)})
+        shop.apply()
+        found = shop.run()
+
+    assert (Verdict.MATCH, ["1 keys"]) == (found.verdict, source_reads)
+    assert {"source rows": ROWS - 3, "base rows": ROWS - 3} == rows_known(found)
+
+
 def test_a_change_the_merge_lost_is_found_at_its_key(shop: IncrementalShop) -> None:
     shop.update(5, "five")
     shop.update(700, "seven hundred")
