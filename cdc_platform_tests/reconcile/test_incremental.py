@@ -19,12 +19,14 @@ import pytest
 
 from cdc_platform.errors import ConfigError
 from cdc_platform.pipeline import take_in
+from cdc_platform.raw.files import FileKind
+from cdc_platform.raw.manifests import read_accepted
 from cdc_platform.reconcile import subject
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.full import FullOptions, reconcile_full, whole_options
 from cdc_platform.reconcile.incremental import IncrementalRun
 from cdc_platform.reconcile.postgres import PostgresSnapshot
-from cdc_platform.reconcile.proofs import ages_of, read_proofs, write_proofs
+from cdc_platform.reconcile.proofs import ages_of, read_proofs, version_of, write_proofs
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 from cdc_platform.testing import write_load_file
 from cdc_platform_tests.reconcile.shop import DAY, WholeShop, rows_known
@@ -284,6 +286,30 @@ def test_a_write_into_base_that_no_raw_file_explains_is_found_at_once(
 
     assert {42, 43, 900} == {one.key["id"] for one in found.comparisons[0].discrepancies}
     assert (Verdict.DIFFERENT, "range" in source_reads) == (found.verdict, False)
+
+
+def test_a_row_deleted_by_its_position_that_no_raw_file_explains_is_found_at_once(
+    shop: IncrementalShop, source_reads: list[str]
+) -> None:
+    shop.tell({"Op": "D", **row(42)})
+    shop.update(300, "changed")
+    shop.apply()
+    proofs = read_proofs(shop.objects)
+    assert proofs is not None
+    deleting, *_ = sorted(
+        (one for one in read_accepted(shop.objects).readable if one.kind is not FileKind.LOAD),
+        key=lambda one: one.file.key,
+    )
+    write_proofs(shop.objects, replace(proofs, covered=proofs.covered | {version_of(deleting)}))
+
+    found = shop.run()
+
+    assert (Verdict.DIFFERENT, [42]) == (
+        found.verdict,
+        [one.key["id"] for one in found.comparisons[0].discrepancies],
+    )
+    assert {"source rows": ROWS, "base rows": ROWS - 1} == rows_known(found)
+    assert "2 keys" == source_reads[0]
 
 
 def test_a_rewrite_of_every_file_that_changes_no_row_asks_the_source_for_none(

@@ -87,6 +87,7 @@ def test_keys_that_differ_by_digest_and_were_not_looked_up_are_not_verified_and_
     assert Verdict.DIFFERENT is found.verdict
     assert [left // 100] == segments(found, Verdict.UNVERIFIED)
     assert "1 suspicious key not looked up" in notes(found)
+    assert (2, 1) == (found.comparisons[0].tally.different, found.comparisons[0].tally.unverified)
     assert {5, 205, 405} == differing(shop.run())
 
 
