@@ -130,7 +130,7 @@ class TableConfig(Model):
             )
         if self.verify_within_days is not None and not self.merge_key:
             raise mistake(
-                "without a merge key no row is ever compared with the source",
+                "without a merge key no run keeps how long ago its rows were compared",
                 "remove `verify_within_days`, or give `merge_key`",
             )
         if left_out := set(map(safe_name, self.not_compared)) & set(self.safe_key):
