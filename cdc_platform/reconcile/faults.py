@@ -62,6 +62,16 @@ MENDS = {
     Fault.UNKNOWN: "look at the row's events: cdc inspect --history",
 }
 
+#: Instead, where a table has no merge key: no row of it can be repaired by itself.
+_KEYLESS_MENDS = {
+    Fault.CAPTURE_LOST: "look at the task's log for that time, then reload the table",
+    Fault.DELETE_NOT_CAPTURED: "look at the task's log and whether the source truncates the table, then "
+    "reload the table",
+    Fault.WRITTEN_OUT_OF_BAND: "find who writes into the table, take the right away, then roll the table "
+    "back (cdc rollback) and merge again",
+    Fault.DISCARDED: "reload the table",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class RawImage:
@@ -138,11 +148,17 @@ class Located:
     base: BaseImage | None = None
     #: The row's newest events, newest first.
     events: tuple[RawImage, ...] = ()
+    is_keyless: bool = False
+
+    @property
+    def mend(self) -> str:
+        """What a person does next."""
+        return (_KEYLESS_MENDS if self.is_keyless else {}).get(self.fault, MENDS[self.fault])
 
     @property
     def sentence(self) -> str:
         """What happened and what to do, for a person."""
-        return f"{self.fault.value.capitalize()}: {self.reason}; {MENDS[self.fault]}"
+        return f"{self.fault.value.capitalize()}: {self.reason}; {self.mend}"
 
     def seen_with(self, events: tuple[RawImage, ...]) -> Located:
         """Return it with the row's newest events."""
@@ -150,7 +166,7 @@ class Located:
 
     def as_json(self) -> dict[str, Any]:
         """Return the evidence as JSON can hold it; numbers beyond 2⁵³ are text."""
-        found: dict[str, Any] = {"reason": self.reason, "mend": MENDS[self.fault]}
+        found: dict[str, Any] = {"reason": self.reason, "mend": self.mend}
         if self.event is not None:
             found["raw"] = {
                 "file": self.event.file,

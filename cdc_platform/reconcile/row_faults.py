@@ -90,7 +90,7 @@ def located(
             known = replace(
                 of_raw, in_source=one.key[IN_SOURCE], in_base=one.key[IN_BASE], doubt=reading.doubt
             )
-            where = decide(known).seen_with(tuple(events.get(number, ())))
+            where = replace(decide(known), is_keyless=True, events=tuple(events.get(number, ())))
         found.append(replace(one, located=where))
     return tuple(found)
 

@@ -242,7 +242,7 @@ def test_a_row_capture_has_not_come_to_is_in_flight_and_lost_once_capture_has_pa
     ]
     located = only(passed).located
     assert located is not None
-    assert Fault.CAPTURE_LOST is located.fault
+    assert (Fault.CAPTURE_LOST, True) == (located.fault, located.mend.endswith("then reload the table"))
 
 
 def test_a_row_more_of_which_was_lost_than_a_waiting_file_brings_is_different(shop: WholeShop) -> None:
