@@ -127,7 +127,9 @@ def _measure_lake(lake: Lake, folder: Path, rows: int, repeat: int, results: Res
             for _ in ds.dataset(paths, format="parquet").to_batches(columns=list(COLUMNS)):
                 pass
 
-    view = BaseView(relation, table.schema().as_arrow(), 1)
+    view = BaseView(
+        relation, table.schema().as_arrow(), 1, files=tuple(local_path(f.file_path) for f in files)
+    )
     reader = ParquetReader(lake, str(export))
     scans, arrow_scans = _best(scan, repeat), _best(arrow_scan, repeat)
     compared = _best(lambda: _compare(connection, view, reader, rows), repeat)

@@ -21,7 +21,8 @@ class BaseView:
     ``relation`` is a FROM item that yields the rows with their control columns; None when the table has no
     snapshot yet. ``tombstones`` is a FROM item of key columns, generation and position;
     None when there are none. ``completed_generation`` is the last full load known to be whole. ``fields`` are
-    what each column is in the table's files, ``declared`` the types cdc.yaml gives columns.
+    what each column is in the table's files, ``declared`` the types cdc.yaml gives columns. ``files`` are the
+    data files, whose footers may tell how keys lie.
     """
 
     relation: str | None
@@ -33,6 +34,7 @@ class BaseView:
     partial_images: bool = False
     fields: Mapping[str, str] = field(default_factory=dict)
     declared: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
     @property
     def columns(self) -> pa.Schema:

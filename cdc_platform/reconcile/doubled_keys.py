@@ -6,8 +6,9 @@ sides, such a key is a difference, since what is one row a key for the merge is 
 
 All rows of a key have one hash, so keys are grouped only of the rows whose hash is not alone. Hashes are
 sorted as numbers, 8 bytes a row whatever the key is, which costs a few times less than grouping the keys.
-Where keys are whole numbers near each other, it is known from cutting them into segments that they are
-distinct, if they are (see :mod:`key_numbers`).
+Where keys are whole numbers near each other, it is known that they are distinct, if they are: of segments
+from marks that were made as base was digested (see :meth:`Segments.marks_sql`), or of all from cutting base
+into segments (see :mod:`key_numbers`).
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ def add_doubled_keys(
     if not numbers or sides.plan.is_unique or sides.are_distinct:
         return
     hashed = hash_sql(sides)
-    repeated = _load_repeated_hashes(connection, sides, hashed, min(at_once, HASHES_AT_ONCE))
+    rows = sides.base_rows
+    if len(numbers) < sides.segments.ranges:
+        rows += f" AND {sides.segments.number_sql(sides.keys(sides.base_values))} IN ({_listed(numbers)})"
+    repeated = _load_repeated_hashes(connection, sides, hashed, rows, min(at_once, HASHES_AT_ONCE))
     parts = -(-repeated // KEYS_AT_ONCE)
     for part in range(parts):
         several = f"SELECT hash FROM repeated_hashes WHERE hash % {parts} = {part}"
@@ -59,21 +63,19 @@ def hash_sql(sides: Sides) -> str:
 
 
 def _load_repeated_hashes(
-    connection: duckdb.DuckDBPyConnection, sides: Sides, hashed: str, at_once: int
+    connection: duckdb.DuckDBPyConnection, sides: Sides, hashed: str, rows: str, at_once: int
 ) -> int:
-    """Make ``repeated_hashes`` of the key hashes several rows of base have; return how many there are."""
+    """Make ``repeated_hashes`` of the key hashes several of ``rows`` have; return how many there are."""
     known = " AND ".join(f"({key}) IS NOT NULL" for key in sides.keys(sides.base_values))
-    rows = (
-        sides.rows if sides.rows is not None else count(connection, f"SELECT count(*) FROM {sides.base_rows}")
-    )
+    expected = sides.rows if sides.rows is not None else count(connection, f"SELECT count(*) FROM {rows}")
     connection.execute("CREATE OR REPLACE TEMP TABLE repeated_hashes (hash UBIGINT)")
-    found = f"SELECT {hashed} AS hash FROM {sides.base_rows} AND {known}"
+    found = f"SELECT {hashed} AS hash FROM {rows} AND {known}"
     ((spill,),) = connection.execute("SELECT current_setting('temp_directory')").fetchall()
     folder = Path(spill).parent
     # threads of the engine wait for room there while hashes are taken out
     connection.execute(f"SET streaming_buffer_size = '{_BUFFER}'")
     try:
-        with RepeatedNumbers(folder, at_once=at_once, expected=rows) as hashes:
+        with RepeatedNumbers(folder, at_once=at_once, expected=expected) as hashes:
             for batch in connection.execute(found).to_arrow_reader(_BATCH_ROWS):
                 hashes.add(batch.column(0).to_numpy())
             for several in hashes.found():
@@ -93,6 +95,10 @@ def _insert(connection: duckdb.DuckDBPyConnection, several: Numbers) -> None:
         connection.unregister("more_hashes")
 
 
+def _listed(numbers: Collection[int]) -> str:
+    return ", ".join(map(str, sorted(numbers)))
+
+
 def _add_part(
     connection: duckdb.DuckDBPyConnection, sides: Sides, numbers: Collection[int], condition: str
 ) -> None:
@@ -109,7 +115,6 @@ def _add_part(
     known = " AND ".join(f"c{place} IS NOT NULL" for place in places)
     names = ", ".join(sides.key_names)
     there = " AND ".join(f"s.{name} = d.{name}" for name in sides.key_names)
-    listed = ", ".join(map(str, numbers))
     connection.execute(
         f"""INSERT INTO suspects
             SELECT segment, {names}, true FROM (
@@ -117,7 +122,7 @@ def _add_part(
                     SELECT {canonical}, {held} FROM {sides.base_rows} AND {condition}
                     GROUP BY {", ".join(f"c{place}" for place in places)} HAVING count(*) > 1)
                 WHERE {known}) d
-            WHERE segment IN ({listed}) AND NOT EXISTS (
+            WHERE segment IN ({_listed(numbers)}) AND NOT EXISTS (
                 FROM suspects s WHERE {there})
             QUALIFY row_number() OVER (PARTITION BY segment ORDER BY {names}) <= {MOST_SUSPECTS}"""
     )

@@ -14,6 +14,7 @@ from cdc_platform.reconcile.as_of import AsOf
 from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
 from cdc_platform.reconcile.bracket import Bracket
 from cdc_platform.reconcile.budget import Budget, Spending
+from cdc_platform.reconcile.cut_sides import make_sides
 from cdc_platform.reconcile.doubled_keys import HASHES_AT_ONCE, add_doubled_keys
 from cdc_platform.reconcile.drill import drill, guilty_columns
 from cdc_platform.reconcile.full_options import FullOptions
@@ -36,7 +37,7 @@ from cdc_platform.reconcile.segment_results import (
     notes_on_left,
     taken_over,
 )
-from cdc_platform.reconcile.sides import EMPTY, Sides, make_sides
+from cdc_platform.reconcile.sides import EMPTY, Sides
 from cdc_platform.reconcile.source_base import compare_source_base
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader, SourceSnapshot
 from cdc_platform.reconcile.verdict import Comparison, Verdict
@@ -83,13 +84,12 @@ class FullRun:
     def compare(self) -> FullComparison:
         spending = Spending(self.options.budget)
         progress = self._progress()
-        bounds = progress.bounds if progress.equal else None
         sides = make_sides(
             self.workspace,
             self.plan,
             self.view,
             self.options.salt,
-            bounds=bounds,
+            bounds=progress.bounds if progress.equal else None,
             rows_per_segment=self.options.rows_per_segment,
             numbers_at_once=self.hashes_at_once,
         )
@@ -195,7 +195,7 @@ class FullRun:
 
     def _more_suspects(self, snapshot: SourceSnapshot, sides: Sides, scan: Scan) -> bool:
         """Add keys to ``suspects``; return whether there are any."""
-        add_doubled_keys(self.workspace, sides, scan.source, self.hashes_at_once)
+        add_doubled_keys(self.workspace, sides, scan.unsure(sides), self.hashes_at_once)
         return bool(count(self.workspace, "SELECT count(*) FROM suspects"))
 
     def _result(self, found: Findings, number: int, carried: Carried | None) -> SegmentResult:

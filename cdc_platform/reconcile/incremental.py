@@ -17,6 +17,7 @@ from cdc_platform.reconcile.base_rows import load_base_rows
 from cdc_platform.reconcile.budget import Spending
 from cdc_platform.reconcile.changed_rows import FirstLook, look_at_changed
 from cdc_platform.reconcile.changes_since import Since, find_changes, usable_proofs
+from cdc_platform.reconcile.cut_sides import make_sides
 from cdc_platform.reconcile.full_result import FullComparison
 from cdc_platform.reconcile.full_run import FullRun
 from cdc_platform.reconcile.full_state import Carried, Progress
@@ -30,7 +31,7 @@ from cdc_platform.reconcile.proven_segments import (
 )
 from cdc_platform.reconcile.scan import Scan, ranges_of
 from cdc_platform.reconcile.segment_results import Findings, SegmentResult
-from cdc_platform.reconcile.sides import Sides, make_sides
+from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.sources import SourceSnapshot
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.window_events import count

@@ -6,7 +6,7 @@ The database is not touched. An export is of the past: ``as_of`` says what a dif
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from cdc_platform.errors import SourceUnavailable, redact
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.lake.read import open_workspace
+from cdc_platform.lake.workspaces import lend_workspace, take_back
 from cdc_platform.naming import quoted, sql_text
 from cdc_platform.reconcile.column_clashes import clashing, not_told_apart
 from cdc_platform.reconcile.export_files import Export, below_microseconds, parquet_files, read_export
@@ -45,7 +45,7 @@ class ParquetReader:
 
     def files(self) -> list[str]:
         """Return the paths of its files. Raises SourceUnavailable."""
-        with closing(open_workspace(self.lake)) as connection:
+        with self._engine() as connection:
             return self._files(connection)
 
     def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
@@ -53,7 +53,7 @@ class ParquetReader:
 
         A column whose types in the files have none in common is refused.
         """
-        with closing(open_workspace(self.lake)) as connection:
+        with self._engine() as connection:
             export = self._export(connection)
         held, names = canonical_schema(base_columns), export.names
         plans: dict[str, ColumnPlan] = {}
@@ -126,9 +126,18 @@ class ParquetReader:
     @contextmanager
     def snapshot(self) -> Iterator[ParquetSnapshot]:
         """Open the files; they are taken not to change."""
-        with closing(open_workspace(self.lake)) as connection:
+        with self._engine() as connection:
             export = self._export(connection)
             yield ParquetSnapshot(connection, self.path, self.position_given, export)
+
+    @contextmanager
+    def _engine(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend an engine, the one of the plan or of a merge where it waits: to start one takes a while."""
+        connection = lend_workspace(self.lake)
+        try:
+            yield connection
+        finally:
+            take_back(connection, self.lake)
 
     def _files(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         with self._readable():

@@ -47,6 +47,8 @@ class Scan:
     source: dict[int, Digest] = field(default_factory=dict)
     unread: dict[int, tuple[Verdict, str]] = field(default_factory=dict)
     keeps: bool = False
+    #: Segments in which, as is known, each row of base has a key of its own.
+    distinct: set[int] = field(default_factory=set)
     base_kept: bool = False
     kept: set[int] = field(default_factory=set)
     kept_rows: int = 0
@@ -54,6 +56,10 @@ class Scan:
     def equal(self, number: int) -> bool:
         """Whether a segment that was read has the same digest on both sides."""
         return self.source[number] == self.base.get(number, EMPTY)
+
+    def unsure(self, sides: Sides) -> set[int]:
+        """Return the segments that were read in which a key may be that of several rows of base."""
+        return self.source.keys() - self.distinct - {sides.segments.keyless}
 
     @property
     def differing(self) -> list[int]:
@@ -96,8 +102,8 @@ def ranges_of(sides: Sides, snapshot: SourceSnapshot) -> Sides:
 def scan_base(connection: duckdb.DuckDBPyConnection, sides: Sides, *, keeps: bool) -> Scan:
     """Return a scan of which base was read; ``keeps``: with its pairs, when they are not too many."""
     fits = keeps and sides.rows is not None and sides.rows <= MOST_KEPT
-    digests = base_digests(connection, sides, BASE_KEPT if fits else None)
-    return Scan(digests, keeps=keeps, base_kept=fits)
+    digests, distinct = base_digests(connection, sides, BASE_KEPT if fits else None)
+    return Scan(digests, keeps=keeps, distinct=distinct, base_kept=fits)
 
 
 def scan_source(

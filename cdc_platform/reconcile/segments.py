@@ -58,9 +58,10 @@ class Segments:
 
     def number_sql(self, keys: Sequence[str]) -> str:
         """Return the SQL of the number of the segment that holds the key ``keys`` (SQL each)."""
+        if (step := self.step) is not None:
+            return self._on_grid(keys[0], step)
         unknown = " OR ".join(f"({key}) IS NULL" for key in keys)
-        found = self._on_grid(keys[0]) or self._tree(keys, 0, len(self.bounds))
-        return f"CASE WHEN {unknown} THEN {self.keyless} ELSE {found} END"
+        return f"CASE WHEN {unknown} THEN {self.keyless} ELSE {self._tree(keys, 0, len(self.bounds))} END"
 
     def condition_sql(self, keys: Sequence[str], number: int, last: int | None = None) -> str:
         """Return the SQL condition that a key lies in the segment, in a form statistics can answer.
@@ -77,6 +78,21 @@ class Segments:
             conditions += [f"({keys[0]}) <= {self._literal(high, 0)}", f"({self._below(keys, high)})"]
         return " AND ".join(conditions)
 
+    @property
+    def mark_bytes(self) -> int:
+        """Return how much memory the marks of :meth:`marks_sql` take; 0 where there are none."""
+        return self.ranges * (self.step // 8 + 1) if self.step is not None else 0
+
+    def marks_sql(self, key: str) -> str:
+        """Return SQL of an aggregate: how many keys of a segment are different in what the shift drops.
+
+        Where these are as many as its rows, no two rows have one key. A mark is a bit for each key there can
+        be in a segment.
+        """
+        assert self.step is not None, "bounds are a grid"
+        low = self.step - 1
+        return f"bit_count(bitstring_agg(({key})::BIGINT & {low}, 0::BIGINT, {low}::BIGINT))"
+
     def label(self, number: int) -> str:
         """Return the range in words."""
         if number == self.keyless:
@@ -86,8 +102,9 @@ class Segments:
             return "all keys" if high is None else f"below {high}"
         return f"from {low}" if high is None else f"from {low} to below {high}"
 
-    def _on_grid(self, key: str) -> str | None:
-        """Return the number as SQL where the bounds are multiples of a power of two in a row, else None."""
+    @property
+    def step(self) -> int | None:
+        """Return the power of two that the bounds are multiples of in a row, None where they are not."""
         # of bytes the difference of two may be none
         if not is_whole(self.types) or self.types == ("TINYINT",) or not 1 < len(self.bounds) < _MOST_ON_GRID:
             return None
@@ -96,10 +113,19 @@ class Segments:
         grid = range(first, first + step * len(self.bounds), step)
         if step & (step - 1) or first % step or [int(bound[0]) for bound in self.bounds] != list(grid):
             return None
-        shift, lowest = step.bit_length() - 1, first // step - 1
+        return step
+
+    def _on_grid(self, key: str, step: int) -> str:
+        """Return the number as SQL where the bounds are multiples of ``step``, a power of two, in a row."""
+        last = len(self.bounds)
+        first, beyond = int(self.bounds[0][0]), int(self.bounds[-1][0])
+        cell = f"(({key}) >> {step.bit_length() - 1}) - ({first // step - 1})"
         # a byte: the engine then groups by an array instead of a hash
-        cell = f"least(greatest(({key}) >> {shift}, {lowest}), {lowest + len(self.bounds)})"
-        return f"({cell} - ({lowest}))::UTINYINT"
+        return (
+            f"CASE WHEN ({key}) >= {first} AND ({key}) < {beyond} THEN ({cell})::UTINYINT "
+            f"WHEN ({key}) < {first} THEN 0::UTINYINT WHEN ({key}) >= {beyond} THEN {last}::UTINYINT "
+            f"ELSE {self.keyless}::UTINYINT END"
+        )
 
     def _tree(self, keys: Sequence[str], first: int, last: int) -> str:
         """Return a binary search over the bounds ``first`` to below ``last`` as SQL."""

@@ -13,8 +13,7 @@ from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.budget import Budget, BudgetSpent, Spending
 from cdc_platform.reconcile.digest import RowDigest, Salt, duckdb_types
-from cdc_platform.reconcile.key_numbers import are_distinct, is_whole, read_numbers, sample_of
-from cdc_platform.reconcile.segments import Bound, Segments, one_of, quantile_segments, segments_of_sample
+from cdc_platform.reconcile.segments import Bound, Segments
 from cdc_platform.reconcile.sources import ReadPlan, SourceSnapshot
 from cdc_platform.reconcile.typed import canonical_schema, common_type
 from cdc_platform.reconcile.window_events import count
@@ -22,6 +21,10 @@ from cdc_platform.reconcile.window_events import count
 #: Rows and both sums of lanes; a segment without rows has zeros.
 Digest = tuple[int, int, int]
 EMPTY: Digest = (0, 0, 0)
+
+_NO_MARKS = "NULL"
+#: A segment, its digest, and how many of its keys are marked.
+_DigestRow = tuple[int, int, int, int, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class Sides:
     rows: int | None = None
     #: Whether it is known of base's keys, all of which were read, that no two are equal.
     are_distinct: bool = False
+    #: Whether keys are marked while base is digested, so that it is known of each segment then.
+    has_marks: bool = False
 
     @property
     def key_places(self) -> tuple[int, ...]:
@@ -115,47 +120,22 @@ def row_digest(
     return RowDigest(duckdb_types(connection, kinds), salt)
 
 
-def make_sides(
-    connection: duckdb.DuckDBPyConnection,
-    plan: ReadPlan,
-    view: BaseView,
-    salt: Salt,
-    *,
-    bounds: tuple[Bound, ...] | None,
-    rows_per_segment: int,
-    numbers_at_once: int = 0,
-) -> Sides:
-    """Type both sides and cut base into segments, or along ``bounds`` when they are known already.
-
-    So many numbers of keys may be held in memory.
-    """
-    digest = row_digest(connection, plan, view, salt)
-    sides = Sides(plan, view, digest, Segments(()))
-    key_types = tuple(sides.key_types)
-    if bounds is not None:
-        return Sides(plan, view, digest, Segments(key_types, bounds))
-    rows = count(connection, f"SELECT count(*) FROM {sides.base_rows}")
-    (key, *others) = sides.keys(sides.base_values)
-    sizes = {"rows": rows, "rows_per_segment": rows_per_segment}
-    if plan.is_unique or rows > numbers_at_once or not is_whole(key_types):
-        segments = quantile_segments(connection, sides.base_rows, [key, *others], key_types, **sizes)
-        return Sides(plan, view, digest, segments, rows)
-    numbers = read_numbers(connection, key, sides.base_rows)
-    sample = pa.array(sample_of(numbers, one_of(rows)))
-    segments = segments_of_sample(connection, sample, key_types[0], **sizes)
-    return Sides(plan, view, digest, segments, rows, are_distinct(numbers))
-
-
 def base_digests(
     connection: duckdb.DuckDBPyConnection, sides: Sides, kept: str | None = None
-) -> dict[int, Digest]:
+) -> tuple[dict[int, Digest], set[int]]:
     """Return the digest of each segment of base that has rows, in one scan.
 
-    ``kept`` names the temporary table its pairs (see :meth:`Sides.pairs_sql`) are left in.
+    ``kept`` names the temporary table its pairs (see :meth:`Sides.pairs_sql`) are left in. The second are
+    the segments of which marks tell that each row has a key of its own.
     """
+    values = sides.base_values
     if kept is None:
-        return _digests(connection, sides, sides.base_values, sides.base_rows)
-    return _kept(connection, sides.pairs_sql(sides.base_values, sides.base_rows, sides.raw_keys), kept)
+        marks = sides.segments.marks_sql(*sides.keys(values)) if sides.has_marks else _NO_MARKS
+        rows = _digest_rows(connection, sides, values, sides.base_rows, marks)
+    else:
+        marks = sides.segments.marks_sql("k0") if sides.has_marks else _NO_MARKS
+        rows = _kept_rows(connection, sides.pairs_sql(values, sides.base_rows, sides.raw_keys), kept, marks)
+    return _by_segment(rows), {segment for segment, n, _, _, marked in rows if n == marked}
 
 
 def source_digests(
@@ -177,7 +157,7 @@ def source_digests(
         first = f"{arriving.first} s"
         if kept is None:
             return _digests(connection, sides, sides.source_values, first), False
-        found = _kept(connection, sides.pairs_sql(sides.source_values, first), kept.table)
+        found = _by_segment(_kept_rows(connection, sides.pairs_sql(sides.source_values, first), kept.table))
         rest = arriving.rest()
         if rest is None:
             return found, True
@@ -194,18 +174,30 @@ def _sum(found: dict[int, Digest], more: dict[int, Digest]) -> dict[int, Digest]
 def _digests(
     connection: duckdb.DuckDBPyConnection, sides: Sides, values: list[str], rows: str
 ) -> dict[int, Digest]:
+    return _by_segment(_digest_rows(connection, sides, values, rows))
+
+
+def _by_segment(rows: Sequence[_DigestRow]) -> dict[int, Digest]:
+    return {segment: (n, first, second) for segment, n, first, second, _ in rows}
+
+
+def _digest_rows(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, values: list[str], rows: str, marks: str = _NO_MARKS
+) -> list[_DigestRow]:
     number, aggregates = sides.segments.number_sql(sides.keys(values)), sides.digest.aggregates(values)
-    found = connection.execute(f"SELECT {number} AS segment, {aggregates} FROM {rows} GROUP BY 1").fetchall()
-    return {segment: (n, first, second) for segment, n, first, second in found}
+    return connection.execute(
+        f"SELECT {number} AS segment, {aggregates}, {marks} FROM {rows} GROUP BY 1"
+    ).fetchall()
 
 
-def _kept(connection: duckdb.DuckDBPyConnection, pairs: str, table: str) -> dict[int, Digest]:
+def _kept_rows(
+    connection: duckdb.DuckDBPyConnection, pairs: str, table: str, marks: str = _NO_MARKS
+) -> list[_DigestRow]:
     """Make ``table`` of ``pairs``; return the digests of its segments."""
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {pairs}")
-    found = connection.execute(
-        f"SELECT segment, count(*), sum(lane1), sum(lane2) FROM {table} GROUP BY 1"
+    return connection.execute(
+        f"SELECT segment, count(*), sum(lane1), sum(lane2), {marks} FROM {table} GROUP BY 1"
     ).fetchall()
-    return {segment: (n, first, second) for segment, n, first, second in found}
 
 
 @dataclass(frozen=True, slots=True)

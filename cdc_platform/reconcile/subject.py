@@ -16,9 +16,10 @@ from pyiceberg.table import Table
 from cdc_platform.config.model import Images, PlatformConfig, SourceConfig, TableConfig
 from cdc_platform.events import GENERATION, POSITION
 from cdc_platform.lake.applied import AppliedRecord, read_applied
+from cdc_platform.lake.base_files import local_path
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.declared import keeps_deleted
-from cdc_platform.lake.live_rows import live_sql
+from cdc_platform.lake.live_rows import live_files
 from cdc_platform.lake.quarantine import items_in
 from cdc_platform.lake.workspace import alias
 from cdc_platform.naming import quoted, safe_name
@@ -179,11 +180,12 @@ def base_view(
 ) -> BaseView:
     """Return how SQL reads the pinned snapshot of ``base``."""
     snapshot = base.current_snapshot() if base is not None else None
+    live = live_files(base) if base is not None and snapshot is not None else None
     urls = [objects.url(key) for key in record.tombstones]
     key = (f"{quoted(alias(name))} AS {quoted(name)}" for name in table.safe_key)
     tombstone_keys = f"SELECT {', '.join([*key, *_TOMBSTONE])}"
     return BaseView(
-        relation=live_sql(base) if base is not None and snapshot is not None else None,
+        relation=live.sql() if live is not None else None,
         schema=canonical_schema(schema_to_pyarrow(base.schema(), include_field_ids=False))
         if base
         else pa.schema([]),
@@ -194,6 +196,7 @@ def base_view(
         partial_images=table.images is Images.PARTIAL,
         fields=_fields(base.schema()) if base is not None else {},
         declared={safe_name(column.name): column.type for column in table.columns},
+        files=tuple(local_path(one.data.file_path) for one in live.files) if live is not None else (),
     )
 
 

@@ -15,9 +15,9 @@ from cdc_platform.errors import SourceUnavailable
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.budget import Budget, BudgetSpent, Spending
 from cdc_platform.reconcile.changed_rows import FirstLook, look_at_changed
+from cdc_platform.reconcile.cut_sides import make_sides
 from cdc_platform.reconcile.digest import new_salt
 from cdc_platform.reconcile.drill import no_suspects
-from cdc_platform.reconcile.sides import make_sides
 from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform_tests.reconcile.pairs import (
     Pair,

@@ -197,7 +197,7 @@ def test_a_text_that_collides_in_one_lane_does_not_in_the_other(
     first, second = RowDigest(("VARCHAR",), SALT).lanes(["v"])
 
     assert SALT.text("before") not in first
-    assert f"hash('{SALT.text('before')}' || (v)" in second
+    assert f"hash(concat('{SALT.text('before')}', (v)" in second
 
 
 def letters_sql(size: int, places: Sequence[int]) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from cdc_platform.pipeline import take_in
-from cdc_platform.reconcile import doubled_keys, sides
+from cdc_platform.reconcile import cut_sides, doubled_keys
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.verdict import Kind, Reconciliation, Verdict
 from cdc_platform.reconcile.window import compare_window
@@ -39,7 +39,7 @@ def shop(tmp_path: Path, postgres_database: str) -> Iterator[WholeShop]:
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have keys looked at by their hashes, as those are that are no whole numbers."""
-    monkeypatch.setattr(sides, "is_whole", lambda types: False)
+    monkeypatch.setattr(cut_sides, "is_whole", lambda types: False)
 
 
 def double(shop: WholeShop) -> None:

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.cut_sides import make_sides
 from cdc_platform.reconcile.digest import new_salt
 from cdc_platform.reconcile.key_places import within_sought
-from cdc_platform.reconcile.sides import make_sides
 from cdc_platform_tests.reconcile.pairs import as_base, memory_plan, typed_table
 
 

@@ -17,6 +17,7 @@ from cdc_platform.events import before_name
 from cdc_platform.reconcile import drill, full_run
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.budget import Budget
+from cdc_platform.reconcile.cut_sides import make_sides
 from cdc_platform.reconcile.digest import RowDigest, Salt, new_salt
 from cdc_platform.reconcile.drill import Drilled, load_changed_keys
 from cdc_platform.reconcile.full_options import FullOptions
@@ -26,7 +27,7 @@ from cdc_platform.reconcile.in_flight import Judgement
 from cdc_platform.reconcile.scan import Scan
 from cdc_platform.reconcile.segment_results import Findings, LookedUp, judge_segment
 from cdc_platform.reconcile.segments import Segments
-from cdc_platform.reconcile.sides import Sides, make_sides
+from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform.reconcile.verdict import Verdict
 from cdc_platform_tests.reconcile.pairs import (
