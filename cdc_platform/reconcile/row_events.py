@@ -110,11 +110,13 @@ def _add_file(connection: duckdb.DuckDBPyConnection, images: RowImages, events: 
     return 1 if untold else 0
 
 
-def load_row_events(connection: duckdb.DuckDBPyConnection, images: RowImages, subject: Subject) -> Reading:
+def load_row_events(
+    connection: duckdb.DuckDBPyConnection, images: RowImages, subject: Subject, is_after: str = "false"
+) -> Reading:
     """Make ``row_events`` of what accepted files tell of ``odd`` rows, and for ``append`` of every delete.
 
-    An event that comes again under another file name is one event. Files are read newest first, as many as
-    :func:`files_of` gives.
+    Events of any row for which the condition ``is_after`` holds are in it, too. An event that comes again
+    under another file name is one event. Files are read newest first, as many as :func:`files_of` gives.
     """
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE row_events ({_LANES}, came INT, went INT, op VARCHAR,
@@ -124,7 +126,7 @@ def load_row_events(connection: duckdb.DuckDBPyConnection, images: RowImages, su
     reading = files_of(subject, ())
     for number, file in enumerate(reading.files):
         try:
-            _add_events(connection, images, number, file, subject)
+            _add_events(connection, images, number, file, subject, is_after)
         except CdcError as error:
             reading.unread[file.accepted.file.key] = error.what
         except (duckdb.Error, pa.ArrowException) as error:
@@ -137,9 +139,14 @@ def load_row_events(connection: duckdb.DuckDBPyConnection, images: RowImages, su
 
 
 def _add_events(
-    connection: duckdb.DuckDBPyConnection, images: RowImages, number: int, file: WindowFile, subject: Subject
+    connection: duckdb.DuckDBPyConnection,
+    images: RowImages,
+    number: int,
+    file: WindowFile,
+    subject: Subject,
+    is_after: str,
 ) -> None:
-    wanted = "EXISTS (FROM odd o WHERE o.lane1 = e.lane1 AND o.lane2 = e.lane2)"
+    wanted = f"(EXISTS (FROM odd o WHERE o.lane1 = e.lane1 AND o.lane2 = e.lane2) OR ({is_after}))"
     if images.policy is NoKey.APPEND:
         wanted = f"({wanted} OR op = 'D')"
     for batch in file.open().batches():

@@ -83,6 +83,22 @@ def load_shifts(connection: duckdb.DuckDBPyConnection, raw: RawSays) -> None:
     )
 
 
+def unexplained_later(connection: duckdb.DuckDBPyConnection, raw: RawSays, policy: NoKey) -> int:
+    """Count the rows that are as often on both sides though applied events after the source changed them.
+
+    Base must have lost, or got, copies of these since, or before: which, nobody can tell.
+    """
+    # a table that keeps every row is changed by no delete
+    went = "0" if policy is NoKey.APPEND else "went"
+    row = connection.execute(
+        f"""SELECT count(*) FROM (
+                SELECT sum(came - {went}) AS shift FROM row_events e ANTI JOIN odd USING (lane1, lane2)
+                WHERE standing = 'applied' AND op <> 'L' AND ({raw.is_after}) GROUP BY lane1, lane2)
+            WHERE shift <> 0"""
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def load_balances(connection: duckdb.DuckDBPyConnection, policy: NoKey) -> None:
     """Make ``balances`` of ``odd``, ``ruled``, ``shifts`` and ``changing``: how far off each odd row is."""
     # a table that keeps every row is changed by no delete

@@ -35,6 +35,7 @@ from cdc_platform.reconcile.row_outcomes import (
     load_balances,
     load_outcomes,
     load_shifts,
+    unexplained_later,
 )
 from cdc_platform.reconcile.row_parts import (
     Buckets,
@@ -63,6 +64,7 @@ from cdc_platform.words import counted
 METHOD = (
     "every row: multiset of whole rows by hash buckets, then the number of copies of each row that differs"
 )
+_LATER = "raw has applied changes after the export of {} of which base has no more and no fewer than it"
 Points = list[tuple[Verdict, str]]
 
 
@@ -110,7 +112,7 @@ class RowRun:
             looked, stopped = self._look_into(sides, spending)
         observed = self.observe(sides)
         judgement = self._judge(bracket.high, observed)
-        reading = self._outcomes(sides, judgement)
+        reading, later = self._outcomes(sides, judgement)
         found = RowFindings(
             buckets=buckets,
             is_read=is_read,
@@ -124,6 +126,7 @@ class RowRun:
             snapshot_id=self.view.snapshot_id,
         )
         points = [*observed.points, *bracket.points(judgement), *self._behind(bracket.high, observed.capture)]
+        points += later if is_read and not looked.is_sample else []
         return self._concluded(sides, found, points, bracket, reading)
 
     def _read(self, sides: Sides, spending: Spending) -> tuple[Bracket, tuple[Verdict, str] | None]:
@@ -161,11 +164,12 @@ class RowRun:
             return Judgement(Verdict.IN_FLIGHT, observed.in_between)
         return (self.when.judge if self.when is not None else judge_difference)(position, observed.capture)
 
-    def _outcomes(self, sides: Sides, judgement: Judgement) -> Reading | None:
-        """Make ``row_outcomes``; return which files of raw were asked for the odd rows, if it was."""
+    def _outcomes(self, sides: Sides, judgement: Judgement) -> tuple[Reading | None, Points]:
+        """Make ``row_outcomes``; return which files of raw were asked, and what base does not show."""
         con, raw, reading = self.workspace, RawSays(), None
         has_odd = count(con, "SELECT count(*) FROM odd WHERE NOT moved") > 0
-        if has_odd and (judgement.verdict is Verdict.DIFFERENT or self._is_shifted):
+        is_judged = has_odd and judgement.verdict is Verdict.DIFFERENT
+        if is_judged or self.when is not None or (has_odd and self._is_shifted):
             raw, reading = self.ask_raw(sides)
             if judgement.verdict is not Verdict.DIFFERENT:
                 # nothing is called a difference, so nothing need be in doubt
@@ -180,7 +184,8 @@ class RowRun:
         load_shifts(con, raw)
         load_balances(con, self.policy)
         load_outcomes(con, raw)
-        return reading
+        later = unexplained_later(con, raw, self.policy)
+        return reading, [(Verdict.UNVERIFIED, _LATER.format(counted(later, "row")))] if later else []
 
     @property
     def _is_shifted(self) -> bool:

@@ -518,3 +518,30 @@ def test_columns_with_names_of_the_workspace_are_compared(tmp_path: Path, postgr
     shop.tamper("UPDATE base SET lane1 = 0 WHERE n = 5")
     found = shop.compare()
     assert (Verdict.DIFFERENT, ("lane1",)) == (found.verdict, found.comparisons[0].guilty)
+
+
+@BOTH
+def test_a_row_that_came_after_an_export_and_that_base_has_lost_is_no_match(shop: WholeShop) -> None:
+    load = shop.raw / "public" / "item" / "LOAD00000001.parquet"
+    against = {"reader": ParquetReader(shop.platform.lake, str(load)), "origin": str(load)}
+    events(shop, {"Op": "I", "id": 99, "v": "new", "cdc_stream_position": "0/10"})
+    shop.apply()
+    assert Verdict.MATCH is shop.compare(**against).verdict
+    shop.tamper("DELETE FROM base WHERE id = 99")
+
+    found = shop.compare(**against)
+
+    assert Verdict.UNVERIFIED is found.verdict
+    assert "changes after the export of 1 row of which base has no more" in found.comparisons[0].reason
+
+
+@BOTH
+def test_changes_after_an_export_that_cancel_each_other_leave_a_match(shop: WholeShop) -> None:
+    load = shop.raw / "public" / "item" / "LOAD00000001.parquet"
+    against = {"reader": ParquetReader(shop.platform.lake, str(load)), "origin": str(load)}
+    new = {"id": 99, "v": "new"}
+    events(shop, {"Op": "I", **new, "cdc_stream_position": "0/10"})
+    events(shop, {"Op": "D", **new, "cdc_stream_position": "0/20"}, minutes=20)
+    shop.apply()
+
+    assert Verdict.MATCH is shop.compare(**against).verdict
