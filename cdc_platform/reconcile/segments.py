@@ -33,6 +33,9 @@ _LEAST_ON_GRID = 32
 #: A segment of a grid may have so many times the rows it should.
 _MOST_UNEVEN = 2
 
+#: DuckDB's `bitstring_agg` takes ranges of a thousand million values at most.
+_MOST_MARKS = 1_000_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Segments:
@@ -81,7 +84,8 @@ class Segments:
     @property
     def mark_bytes(self) -> int:
         """Return how much memory the marks of :meth:`marks_sql` take; 0 where there are none."""
-        return self.ranges * (self.step // 8 + 1) if self.step is not None else 0
+        step = self.step
+        return self.ranges * (step // 8 + 1) if step is not None and step <= _MOST_MARKS else 0
 
     def marks_sql(self, key: str) -> str:
         """Return SQL of an aggregate: how many keys of a segment are different in what the shift drops.

@@ -20,7 +20,7 @@ from cdc_platform.reconcile.cut_sides import make_sides
 from cdc_platform.reconcile.digest import new_salt
 from cdc_platform.reconcile.full_run import FullOptions, FullRun
 from cdc_platform.reconcile.key_statistics import statistical_sample
-from cdc_platform.reconcile.segments import Bound
+from cdc_platform.reconcile.segments import Bound, Segments
 from cdc_platform.reconcile.sides import Sides, base_digests
 from cdc_platform.reconcile.verdict import Verdict
 from cdc_platform_tests.reconcile.pairs import (
@@ -228,3 +228,10 @@ def test_footers_of_very_many_files_are_not_read(
     assert statistical_sample(connection, view.files, "id", **sizes) is not None
     assert statistical_sample(connection, (*view.files, "/no/such/file"), "id", **sizes) is None
     assert statistical_sample(connection, (), "id", **sizes) is None
+
+
+@pytest.mark.parametrize(("step", "is_marked"), [(2**29, True), (2**30, False)])
+def test_segments_wider_than_the_engine_can_mark_are_not_marked(step: int, is_marked: bool) -> None:
+    segments = Segments(("BIGINT",), tuple((str(step * number),) for number in range(1, 4)))
+
+    assert (step, is_marked) == (segments.step, segments.mark_bytes > 0)
