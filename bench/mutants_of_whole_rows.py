@@ -66,8 +66,8 @@ _EVENTS = of(
     "reconcile/keyless.py",
     ("two loads in base are one", "    if oldest == newest:\n", "    if True:\n",
      (f"{_KEYLESS}::test_while_a_reload_is_not_known_to_be_complete_nothing_is_decided",)),
-    ("an export is of now", "is_later = when is not None and when.is_known",
-     "is_later = False", (_EXPORT,)),
+    ("an export is of now", "timed = when if when is not None and when.is_known else None",
+     "timed = None", (_EXPORT,)),
 ) + of(
     "reconcile/ruled_rows.py",
     ("a form has any number of partners", "min(*left, one.n - used[one.variant])", "min(left)", (_BAGS,)),

@@ -120,20 +120,18 @@ def _ask_raw(
 ) -> tuple[RawSays, Reading]:
     """Make ``row_events`` of the odd rows, and say what is known by them."""
     images = _images(subject, workspace, sides)
-    is_later = when is not None and when.is_known
-    after, untimed = (
-        after_sql(when, "source_position") if when is not None and is_later else ("false", "false")
-    )
+    timed = when if when is not None and when.is_known else None
+    after, untimed = after_sql(timed, "source_position") if timed is not None else ("false", "false")
     reading = load_row_events(workspace, images, subject, after)
     # what was applied changes nothing of what a multiset should be
     surplus = reading.doubt if images.policy is NoKey.APPEND else ""
     if not surplus and (untold := deletes_of_no_row(workspace, sides, images.policy)):
         surplus = f"raw has {counted(untold, 'delete')} that do not tell which row they are of"
-    if when is None or not is_later:
+    if timed is None:
         return RawSays(doubt_of_surplus=surplus), reading
-    doubt = doubt_of_later(subject, when) or reading.doubt
-    if not doubt and not is_loaded_before(subject, when):
-        doubt = f"base has rows from a full load that no change proves to be before {when.position}"
+    doubt = doubt_of_later(subject, timed) or reading.doubt
+    if not doubt and not is_loaded_before(subject, timed):
+        doubt = f"base has rows from a full load that no change proves to be before {timed.position}"
     return RawSays(after, untimed, doubt=doubt, doubt_of_surplus=surplus), reading
 
 

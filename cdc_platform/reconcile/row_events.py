@@ -110,6 +110,15 @@ def _add_file(connection: duckdb.DuckDBPyConnection, images: RowImages, events: 
     return 1 if untold else 0
 
 
+def no_row_events(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make ``row_events`` without an event."""
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE row_events ({_LANES}, came INT, went INT, op VARCHAR,
+            generation BIGINT, position DECIMAL(38, 0), committed_at TIMESTAMPTZ, source_position VARCHAR,
+            "row" BIGINT, file INT, standing VARCHAR)"""
+    )
+
+
 def load_row_events(
     connection: duckdb.DuckDBPyConnection, images: RowImages, subject: Subject, is_after: str = "false"
 ) -> Reading:
@@ -118,11 +127,7 @@ def load_row_events(
     Events of any row for which the condition ``is_after`` holds are in it, too. An event that comes again
     under another file name is one event. Files are read newest first, as many as :func:`files_of` gives.
     """
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE row_events ({_LANES}, came INT, went INT, op VARCHAR,
-            generation BIGINT, position DECIMAL(38, 0), committed_at TIMESTAMPTZ, source_position VARCHAR,
-            "row" BIGINT, file INT, standing VARCHAR)"""
-    )
+    no_row_events(connection)
     reading = files_of(subject, ())
     for number, file in enumerate(reading.files):
         try:

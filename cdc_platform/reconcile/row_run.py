@@ -26,6 +26,7 @@ from cdc_platform.reconcile.full_run import LEAST_SECONDS_TO_DRILL
 from cdc_platform.reconcile.in_flight import Capture, Judgement, behind_capture, judge_difference
 from cdc_platform.reconcile.odd_rows import LookedInto, choose_parts, load_odd_rows, no_odd_rows
 from cdc_platform.reconcile.recent_runs import OF_SOURCE
+from cdc_platform.reconcile.row_events import no_row_events
 from cdc_platform.reconcile.row_faults import located
 from cdc_platform.reconcile.row_outcomes import (
     RawSays,
@@ -168,15 +169,14 @@ class RowRun:
         """Make ``row_outcomes``; return which files of raw were asked, and what base does not show."""
         con, raw, reading = self.workspace, RawSays(), None
         has_odd = count(con, "SELECT count(*) FROM odd WHERE NOT moved") > 0
-        is_judged = has_odd and judgement.verdict is Verdict.DIFFERENT
-        if is_judged or self.when is not None or (has_odd and self._is_shifted):
+        is_kept = self.policy is NoKey.APPEND
+        if self.when is not None or (has_odd and (is_kept or judgement.verdict is Verdict.DIFFERENT)):
             raw, reading = self.ask_raw(sides)
             if judgement.verdict is not Verdict.DIFFERENT:
                 # nothing is called a difference, so nothing need be in doubt
                 raw = replace(raw, doubt_of_surplus="")
         else:
-            con.execute("CREATE OR REPLACE TEMP TABLE row_events (lane1 UBIGINT, lane2 UBIGINT, came INT, "
-                        "went INT, op VARCHAR, source_position VARCHAR, standing VARCHAR)")  # fmt: skip
+            no_row_events(con)
         if has_odd:
             load_ruled(con, sides)
         else:
@@ -186,11 +186,6 @@ class RowRun:
         load_outcomes(con, raw)
         later = unexplained_later(con, raw, self.policy)
         return reading, [(Verdict.UNVERIFIED, _LATER.format(counted(later, "row")))] if later else []
-
-    @property
-    def _is_shifted(self) -> bool:
-        """Whether raw may explain a row that is not as often in base."""
-        return self.policy is NoKey.APPEND or self.when is not None
 
     def _concluded(
         self,
