@@ -37,6 +37,7 @@ from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.repairs import is_repair
 from cdc_platform.raw.store import RawStore, open_raw_store
 from cdc_platform.raw.window_keys import check_lengths
+from cdc_platform.reconcile.patience import CapturePatience
 from cdc_platform.refused_names import (
     close_overwritten,
     close_refused,
@@ -78,7 +79,7 @@ class Platform:
     """An opened configuration: the lake, the raw locations and the small objects beside the tables."""
 
     def __init__(self, config: PlatformConfig) -> None:
-        self.config = config
+        self.config, self.patience = config, CapturePatience()
         self._stores: dict[str, RawStore] = {}
 
     @classmethod
@@ -164,8 +165,8 @@ class Platform:
         if is_repair(accepted.file.key):
             return open_repair_file(self.objects(source, table_id), accepted)
         table = self.table(source, table_id)
-        raw = self.source(source).raw_of(table)
-        return open_event_file(self.raw_store(source, table_id), raw, table, accepted)
+        store, raw = self.raw_store(source, table_id), self.source(source).raw_of(table)
+        return open_event_file(store, raw, table, accepted)
 
     def has_task(self, source: str) -> bool:
         """Return whether ``cdc.yaml`` says anything of a source's DMS task; if not, DMS is never asked."""
@@ -231,8 +232,7 @@ def take_in(
     result = replace(result, refused=tuple(not_accepted(platform, source, result.refused)))
     for refused in result.refused:
         quarantine_name(platform, source, refused)
-    new = {one.table_id for one in result.accepted}
-    for table_id in new:
+    for table_id in (new := {one.table_id for one in result.accepted}):
         close_overwritten(platform, source, table_id)
     again: list[tuple[str, str]] = []
     for _, table in platform.tables([source]):
@@ -294,7 +294,7 @@ def prepare_merge(
 
 
 def reconcile(platform: Platform, source: str, table_id: str, window: str) -> Reconciliation:
-    """Compare a window: raw files against base, and the source database against base."""
+    """Compare a window: raw files with base, and the source with base."""
     from cdc_platform.reconcile.window import reconcile_window
 
     return reconcile_window(platform, source, table_id, window)

@@ -23,6 +23,7 @@ from cdc_platform.lake.read import open_workspace
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.altered_keys import whole_points
 from cdc_platform.reconcile.as_of import as_of, load_later, refuse_change_files
+from cdc_platform.reconcile.asked_capture import captured_before
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.capture_slot import slot_now
 from cdc_platform.reconcile.compared_columns import empty_told, read_plan
@@ -53,7 +54,7 @@ from cdc_platform.reconcile.subject import Platform, Subject
 from cdc_platform.reconcile.touched_keys import set_aside
 from cdc_platform.reconcile.untold import untold_changes
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Reconciliation, Verdict
-from cdc_platform.reconcile.window import captured_before, pinned, source_reader
+from cdc_platform.reconcile.window import pinned, source_reader
 from cdc_platform.reconcile.witnesses import locate_all
 
 Points = list[tuple[Verdict, str]]
@@ -225,12 +226,12 @@ def _observer(
     reader: SourceReader,
     plan: ReadPlan,
     points: Points,
-) -> Callable[[Sides], tuple[Capture, Points]]:
+) -> Callable[[Sides, str], tuple[Capture, Points]]:
     """Return what observes the table after the source was read, with what else stands against MATCH."""
     before = captured_before(subject, plan)
 
-    def observed(sides: Sides) -> tuple[Capture, Points]:
-        capture, seen = observe_table(subject, workspace, reader, sides, before)
+    def observed(sides: Sides, position: str) -> tuple[Capture, Points]:
+        capture, seen = observe_table(subject, workspace, reader, sides, position, before)
         return capture, [*seen, *points]
 
     return observed

@@ -65,7 +65,7 @@ class FullRun:
     workspace: duckdb.DuckDBPyConnection
     reader: SourceReader
     plan: ReadPlan
-    observe: Callable[[Sides], tuple[Capture, list[tuple[Verdict, str]]]]
+    observe: Callable[[Sides, str], tuple[Capture, list[tuple[Verdict, str]]]]
     objects: ObjectStore | None
     options: FullOptions
     run_id: str
@@ -163,7 +163,7 @@ class FullRun:
         spending.bound(snapshot, at_least=LEAST_SECONDS_TO_DRILL)
         drilled = drill(self.workspace, snapshot, sides, scan, spending, self.options.tell)
         bracket = Bracket.of(self.reader, snapshot.position)
-        capture, points = self.observe(sides)
+        capture, points = self.observe(sides, bracket.high)
         judgement = self._judge(bracket.high, capture)
         points += bracket.points(judgement) + (behind := self._behind(bracket.high, capture))
         has_suspects = self._more_suspects(snapshot, sides, scan)
@@ -243,7 +243,7 @@ class FullRun:
             held,
             self.plan,
             self.view,
-            observe=lambda: capture if held.snapshot_read else self._observe_again(sides),
+            observe=lambda at: capture if held.snapshot_read else self._observe_again(sides, at),
             judge=self._judge,
             has_later=self.load_later is not None,
             is_over=is_over,
@@ -253,9 +253,9 @@ class FullRun:
         """Make ``base_rows`` of ``keys``."""
         load_base_rows(self.workspace, self.view, self.key)
 
-    def _observe_again(self, sides: Sides) -> Capture:
+    def _observe_again(self, sides: Sides, position: str) -> Capture:
         """Observe once more: without a snapshot, rows were read of later instants than the scan's."""
-        capture, _ = self.observe(sides)
+        capture, _ = self.observe(sides, position)
         mark_awaited(self.workspace, sides)
         return capture
 

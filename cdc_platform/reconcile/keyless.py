@@ -5,6 +5,7 @@ See :mod:`row_run` for how rows are compared.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import duckdb
@@ -19,10 +20,10 @@ from cdc_platform.reconcile.as_of import (
     is_loaded_before,
     refuse_change_files,
 )
+from cdc_platform.reconcile.asked_capture import ask_capture, captured_before
 from cdc_platform.reconcile.compared_columns import empty_told, read_plan
 from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.full_result import FullComparison
-from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.row_events import RowImages, deletes_of_no_row, load_changing, load_row_events
 from cdc_platform.reconcile.row_outcomes import RawSays
@@ -32,7 +33,6 @@ from cdc_platform.reconcile.sources import SourceReader
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.suspect_events import Reading
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Verdict
-from cdc_platform.reconcile.window import captured_before
 from cdc_platform.words import counted
 
 NO_KEYS = "the table has no merge key, so there are no keys to compare alone: compare it with --full"
@@ -70,7 +70,7 @@ def compare_keyless(
         reader=reader,
         plan=plan,
         policy=policy,
-        observe=lambda sides: _observe(subject, workspace, reader, sides, before),
+        observe=lambda sides, position: _observe(subject, workspace, reader, sides, position, before),
         ask_raw=partial(_ask_raw, subject, workspace, when),
         options=options,
         run_id=run_id,
@@ -84,11 +84,11 @@ def _observe(
     workspace: duckdb.DuckDBPyConnection,
     reader: SourceReader,
     sides: Sides,
+    position: str,
     before: str | None,
 ) -> Observed:
     """Ask how far capture has come, then make ``changing`` of what base awaits: in this order."""
-    captured = subject.platform.captured_position(subject.source_name)
-    now = reader.position() if captured else None
+    capture = ask_capture(subject, reader, position, before)
     there = subject.on_the_way()
     untold = load_changing(workspace, _images(subject, workspace, sides), there.files)
     loads, points = there.of_any_key + there.waiting_loads, Points()
@@ -100,7 +100,7 @@ def _observe(
     in_between = _in_between(workspace, sides)
     if in_between:
         points.append((Verdict.IN_FLIGHT, in_between))
-    return Observed(Capture(captured, now, loads + untold, before), points, in_between)
+    return Observed(replace(capture, unaccepted=loads + untold), points, in_between)
 
 
 def _in_between(workspace: duckdb.DuckDBPyConnection, sides: Sides) -> str:

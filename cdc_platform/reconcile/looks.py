@@ -36,7 +36,7 @@ class Looks:
     plan: ReadPlan
     queued: Mapping[int, Queued]
     changes: Mapping[int, int]
-    observe: Callable[[], Capture]
+    observe: Callable[[str], Capture]
     at: datetime
     seen: dict[int, Look] = field(default_factory=dict)
     #: Why a key is open, or how it was decided.

@@ -13,13 +13,13 @@ from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from cdc_platform.reconcile.in_flight import Capture, judge_difference
+from cdc_platform.reconcile.asked_capture import ask_capture, captured_before
+from cdc_platform.reconcile.in_flight import judge_difference
 from cdc_platform.reconcile.recent_runs import recent_runs
 from cdc_platform.reconcile.scopes import PROVING
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader
 from cdc_platform.reconcile.subject import Platform, Subject
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Verdict
-from cdc_platform.reconcile.window import captured_before
 from cdc_platform.reconcile.window_reach import with_table
 
 METHOD = "whether the source has a row, in one snapshot; base was never made, and has none"
@@ -51,17 +51,16 @@ def compare_without_base(subject: Subject, reader: SourceReader) -> Comparison:
             return _compared(Verdict.UNVERIFIED, NO_BASE)
         position = snapshot.position
     # in this order: what is captured later than it was asked for is in a file that is seen
-    captured = subject.platform.captured_position(subject.source_name)
-    now = reader.position() if captured else None
-    judged = judge_difference(position, Capture(captured, now, before=before))
+    capture = ask_capture(subject, reader, position, before)
+    judged = judge_difference(position, capture)
     if subject.has_files():
         return _compared(Verdict.UNVERIFIED, NO_BASE, position)
     if judged.verdict is not Verdict.DIFFERENT:
         reason = f"base has no snapshot yet; the source has no row at {position}, but {judged.reason}"
         return _compared(Verdict.UNVERIFIED, reason, position)
     reason = (
-        f"neither side has a row: the source has none at {position}, capture has come to {captured} and told "
-        "of none, and base was never made"
+        f"neither side has a row: the source has none at {position}, capture has come to {capture.position} "
+        "and told of none, and base was never made"
     )
     # that no row was told of proves nothing of a table that is not captured
     return with_table(subject, _compared(Verdict.MATCH, reason, position))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import duckdb
 
+from cdc_platform.reconcile.asked_capture import ask_capture
 from cdc_platform.reconcile.drill import load_changed_keys
 from cdc_platform.reconcile.in_flight import Capture
 from cdc_platform.reconcile.sides import Sides
@@ -19,15 +22,15 @@ def observe_table(
     connection: duckdb.DuckDBPyConnection,
     reader: SourceReader,
     sides: Sides,
+    position: str,
     before: str | None = None,
 ) -> tuple[Capture, list[tuple[Verdict, str]]]:
     """Ask how far capture has come, then make ``changed_keys`` of what base awaits: in this order.
 
-    ``before`` is how far it had come before a standby was read. Also returns what stands against MATCH
-    whatever the digests say: files that may change any key.
+    The source was read at ``position``; ``before`` is how far capture had come before a standby was. Also
+    returns what stands against MATCH whatever the digests say: files that may change any key.
     """
-    captured = subject.platform.captured_position(subject.source_name)
-    now = reader.position() if captured else None
+    capture = ask_capture(subject, reader, position, before)
     there = subject.on_the_way()
     untold = load_changed_keys(connection, sides, there.files)
     points = []
@@ -37,7 +40,7 @@ def observe_table(
     if untold:
         files = f"{counted(untold, 'file')} not applied"
         points.append((Verdict.IN_FLIGHT, f"{files} cannot tell which keys they change"))
-    return Capture(captured, now, there.of_any_key + untold, before), points
+    return replace(capture, unaccepted=there.of_any_key + untold), points
 
 
 def mark_awaited(connection: duckdb.DuckDBPyConnection, sides: Sides) -> None:

@@ -201,15 +201,21 @@ class PostgresReader:
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
-        """Open a read-only REPEATABLE READ transaction with pinned, verified settings."""
+        """Open a read-only REPEATABLE READ transaction with pinned, verified settings.
+
+        It is committed in the end: what reading made the server write to its log (pages pruned, hints set)
+        it then brings to disk soon, and capture has it; of what is rolled back it does not for half a minute.
+        """
         connection = connect(self._settings)
         try:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             pin_settings(connection)
             yield PostgresSnapshot(connection, log_position(connection))
+            # a connection that was cut cannot be asked to
+            with suppress(psycopg.Error):
+                connection.commit()
         finally:
-            # It wrote nothing, so there is nothing to commit; a connection that was cut cannot be asked to.
             connection.close()
 
 

@@ -92,7 +92,7 @@ class RowRun:
     reader: SourceReader
     plan: ReadPlan
     policy: NoKey
-    observe: Callable[[Sides], Observed]
+    observe: Callable[[Sides, str], Observed]
     ask_raw: Callable[[Sides], tuple[RawSays, Reading | None]]
     options: FullOptions
     run_id: str
@@ -111,7 +111,7 @@ class RowRun:
         looked = LookedInto()
         if is_read and load_parts(con):
             looked, stopped = self._look_into(sides, spending)
-        observed = self.observe(sides)
+        observed = self.observe(sides, bracket.high)
         judgement = self._judge(bracket.high, observed)
         reading, later = self._outcomes(sides, judgement)
         found = RowFindings(

@@ -18,6 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from cdc_platform.lake.read import open_workspace
+from cdc_platform.reconcile.asked_capture import captured_before
 from cdc_platform.reconcile.base_rows import load_base_rows
 from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.compared_columns import read_plan
@@ -39,7 +40,7 @@ from cdc_platform.reconcile.verdict import (
     Tally,
     Verdict,
 )
-from cdc_platform.reconcile.window import captured_before, observe, source_reader
+from cdc_platform.reconcile.window import observe, source_reader
 from cdc_platform.reconcile.withdrawn import ahead_of_truth
 from cdc_platform.reconcile.witnesses import locate_all
 
@@ -142,7 +143,7 @@ def _look(
         plan,
         dict(enumerate(chosen.values(), 1)),
         count_changes(subject, workspace, queue.snapshot_id),
-        lambda: observe(subject, workspace, reader, before),
+        lambda position: observe(subject, workspace, reader, position, before),
         now,
     )
     comparison = compare_source_base(

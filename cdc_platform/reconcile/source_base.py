@@ -56,7 +56,7 @@ def compare_source_base(
     plan: ReadPlan,
     view: BaseView,
     *,
-    observe: Callable[[], Capture],
+    observe: Callable[[str], Capture],
     open_points: Sequence[tuple[Verdict, str]] = (),
     judge: Callable[[str, Capture], Judgement] = judge_difference,
     has_later: bool = False,
@@ -64,13 +64,13 @@ def compare_source_base(
 ) -> Comparison:
     """Compare the keys of the temporary table ``keys`` and return what was found.
 
-    ``observe`` is called after the source was read: it asks how far capture has come, then makes the table
-    ``awaited`` of keys changed by files the pinned snapshot has not applied. ``judge`` says what a difference
-    is; ``has_later``: ``later`` (key_id, reason) has keys it cannot be said of. Keys unread once ``is_over``
-    leave ``keys``. Raises SourceUnavailable.
+    ``observe`` is called with the position the source was read at: it asks how far capture has come, then
+    makes the table ``awaited`` of keys changed by files the pinned snapshot has not applied. ``judge`` says
+    what a difference is; ``has_later``: ``later`` (key_id, reason) has keys it cannot be said of. Keys unread
+    once ``is_over`` leave ``keys``. Raises SourceUnavailable.
     """
     started, bracket = time.monotonic(), _read(connection, reader, plan, view, is_over)
-    judgement = bracket.judge(connection, judge, observe())
+    judgement = bracket.judge(connection, judge, observe(bracket.high))
     _load_outcomes(connection, plan, view, has_later=has_later)
     _confirm(connection, reader, plan, judgement)
     tally, sampling = bracket.tally(_tally(connection, judgement), judgement), _sampling(plan, view)

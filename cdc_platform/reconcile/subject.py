@@ -30,6 +30,7 @@ from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.raw.store import RawStore
 from cdc_platform.reconcile.awaited import unaccepted_files
 from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.patience import CapturePatience
 from cdc_platform.reconcile.standing import Quarantined, quarantined, standing_of, window_files
 from cdc_platform.reconcile.table_capture import TableCapture
 from cdc_platform.reconcile.typed import canonical_schema
@@ -40,6 +41,7 @@ class Platform(Protocol):
     """What reconciliation needs of ``pipeline.Platform``."""
 
     config: PlatformConfig
+    patience: CapturePatience
 
     @property
     def lake(self) -> Lake: ...

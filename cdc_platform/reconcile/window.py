@@ -17,6 +17,7 @@ from cdc_platform.errors import CdcError, ConfigError, MergeError
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.raw.manifests import read_accepted
 from cdc_platform.reconcile.append import compare_append
+from cdc_platform.reconcile.asked_capture import ask_capture, captured_before
 from cdc_platform.reconcile.awaited import load_awaited_keys
 from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
 from cdc_platform.reconcile.certificate import certificate
@@ -33,7 +34,7 @@ from cdc_platform.reconcile.results import history, record
 from cdc_platform.reconcile.run_ids import new_run_id
 from cdc_platform.reconcile.settling import note
 from cdc_platform.reconcile.source_base import compare_source_base
-from cdc_platform.reconcile.sources import ReadPlan, SourceReader
+from cdc_platform.reconcile.sources import SourceReader
 from cdc_platform.reconcile.standing import with_refused_files
 from cdc_platform.reconcile.subject import Platform, Subject, pin
 from cdc_platform.reconcile.untold import untold_points
@@ -202,13 +203,14 @@ def _compare_source(
     def compared() -> Comparison:
         if not events.keys:
             found = nothing_changed(subject, reader, points)
-            return as_far_as_captured(subject, found, _position(subject, reader))
+            capture = ask_capture(subject, reader, found.source_position or "")
+            return as_far_as_captured(subject, found, capture)
         plan = read_plan(reader, subject)
         doubts = [*points, *untold_points(subject, plan)]
         before = captured_before(subject, plan)
 
-        def observed() -> Capture:
-            seen.append(observe(subject, workspace, reader, before))
+        def observed(position: str) -> Capture:
+            seen.append(observe(subject, workspace, reader, position, before))
             return seen[-1]
 
         found = compare_source_base(
@@ -229,30 +231,21 @@ def source_reader(source: SourceConfig) -> SourceReader | str:
     return PostgresReader(source.connection)
 
 
-def captured_before(subject: Subject, plan: ReadPlan) -> str | None:
-    """Return how far capture has come before a standby is read; of no other source."""
-    return subject.platform.captured_position(subject.source_name) if plan.is_standby else None
-
-
 def observe(
     subject: Subject,
     workspace: duckdb.DuckDBPyConnection,
     reader: SourceReader,
+    position: str,
     before: str | None = None,
 ) -> Capture:
     """Ask how far capture has come, then find what the pinned snapshot still awaits: in this order.
 
-    ``before`` is what :func:`captured_before` said.
+    The source was read at ``position``; ``before`` is what :func:`captured_before` said.
     """
-    position = replace(_position(subject, reader), before=before)
+    capture = ask_capture(subject, reader, position, before)
     there = subject.on_the_way()
     untold = load_awaited_keys(workspace, there.files, subject.key)
-    return replace(position, unaccepted=there.of_any_key + untold)
-
-
-def _position(subject: Subject, reader: SourceReader) -> Capture:
-    captured = subject.platform.captured_position(subject.source_name)
-    return Capture(captured, reader.position() if captured else None)
+    return replace(capture, unaccepted=there.of_any_key + untold)
 
 
 def _failed(name: str, failed: Failed, subject: Subject) -> Comparison:

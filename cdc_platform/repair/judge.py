@@ -240,12 +240,12 @@ def _add_spellings(con: duckdb.DuckDBPyConnection, plan: ReadPlan) -> int:
 
 def _observer(
     subject: Subject, con: duckdb.DuckDBPyConnection, reader: SourceReader, found: _Instant
-) -> Callable[[], Capture]:
+) -> Callable[[str], Capture]:
     """Return what is done between the source's two reads: close an instant, see what is on its way."""
 
-    def look() -> Capture:
+    def look(position: str) -> Capture:
         found.value = _closed_instant(subject.source)
-        return observe(subject, con, reader)
+        return observe(subject, con, reader, position)
 
     return look
 

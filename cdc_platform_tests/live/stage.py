@@ -43,27 +43,6 @@ from cdc_platform_tests.reconcile.shop import log_position
 
 SOURCE, TABLE, TASK = "retail", "item", "live"
 WAIT_SECONDS = 120.0
-#: So soon capture follows what the server writes to its log by itself.
-FOLLOW_SECONDS = 6.0
-
-
-class StagePlatform(Platform):
-    """The platform over a source that may rest: then it waits until capture has come to the log's end.
-
-    The server writes to its log by itself at times, and capture follows within moments.
-    """
-
-    dsn = ""
-    rests = False
-
-    def captured_position(self, source: str) -> str | None:
-        target, patience = lsn_value(log_position(self.dsn)), Patience(FOLLOW_SECONDS)
-        while True:
-            found = super().captured_position(source)
-            is_there = lsn_value(found or "0/0") >= target
-            if is_there or not self.rests or patience.is_over:
-                return found
-            time.sleep(0.05)
 
 
 class Stage:
@@ -80,8 +59,7 @@ class Stage:
         )
         lake = LakeConfig(warehouse=str(folder / "warehouse"))
         config = PlatformConfig(base_folder=folder, lake=lake, sources={SOURCE: source})
-        self.platform = StagePlatform(config)
-        self.platform.dsn = dsn
+        self.platform = Platform(config)
 
     def load(self) -> None:
         """Load the table, and merge the load."""
@@ -103,7 +81,6 @@ class Stage:
 
     def resume(self) -> None:
         """Stop the task, which publishes what it holds, and resume it."""
-        self.platform.rests = False
         self.task.stop()
         self.task.start("resume-processing")
 
@@ -116,7 +93,6 @@ class Stage:
             assert not patience.is_over, "capture did not catch up"
             time.sleep(0.05)
         self.merge()
-        self.platform.rests = True
 
     def windows(self) -> list[Reconciliation]:
         return [reconcile(self.platform, SOURCE, TABLE, one) for one in self.platform.windows(SOURCE, TABLE)]

@@ -106,7 +106,7 @@ class Bags:
             run_id="run",
         ).compare()
 
-    def nothing_on_its_way(self, sides: Sides) -> Observed:
+    def nothing_on_its_way(self, sides: Sides, position: str) -> Observed:
         self.connection.execute(
             "CREATE OR REPLACE TEMP TABLE changing (part USMALLINT, lane1 UBIGINT, lane2 UBIGINT, "
             "came BIGINT, went BIGINT)"

@@ -22,20 +22,18 @@ from cdc_platform.config.model import (
     TableConfig,
     WindowOptions,
 )
-from cdc_platform.lsn import lsn_value
 from cdc_platform.pipeline import complete_load, merge_table, reconcile, take_in
 from cdc_platform.reconcile.full import FullOptions, reconcile_full
+from cdc_platform.reconcile.patience import CapturePatience
 from cdc_platform.reconcile.settle import SettleOptions, settle
 from cdc_platform.reconcile.settling import Queue, read_queue
 from cdc_platform.reconcile.verdict import Discrepancy, Reconciliation, Verdict
 from cdc_platform.replication import position_of
 from cdc_platform_tests.local.task_bench import RULES, TaskBench, before_images
 from cdc_platform_tests.patience import Patience
-from cdc_platform_tests.reconcile.shop import ToldPlatform, log_position
+from cdc_platform_tests.reconcile.shop import ToldPlatform
 
 WAIT_SECONDS = 60.0
-#: So soon capture follows what the server writes to its log by itself.
-FOLLOW_SECONDS = 6.0
 SOURCE, TABLE = "retail", "item"
 
 
@@ -70,8 +68,6 @@ class Line:
         )
         self.platform = ToldPlatform(config)
         self.platform.captured = self.captured
-        #: Whether everything committed was captured and merged, and nothing was written since.
-        self._rests = False
         self.sql(*self.made)
         self.sql(f"INSERT INTO item SELECT i, 'first' FROM generate_series(1, {rows}) i")
         self.task.start()
@@ -85,8 +81,8 @@ class Line:
         self.platform.lake.close()
 
     def sql(self, *statements: str) -> None:
-        """Run statements at the source, each a transaction."""
-        self._rests = False
+        """Run statements at the source, each a transaction; capture is not waited for from then on."""
+        self.platform.patience = CapturePatience(seconds=0)
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement)  # type: ignore[arg-type]
@@ -95,17 +91,7 @@ class Line:
         self.sql(f"UPDATE item SET v = '{value}' WHERE id = {number}")
 
     def captured(self) -> str | None:
-        """Return how far capture says it has come.
-
-        While nothing is written the server's log goes on by itself at times (running transactions, vacuum),
-        and capture follows within moments: then it is asked when it has, or cannot (a transaction is open).
-        """
-        patience = Patience(FOLLOW_SECONDS)
-        while self._rests and self._is_behind() and not patience.is_over:
-            time.sleep(0.005)
-        return self._captured()
-
-    def _captured(self) -> str | None:
+        """Return how far capture says it has come."""
         checkpoint = self.task.report().recovery_checkpoint
         return position_of(checkpoint) if checkpoint is not None else None
 
@@ -125,7 +111,7 @@ class Line:
         """Bring everything committed so far to base, as far as capture lets it."""
         self.task.catch_up()
         self.merge()
-        self._rests = True
+        self.platform.patience = CapturePatience()
 
     def windows(self) -> list[Reconciliation]:
         return [reconcile(self.platform, SOURCE, TABLE, one) for one in self.platform.windows(SOURCE, TABLE)]
@@ -150,14 +136,11 @@ class Line:
         """Let the source's log go on, so that capture is behind it again."""
         self.sql("CREATE TABLE IF NOT EXISTS elsewhere (n int)", "INSERT INTO elsewhere VALUES (1)")
 
-    def _is_behind(self) -> bool:
-        captured = self._captured()
-        return captured is None or lsn_value(captured) < lsn_value(log_position(self.dsn))
-
     @contextmanager
     def under_load(self, *statements: str) -> Iterator[None]:
         """Run ``statements`` over and over in a session of their own; ``{n}`` in them counts up."""
-        self._rests, ended, failures = False, threading.Event(), []
+        self.platform.patience = CapturePatience(seconds=0)
+        ended, failures = threading.Event(), []
 
         def run() -> None:
             try:

@@ -136,10 +136,10 @@ def memory_plan(names: Sequence[str], types: Sequence[pa.DataType], key: int, *,
 
 def nothing_on_its_way(
     connection: duckdb.DuckDBPyConnection,
-) -> Callable[[Sides], tuple[Capture, list[tuple[Verdict, str]]]]:
+) -> Callable[[Sides, str], tuple[Capture, list[tuple[Verdict, str]]]]:
     """Return what observes a source whose capture is up to date."""
 
-    def observe(sides: Sides) -> tuple[Capture, list[tuple[Verdict, str]]]:
+    def observe(sides: Sides, position: str) -> tuple[Capture, list[tuple[Verdict, str]]]:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE changed_keys (segment INT, {sides.key_fields})")
         return Capture("FFFFFFFF/0"), []
 

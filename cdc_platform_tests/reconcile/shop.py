@@ -25,6 +25,7 @@ from cdc_platform.config.model import (
 from cdc_platform.pipeline import Platform, merge_table, take_in
 from cdc_platform.reconcile import postgres_position
 from cdc_platform.reconcile.full import FullOptions, compare_full
+from cdc_platform.reconcile.patience import CapturePatience
 from cdc_platform.reconcile.verdict import Reconciliation
 from cdc_platform.testing import write_change_file, write_load_file
 
@@ -48,6 +49,10 @@ class ToldPlatform(Platform):
     """The platform, with capture's position told by the test."""
 
     captured: Callable[[], str | None] = staticmethod(lambda: None)
+
+    def __init__(self, config: PlatformConfig) -> None:
+        super().__init__(config)
+        self.patience = CapturePatience(seconds=0)
 
     def captured_position(self, source: str) -> str | None:
         return self.captured()

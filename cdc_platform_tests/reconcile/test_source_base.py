@@ -62,7 +62,7 @@ class Source:
         with case.loaded([changed], case.base(*base), soft=soft) as (connection, events, view):
             plan = self.reader.plan("public", "t", case.key, view.columns)
 
-            def observe() -> Capture:
+            def observe(position: str) -> Capture:
                 while_reading()
                 _await(connection, awaited)
                 return capture
