@@ -32,9 +32,10 @@ from cdc_platform.lsn import find_lsn, lsn_text
 from cdc_platform.naming import sql_text
 from cdc_platform.raw.files import AcceptedFile, FileKind
 from cdc_platform.raw.manifests import read_accepted
-from cdc_platform.reconcile.export_files import parquet_files
+from cdc_platform.reconcile.export_listing import is_folder
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
 from cdc_platform.reconcile.parquet_source import ParquetReader
+from cdc_platform.reconcile.sources import SourceReader
 from cdc_platform.reconcile.stream_positions import doubt_of_positions
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.suspect_events import load_suspect_events
@@ -83,13 +84,13 @@ def as_of(subject: Subject, reader: ParquetReader) -> AsOf:
             what = f"{reader.position_given!r} is not a log position"
             raise ConfigError("cdc reconcile", [("--position", what, mend)])
         return AsOf(position=lsn_text(found))
-    return AsOf(generation=_load_set(subject, reader.files()))
+    return AsOf(generation=_load_set(subject, reader.listed().files))
 
 
 def refuse_change_files(subject: Subject, reader: ParquetReader) -> None:
     """Raise ConfigError when an export has files of changes: a row of them is no row of the source."""
     kinds: dict[str, FileKind] = {}
-    for path in reader.files():
+    for path in reader.listed().files:
         key = "/".join((subject.table.schema_name, subject.table.table_name, path.rpartition("/")[2]))
         with suppress(UnknownRawFileName):
             kinds[path] = parse_raw_file_name(key, subject.source.raw).kind
@@ -99,11 +100,17 @@ def refuse_change_files(subject: Subject, reader: ParquetReader) -> None:
     loads = [path for path, kind in kinds.items() if kind is FileKind.LOAD]
     mend = "give a full load or an export; change files are compared with base without --against"
     if loads:
-        folder, _, rest = parquet_files(reader.path).rpartition("/**/")
-        alone = f"--against '{folder}/**/*LOAD*.parquet'" if rest == "*.parquet" else min(loads)
+        folder = reader.path.rstrip("/")
+        alone = f"--against '{folder}/**/*LOAD*.parquet'" if is_folder(reader.path) else min(loads)
         mend = f"give the files of the full load alone: {alone}"
     what = f"{counted(len(changes), 'file')} of changes ({min(changes)}), which are no rows of the source"
     raise ConfigError("cdc reconcile", [("--against", what, mend)])
+
+
+def remarks_on(reader: SourceReader) -> list[str]:
+    """Return what is to be said of an export's files; of a source nothing."""
+    remark = reader.listed().remark if isinstance(reader, ParquetReader) else ""
+    return [remark] if remark else []
 
 
 def load_later(connection: duckdb.DuckDBPyConnection, subject: Subject, when: AsOf, keys: pa.Table) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any, cast
 
 import duckdb
@@ -21,19 +20,9 @@ from cdc_platform.lake.catalog import Lake
 from cdc_platform.naming import quoted, safe_name, sql_text
 from cdc_platform.parquet_sql import parquet_sql
 from cdc_platform.reconcile.export_columns import HeldColumn, cast_sql, held_column, one_type
+from cdc_platform.reconcile.export_listing import literal
 
 _BATCH_ROWS = 65_536
-_MAGIC = str.maketrans({one: f"[{one}]" for one in "*?["})
-
-
-def parquet_files(path: str) -> str:
-    """Return the files an export consists of as a pattern: of a folder, all Parquet files below it.
-
-    >>> parquet_files("s3://bucket/export/"), parquet_files("/tmp/LOAD*.parquet")
-    ('s3://bucket/export/**/*.parquet', '/tmp/LOAD*.parquet')
-    """
-    is_folder = path.endswith("/") or ("://" not in path and Path(path).is_dir())
-    return f"{path.rstrip('/')}/**/*.parquet" if is_folder else path
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +108,16 @@ def _conflict(column: str, held: Sequence[tuple[Part, HeldColumn]], kinds: Seque
     return f"column {column!r} is {' and '.join(sides)}, and no type holds the values of both"
 
 
-def read_export(connection: duckdb.DuckDBPyConnection, path: str) -> Export:
-    """Return the files of an export as they are now. Raises duckdb.Error for one that cannot be read."""
+def read_export(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> Export:
+    """Return the files of an export with their columns. Raises duckdb.Error for one that cannot be read."""
+    listed = ", ".join(sql_text(literal(file)) for file in files)
     shapes = connection.execute(
         f"""WITH shapes AS (
             SELECT file_name, list({{
                 name: name, type: type, children: coalesce(num_children, 0),
                 repeated: repetition_type = 'REPEATED', converted: converted_type, logical: logical_type,
                 digits: precision, scale: scale}} ORDER BY column_id) AS shape
-            FROM parquet_schema({sql_text(parquet_files(path))}) GROUP BY file_name)
+            FROM parquet_schema([{listed}]) GROUP BY file_name)
         SELECT shape, list(file_name ORDER BY file_name) AS files
         FROM shapes GROUP BY shape ORDER BY files[1]"""
     ).fetchall()
@@ -152,7 +142,7 @@ def _top(shape: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 
 def _read(files: Sequence[str]) -> str:
-    return parquet_sql(file.translate(_MAGIC) for file in files)
+    return parquet_sql(map(literal, files))
 
 
 def below_microseconds(lake: Lake, export: Export, column: str) -> str | None:

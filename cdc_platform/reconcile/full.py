@@ -22,7 +22,7 @@ from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.altered_keys import whole_points
-from cdc_platform.reconcile.as_of import as_of, load_later, refuse_change_files
+from cdc_platform.reconcile.as_of import as_of, load_later, refuse_change_files, remarks_on
 from cdc_platform.reconcile.asked_capture import captured_before
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.capture_slot import slot_now
@@ -204,6 +204,7 @@ def _compare(
         options=options,
         run_id=run_id,
         when=when,
+        notes=remarks_on(reader),
         load_later=partial(load_later, workspace, subject, when) if when is not None else None,
         ledger=_ledger(subject, reader, plan, options, run_id),
         untold=untold_changes(subject, plan),

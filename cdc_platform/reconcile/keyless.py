@@ -19,6 +19,7 @@ from cdc_platform.reconcile.as_of import (
     doubt_of_later,
     is_loaded_before,
     refuse_change_files,
+    remarks_on,
 )
 from cdc_platform.reconcile.asked_capture import ask_capture, captured_before
 from cdc_platform.reconcile.compared_columns import empty_told, read_plan
@@ -75,7 +76,7 @@ def compare_keyless(
         options=options,
         run_id=run_id,
         when=when,
-        notes=tuple(text for is_so, text in said if is_so),
+        notes=(*(text for is_so, text in said if is_so), *remarks_on(reader)),
     ).compare()
 
 

@@ -16,9 +16,10 @@ import pyarrow as pa
 from cdc_platform.errors import SourceUnavailable, redact
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.workspaces import lend_workspace, take_back
-from cdc_platform.naming import quoted, sql_text
+from cdc_platform.naming import quoted
 from cdc_platform.reconcile.column_clashes import clashing, not_told_apart
-from cdc_platform.reconcile.export_files import Export, below_microseconds, parquet_files, read_export
+from cdc_platform.reconcile.export_files import Export, below_microseconds, read_export
+from cdc_platform.reconcile.export_listing import Listing, list_export
 from cdc_platform.reconcile.sources import KEY_NUMBER, ColumnPlan, ReadPlan, SourceColumn, SourceTable
 from cdc_platform.reconcile.typed import canonical_schema, common_type
 from cdc_platform.reconcile.verdict import Excluded, Gap
@@ -43,10 +44,10 @@ class ParquetReader:
         """An export is taken to be of one instant."""
         return True
 
-    def files(self) -> list[str]:
-        """Return the paths of its files. Raises SourceUnavailable."""
+    def listed(self) -> Listing:
+        """Return the paths of its files, and of what is passed over. Raises SourceUnavailable."""
         with self._engine() as connection:
-            return self._files(connection)
+            return self._listed(connection)
 
     def plan(self, schema: str, table: str, key: Sequence[str], base_columns: pa.Schema) -> ReadPlan:
         """Match the export's columns with base's by safe name; what cannot be compared is listed.
@@ -139,16 +140,16 @@ class ParquetReader:
         finally:
             take_back(connection, self.lake)
 
-    def _files(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
+    def _listed(self, connection: duckdb.DuckDBPyConnection) -> Listing:
         with self._readable():
-            found = connection.execute(f"SELECT file FROM glob({sql_text(parquet_files(self.path))})")
-            return [str(row[0]) for row in found.fetchall()]
+            return list_export(connection, self.path)
 
     def _export(self, connection: duckdb.DuckDBPyConnection) -> Export:
-        if not self._files(connection):
-            raise self._unavailable("there is no Parquet file")
+        listing = self._listed(connection)
+        if not listing.files:
+            raise self._unavailable("; ".join(filter(None, ("there is no Parquet file", listing.remark))))
         with self._readable():
-            return read_export(connection, self.path)
+            return read_export(connection, listing.files)
 
     def _below_microseconds(self, export: Export, column: str) -> str | None:
         with self._readable():
