@@ -15,15 +15,14 @@ from cdc_platform.lsn import find_lsn
 
 #: PostgreSQL's log writer takes up to 0.6 s until all is on disk; the rest is for capture to report it.
 MOMENT_SECONDS = 2.0
-#: For so long after a moment in which capture did not come, it is given none.
-_PAUSE_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
 
 
 class CapturePatience:
     """Gives the capture of sources a moment to come to a position; ``seconds`` = 0: none.
 
-    One that did not come is under way, and busy: the next tables of its source do not wait for it.
+    One that did not come is busy, or held up: the next tables of its source do not wait for it before it has
+    come to where it was awaited.
     """
 
     def __init__(
@@ -33,17 +32,17 @@ class CapturePatience:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._seconds, self._clock, self._sleep = seconds, clock, sleep
-        self._again_at: dict[str, float] = {}
+        self._given_up: dict[str, int] = {}
 
     def ask(self, source: str, ask: Callable[[], str | None], position: str) -> str | None:
         """Return what ``ask`` says, asking again for a moment while that is behind ``position``."""
-        wanted, captured = find_lsn(position), ask()
-        until = self._clock() + self._seconds
-        if self._clock() < self._again_at.get(source, 0.0):
+        captured, wanted = ask(), find_lsn(position)
+        if _is_behind(captured, self._given_up.get(source)):
             return captured
-        while _is_behind(captured, wanted):
+        until = self._clock() + self._seconds
+        while wanted is not None and _is_behind(captured, wanted):
             if self._clock() >= until:
-                self._again_at[source] = self._clock() + _PAUSE_SECONDS
+                self._given_up[source] = wanted
                 break
             self._sleep(_LOOK_SECONDS)
             captured = ask()
