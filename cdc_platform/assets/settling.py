@@ -5,16 +5,14 @@ became of them where the verdicts of windows are. A difference, or a comparison 
 """
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field
 
 from cdc_platform.assets.keys import reconciliation_key
 from cdc_platform.assets.metadata import comparison_metadata, table_value, without_none
 from cdc_platform.assets.outcome import dagster_outcome
-from cdc_platform.reconcile.scopes import LONGEST_AGE
+from cdc_platform.chosen_tables import chosen_tables
 from cdc_platform.reconcile.verdict import Reconciliation
 from cdc_platform.resources import PlatformResource
 
@@ -29,8 +27,8 @@ class SettlingRun(dg.Config):
 
     source: str | None = None
     table: str | None = None
-    min_age_seconds: float = Field(default=0.0, ge=0, le=LONGEST_AGE)
-    max_age_seconds: float = Field(default=3600.0, ge=0, le=LONGEST_AGE)
+    min_age_seconds: float = 0.0
+    max_age_seconds: float = 3600.0
 
 
 def settling_metadata(outcome: Reconciliation) -> dict[str, Any]:
@@ -98,13 +96,15 @@ def build_settling_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
 
 
 def _settled(platform: "Platform", config: SettlingRun) -> Iterator[Reconciliation]:
+    """Settle what the fields choose. Raises ConfigError for a table that is not there, and for ages."""
     from cdc_platform.reconcile.settle import SettleOptions, settle
 
-    ages = (timedelta(seconds=config.min_age_seconds), timedelta(seconds=config.max_age_seconds))
-    if config.source is not None and config.table is not None:
-        platform.table(config.source, config.table)
-    for source, table in platform.tables([config.source] if config.source is not None else None):
-        if config.table in (None, table.id):
-            outcome = settle(platform, source, table.id, SettleOptions(*ages))
-            if outcome is not None:
-                yield outcome
+    named = [config.table] if config.table is not None else None
+    tables = chosen_tables(platform, config.source, named, option="table")
+    options = SettleOptions.of_seconds(
+        min_age_seconds=config.min_age_seconds, max_age_seconds=config.max_age_seconds
+    )
+    for source, table in tables:
+        outcome = settle(platform, source, table.id, options)
+        if outcome is not None:
+            yield outcome

@@ -19,13 +19,15 @@ from cdc_platform.assets.metadata import (
 )
 from cdc_platform.assets.outcome import dagster_outcome
 from cdc_platform.assets.reconciliation import publication_metadata
-from cdc_platform.config.model import Publish
+from cdc_platform.chosen_tables import chosen_tables
+from cdc_platform.config.model import Publish, TableConfig
 from cdc_platform.reconcile.carried_rows import BASE_ROWS, SOURCE_ROWS
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 from cdc_platform.resources import PlatformResource
 
 if TYPE_CHECKING:
     from cdc_platform.pipeline import Platform
+    from cdc_platform.reconcile.full_options import FullOptions
 
 #: Whole tables are read one at a time: the source has other work.
 POOL = "maintenance"
@@ -102,13 +104,16 @@ def build_whole_job() -> dg.JobDefinition:
     def compare_whole_table(
         context: dg.OpExecutionContext, config: WholeRun, platform: PlatformResource
     ) -> Iterator[dg.AssetObservation | dg.Output[None]]:
+        from cdc_platform.reconcile.full import reconcile_full
+
         with dagster_outcome(context):
             opened = platform.open()
-            outcome = _reconciled(opened, config, context)
-            published = _published(opened, config)
+            ((source, table),) = chosen_tables(opened, config.source, [config.table], option="table")
+            outcome = reconcile_full(opened, source, table.id, _options(opened, config, context))
+            published = _published(opened, source, table)
         metadata = {**whole_metadata(outcome), **published}
         # yielded, not logged: a step that fails keeps what it yielded
-        key = reconciliation_key(config.source, config.table)
+        key = reconciliation_key(source, table.id)
         yield dg.AssetObservation(key, description=outcome.sentence, metadata=metadata)
         if outcome.verdict.is_refused:
             raise dg.Failure(outcome.sentence, metadata=metadata, allow_retries=False)
@@ -125,29 +130,30 @@ def build_whole_job() -> dg.JobDefinition:
     return reconcile_whole
 
 
-def _published(platform: "Platform", config: WholeRun) -> dict[str, Any]:
+def _published(platform: "Platform", source: str, table: TableConfig) -> dict[str, Any]:
     """Move main of a table that waits for verdicts; return what is shown of it."""
     from cdc_platform.pipeline import publish
 
-    if platform.table(config.source, config.table).publish is not Publish.ON_MATCH:
+    if table.publish is not Publish.ON_MATCH:
         return {}
-    return publication_metadata(publish(platform, config.source, config.table))
+    return publication_metadata(publish(platform, source, table.id))
 
 
-def _reconciled(platform: "Platform", config: WholeRun, context: dg.OpExecutionContext) -> Reconciliation:
+def _options(platform: "Platform", config: WholeRun, context: dg.OpExecutionContext) -> "FullOptions":
+    """Return how the table is compared. Raises ConfigError for fields the command line would refuse."""
     from cdc_platform.reconcile.budget import Budget
-    from cdc_platform.reconcile.full import reconcile_full, whole_options
+    from cdc_platform.reconcile.full import whole_options
 
-    platform.table(config.source, config.table)
-    options = whole_options(
+    bounds = (config.max_seconds, config.max_rows, config.queries_per_second, config.max_cpu_seconds)
+    return whole_options(
         platform.lake,
         config.against,
         config.position,
-        budget=Budget(config.max_seconds, config.max_rows, config.queries_per_second, config.max_cpu_seconds),
+        named=str,
+        budget=Budget(*bounds),
         resume=config.resume,
         keys_only=config.keys_and_versions,
         version_column=config.version_column,
         incremental=config.incremental,
         tell=context.log.info,
     )
-    return reconcile_full(platform, config.source, config.table, options)

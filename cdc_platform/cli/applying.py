@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdc_platform.chosen_tables import chosen_tables
 from cdc_platform.cli.failures import exit_if_found, exit_with_failures, texts
 from cdc_platform.cli.output import (
     DEFAULT_CONFIG,
@@ -21,7 +22,7 @@ from cdc_platform.cli.output import (
     stderr,
     stdout,
 )
-from cdc_platform.cli.selection import check_windows, chosen_tables, open_platform
+from cdc_platform.cli.selection import check_windows, open_platform
 from cdc_platform.errors import CdcError
 from cdc_platform.words import counted
 

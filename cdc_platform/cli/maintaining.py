@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cdc_platform.chosen_tables import chosen_tables
 from cdc_platform.cli.failures import exit_if_found, exit_with_failures, texts
 from cdc_platform.cli.output import (
     DEFAULT_CONFIG,
@@ -20,7 +21,7 @@ from cdc_platform.cli.output import (
     progress,
     stdout,
 )
-from cdc_platform.cli.selection import chosen_tables, one_table, open_platform
+from cdc_platform.cli.selection import one_table, open_platform
 from cdc_platform.errors import CdcError
 from cdc_platform.words import counted
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cdc_platform.chosen_tables import chosen_tables
 from cdc_platform.cli.failures import done_for_each, exit_if_found, exit_with_failures, texts
 from cdc_platform.cli.output import (
     DEFAULT_CONFIG,
@@ -18,7 +19,7 @@ from cdc_platform.cli.output import (
     print_json,
     stdout,
 )
-from cdc_platform.cli.selection import chosen_tables, one_table, open_platform
+from cdc_platform.cli.selection import one_table, open_platform
 
 if TYPE_CHECKING:
     from cdc_platform.config.model import TableConfig

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdc_platform.chosen_tables import chosen_tables
 from cdc_platform.cli.exits import ExitCode
 from cdc_platform.cli.output import (
     DEFAULT_CONFIG,
@@ -19,7 +20,7 @@ from cdc_platform.cli.output import (
     stderr,
     stdout,
 )
-from cdc_platform.cli.selection import chosen_tables, open_platform
+from cdc_platform.cli.selection import open_platform
 from cdc_platform.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdc_platform.chosen_tables import chosen_tables
 from cdc_platform.cli.exits import ExitCode
 from cdc_platform.cli.failures import done_for_each, exit_if_found, exit_with_failures, texts
 from cdc_platform.cli.output import (
@@ -37,7 +38,7 @@ from cdc_platform.cli.reconciling_whole import (
     WholeTable,
     print_ages,
 )
-from cdc_platform.cli.selection import check_windows, chosen_tables, open_platform
+from cdc_platform.cli.selection import check_windows, open_platform
 from cdc_platform.cli.settling import (
     MaxAgeOption,
     MinAgeOption,

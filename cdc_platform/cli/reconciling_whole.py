@@ -13,8 +13,8 @@ import typer
 from cdc_platform.cli.numbers import finite
 from cdc_platform.cli.output import print_json, print_table, stderr
 from cdc_platform.errors import ConfigError
-from cdc_platform.lsn import find_lsn
-from cdc_platform.reconcile.budget import Budget
+from cdc_platform.reconcile.budget import SLOWEST_RATE, Budget
+from cdc_platform.reconcile.contradictions import refuse_contradictions
 from cdc_platform.reconcile.scopes import EXPORT, FULL, INCREMENTAL, KEYS
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ CpuOption = Annotated[
 ]
 RateOption = Annotated[
     float | None,
-    typer.Option("--queries-per-second", min=0.001, callback=finite, help="Ask the source no more often."),
+    typer.Option(
+        "--queries-per-second", min=SLOWEST_RATE, callback=finite, help="Ask the source no more often."
+    ),
 ]
 
 
@@ -107,19 +109,15 @@ class WholeTable:
             self._refuse("--resume and budgets are of full runs", "add --full")
         if self.is_wanted and (windows or all_windows):
             self._refuse("a full run compares no windows", "leave out --window and --all")
-        if self.keys_only and (self.full or self.resume):
-            self._refuse(
-                "keys and versions are another comparison than --full", "leave out --full and --resume"
-            )
-        if self.incremental and (self.full or self.keys_only or self.against is not None):
-            self._refuse("an incremental run goes on from full ones", "leave out the other kind of run")
-        if self.version_column is not None and not self.keys_only:
-            self._refuse("--version-column is compared by itself", "add --keys-and-versions")
-        if self.position is not None and self.against is None:
-            self._refuse("--position is of an export", "name the export by --against")
-        if self.position is not None and find_lsn(self.position) is None:
-            mend = "give --position as the source prints it, such as 0/16B3748"
-            self._refuse(f"{self.position!r} is not a log position", mend)
+        refuse_contradictions(
+            against=self.against,
+            position=self.position,
+            full=self.full,
+            resume=self.resume,
+            keys_only=self.keys_only,
+            version_column=self.version_column,
+            incremental=self.incremental,
+        )
         if self.against is not None and tables != 1:
             self._refuse("--against is an export of one table", "name the table by --table")
 

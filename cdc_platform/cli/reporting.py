@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdc_platform.chosen_tables import chosen_tables
 from cdc_platform.cli.exits import ExitCode
 from cdc_platform.cli.numbers import finite
 from cdc_platform.cli.output import (
@@ -21,7 +22,7 @@ from cdc_platform.cli.output import (
     progress,
     stdout,
 )
-from cdc_platform.cli.selection import chosen_tables, one_table, open_platform
+from cdc_platform.cli.selection import one_table, open_platform
 from cdc_platform.errors import ConfigError
 from cdc_platform.words import counted
 

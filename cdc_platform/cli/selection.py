@@ -26,28 +26,6 @@ def open_platform(config: Path) -> Platform:
     return platform
 
 
-def chosen_tables(
-    platform: Platform, source: str | None, table_ids: Iterable[str] | None
-) -> list[tuple[str, TableConfig]]:
-    """Return (source, table) of the active tables the options name; all of them without options.
-
-    A table goes by ``id``, which means the tables of that id of every source, or by ``source/id``. Raises
-    ConfigError for a source or table that is not there, or is not active.
-    """
-    if source is not None:
-        platform.source(source)
-    wanted = set(table_ids or ())
-    tables = list(platform.tables(None if source is None else {source}))
-    names = {(name, table.id): {table.id, f"{name}/{table.id}"} for name, table in tables}
-    unknown = wanted.difference(*names.values())
-    if unknown:
-        several = len({name for name, _ in tables}) > 1
-        there = ", ".join(sorted(f"{name}/{one}" if several else one for name, one in names)) or "none"
-        mistakes = [("--table", f"there is no active table {name!r}", f"active: {there}") for name in unknown]
-        raise ConfigError(str(platform.config.base_folder / "cdc.yaml"), sorted(mistakes))
-    return [(name, table) for name, table in tables if not wanted or wanted & names[name, table.id]]
-
-
 def one_table(platform: Platform, name: str) -> tuple[str, TableConfig]:
     """Return the table that ``id`` or ``source/id`` names, also one that is not active.
 

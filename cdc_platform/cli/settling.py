@@ -87,8 +87,8 @@ class Settling:
         """Return what settles, or does ``others``, by what stands in the place of the window."""
         from cdc_platform.reconcile.settle import SettleOptions, settle
 
-        given = {"min_age": self.min_age, "max_age": self.max_age}
-        options = SettleOptions(**{n: timedelta(seconds=s) for n, s in given.items() if s is not None})
+        given = {"min_age_seconds": self.min_age, "max_age_seconds": self.max_age}
+        options = SettleOptions.of_seconds(**{n: age for n, age in given.items() if age is not None})
 
         def run(one: tuple[str, str, str]) -> Reconciliation | None:
             return settle(platform, one[0], one[1], options) if one[2] == SETTLING else others(one)

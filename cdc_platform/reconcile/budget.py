@@ -10,6 +10,9 @@ from typing import Protocol, runtime_checkable
 
 from cdc_platform.errors import ConfigError
 
+#: Queries a second: a source that is asked less often than every 17 minutes is not read.
+SLOWEST_RATE = 0.001
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -28,6 +31,9 @@ class Budget:
             if value is not None and not (math.isfinite(value) and value >= 0):
                 mend = "give a number, or leave the bound out"
                 raise ConfigError("the budget", [(name, f"{value} bounds nothing", mend)])
+        if self.queries_per_second is not None and self.queries_per_second < SLOWEST_RATE:
+            what, mend = f"{self.queries_per_second} is too few", f"give at least {SLOWEST_RATE}"
+            raise ConfigError("the budget", [("queries_per_second", what, mend)])
 
 
 class BudgetSpent(Exception):

@@ -17,16 +17,15 @@ from typing import Any
 
 import duckdb
 
-from cdc_platform.errors import ConfigError
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.altered_keys import whole_points
 from cdc_platform.reconcile.as_of import as_of, load_later, refuse_change_files, remarks_on
 from cdc_platform.reconcile.asked_capture import captured_before
-from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.capture_slot import slot_now
 from cdc_platform.reconcile.compared_columns import empty_told, read_plan
+from cdc_platform.reconcile.contradictions import in_command, refuse_contradictions
 from cdc_platform.reconcile.full_options import METHOD, FullOptions
 from cdc_platform.reconcile.full_result import FullComparison, full_certificate, keep
 from cdc_platform.reconcile.full_run import FullRun
@@ -92,18 +91,23 @@ def mode_of(options: FullOptions) -> str:
 
 
 def whole_options(
-    lake: Lake, against: str | None, position: str | None, *, budget: Budget, **options: Any
+    lake: Lake,
+    against: str | None,
+    position: str | None,
+    *,
+    named: Callable[[str], str] = in_command,
+    **options: Any,
 ) -> FullOptions:
     """Return the options of a run against an export at ``against``, or the source where that is None.
 
     ``position`` is the source's log position the export was made at; ``options`` are FullOptions' others.
-    Raises ConfigError for kinds of run that exclude each other.
+    Raises ConfigError for options that do not go together, with their names as ``named`` gives them.
     """
-    if options.get("incremental") and (against is not None or options.get("keys_only")):
-        mend = "leave out the export, and keys and versions"
-        raise ConfigError("cdc reconcile", [("incremental", "such a run goes on from full ones", mend)])
+    kinds = ("resume", "keys_only", "version_column", "incremental")
+    given = {name: options[name] for name in kinds if name in options}
+    refuse_contradictions(against=against, position=position, named=named, **given)
     reader = None if against is None else ParquetReader(lake, against, position or "")
-    return FullOptions(reader=reader, origin=against or OF_SOURCE, budget=budget, **options)
+    return FullOptions(reader=reader, origin=against or OF_SOURCE, **options)
 
 
 def verification_ages(platform: Platform, source: str, table_id: str) -> Ages:

@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from cdc_platform.errors import ConfigError
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.reconcile.asked_capture import captured_before
 from cdc_platform.reconcile.base_rows import load_base_rows
@@ -26,7 +27,7 @@ from cdc_platform.reconcile.guarded import Failed, guarded
 from cdc_platform.reconcile.looks import Looks
 from cdc_platform.reconcile.results import record
 from cdc_platform.reconcile.run_ids import new_run_id
-from cdc_platform.reconcile.scopes import SETTLING
+from cdc_platform.reconcile.scopes import LONGEST_AGE, SETTLING
 from cdc_platform.reconcile.settled import Settlement, settlement
 from cdc_platform.reconcile.settled_changes import count_changes
 from cdc_platform.reconcile.settling import Queue, Queued, read_queue, settle_queue
@@ -54,6 +55,15 @@ class SettleOptions:
 
     min_age: timedelta = timedelta()
     max_age: timedelta = timedelta(hours=1)
+
+    @classmethod
+    def of_seconds(cls, **ages: float) -> SettleOptions:
+        """Return the options of ``min_age_seconds`` and ``max_age_seconds``. Raises ConfigError."""
+        for name, seconds in ages.items():
+            if not 0 <= seconds <= LONGEST_AGE:
+                mend = f"give seconds from 0 to {LONGEST_AGE:,.0f}"
+                raise ConfigError("cdc reconcile", [(name, f"{seconds} is no age of a key", mend)])
+        return cls(**{name.removesuffix("_seconds"): timedelta(seconds=age) for name, age in ages.items()})
 
 
 def settle(

@@ -31,11 +31,15 @@ def ask_of(
     """Return the repair that is asked for: of a window, of a recorded run, of the last full run (``full``).
 
     Without any, of the newest window; a ``plan`` keeps its scope and its kind. Bounds not given are those of
-    cdc.yaml. Raises ConfigError for bounds that are none and for more than one scope, ReconciliationError for
-    a run that is not recorded or of another table.
+    cdc.yaml. Raises ConfigError for bounds that are none, for more than one scope and for another than a
+    plan's, ReconciliationError for a run that is not recorded or of another table.
     """
     where = f"{source}.{table_id}"
-    if (window is not None) + (run_id is not None) + full > 1:
+    scopes = (window is not None) + (run_id is not None) + full
+    if plan is not None and (scopes or (upserts_only and not plan.upserts_only)):
+        mend = "give --plan alone, or plan anew without it"
+        raise ConfigError(where, [("--plan", f"plan {plan.id} says already what it repairs", mend)])
+    if scopes > 1:
         mend = "give --window, --run or --full"
         raise ConfigError(where, [("--window", "a run names what it compared", mend)])
     if plan is not None:

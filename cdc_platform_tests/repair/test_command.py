@@ -131,7 +131,7 @@ def test_the_window_of_a_recorded_run_is_repaired(cdc: Cdc, shop: Shop) -> None:
     assert (0, run) == (done.code, done.json["run_id"])
 
 
-def test_the_job_plans_then_carries_out_just_that_plan(config: Path, shop: Shop) -> None:
+def test_the_job_plans_then_carries_out_just_that_plan_and_no_other_scope(config: Path, shop: Shop) -> None:
     job = build_definitions(config).resolve_job_def("repair")
 
     def run(**options: object) -> dict[str, object]:
@@ -145,6 +145,10 @@ def test_the_job_plans_then_carries_out_just_that_plan(config: Path, shop: Shop)
 
     plan = run(window=shop.window)
     before = shop.snapshots()
+    for other in ({"window": shop.window}, {"full": True}, {"upserts_only": True}):
+        with pytest.raises(dg.Failure, match="says already what it repairs → give --plan alone"):
+            run(plan=plan["repair"], approve=True, **other)
+    assert before == shop.snapshots()
     done = run(plan=plan["repair"], approve=True)
 
     assert ("planned", 2) == (plan["state"], plan["keys"])
