@@ -12,7 +12,7 @@ from cdc_platform.reconcile.column_groups import column_groups
 from cdc_platform.reconcile.difference_kinds import OTHER, ClassShare, ColumnDifference, DifferenceKind, label
 from cdc_platform.reconcile.samples import Sampling
 from cdc_platform.reconcile.value_class_sql import class_sql, is_decided
-from cdc_platform.reconcile.value_classes import classify
+from cdc_platform.reconcile.value_classes import are_singles, classify
 from cdc_platform.reconcile.window_events import count
 
 #: Pairs SQL has no class for are looked at one by one, up to so many of a column.
@@ -66,23 +66,23 @@ def _classes(
         shares.append(ClassShare(OTHER, left_over))
     elif left_over:
         unknown = f"SELECT l, r FROM ({values}) WHERE ({class_}) IS NULL"
-        shares += _sampled(connection, unknown, left_over, witnesses)
+        shares += _sampled(connection, unknown, left_over, witnesses, are_singles(kinds_of))
     return tuple(sorted(shares, key=lambda one: (-one.keys, one.label)))
 
 
 def _sampled(
-    connection: duckdb.DuckDBPyConnection, values: str, total: int, witnesses: tuple[str, str]
+    connection: duckdb.DuckDBPyConnection, values: str, total: int, witnesses: tuple[str, str], singles: bool
 ) -> list[ClassShare]:
     """Return the kinds of what SQL has no class for, from a sample; the numbers are its, scaled up."""
     found = connection.execute(f"{values} LIMIT {LOOKED_AT}").fetchall()
-    counted = Counter(_kind(left, right, witnesses) for left, right in found)
+    counted = Counter(_kind(left, right, witnesses, singles) for left, right in found)
     if len(found) == total:
         return [ClassShare(name, number) for name, number in counted.items()]
     return [ClassShare(name, round(total * number / len(found)), True) for name, number in counted.items()]
 
 
-def _kind(left: Any, right: Any, witnesses: tuple[str, str]) -> str:
-    class_ = classify(left, right, witnesses)
+def _kind(left: Any, right: Any, witnesses: tuple[str, str], singles: bool) -> str:
+    class_ = classify(left, right, witnesses, singles=singles)
     return class_.label if class_ is not None else OTHER
 
 

@@ -13,6 +13,10 @@ FARTHEST_SHIFT_MINUTES = 26 * 60
 SHIFT_STEP_MINUTES = 15
 #: More units in the last place than this are another number, not another arithmetic.
 MOST_ULPS = 1024
+#: Of 32-bit floats: any two decimals of six digits, as many as such a float holds, lie further apart.
+MOST_SINGLE_ULPS = 8
+#: Below this, 32-bit floats have room for a fraction: whole numbers that differ are other numbers.
+LEAST_WHOLE_SINGLE = 2.0**23
 
 TRUE_WORDS = frozenset({"t", "true", "y", "yes", "on", "1"})
 FALSE_WORDS = frozenset({"f", "false", "n", "no", "off", "0"})
@@ -34,8 +38,8 @@ class DifferenceKind(StrEnum):
     ``MOJIBAKE``: the UTF-8 bytes of one, read as Latin-1 or Windows-1252, are the other.
     ``TRUNCATED``: the shorter is not empty and begins the longer, but for replacement characters (U+FFFD)
     where a character was cut apart; n characters (bytes for binary) are left.
-    ``ULP``: doubles n units in the last place apart, 1 ≤ n ≤ 1024. ``SINGLE_PRECISION``: one is the other
-    rounded to 32 bits.
+    ``ULP``: doubles n units in the last place apart, 1 ≤ n ≤ 1024, or 32-bit floats, 1 ≤ n ≤ 8, that are
+    not whole numbers below 2²³. ``SINGLE_PRECISION``: one is the other rounded to 32 bits.
     ``ROUNDED``: the one with fewer decimals, n, is at most half a unit of its last one away from the other.
     ``CUT_DECIMALS``: it is the other cut to n decimals toward zero, and further away.
     ``SHIFTED``: times n minutes apart (second minus first), a multiple of 15, at most 26 hours; dates a day.

@@ -14,7 +14,7 @@ import duckdb
 from cdc_platform.reconcile.column_groups import column_groups
 from cdc_platform.reconcile.difference_kinds import ValueClass
 from cdc_platform.reconcile.typed import json_value, json_values
-from cdc_platform.reconcile.value_classes import classify
+from cdc_platform.reconcile.value_classes import are_singles, classify
 from cdc_platform.reconcile.verdict import DISCREPANCY_CAP, Discrepancy, Kind, Verdict
 from cdc_platform.reconcile.workspace_names import in_workspace
 
@@ -59,15 +59,15 @@ def fetch_discrepancies(
     ]
     order = ", ".join(["outcome", *(f"k{i}" for i in range(len(sampling.key)))])
     rows, _ = _fetched(connection, sampling, [*facts, *keys], f"ORDER BY {order}")
-    times: set[str] = set()
+    types_of: dict[str, tuple[str, str]] = {}
     for group in column_groups(range(len(sampling.columns))) if rows else ():
         sides = (("l", sampling.left), ("r", sampling.right), ("d", sampling.differs))
         values = [f"{values[i]} AS {side}{i}" for side, values in sides for i in group]
         found, types = _fetched(connection, sampling, values)
         for number, row in rows.items():
             row.update(found[number])
-        times |= {sampling.columns[i] for i in group if _is_temporal(types[f"l{i}"], types[f"r{i}"])}
-    return tuple(_discrepancy(row, sampling, kinds, frozenset(times)) for row in rows.values())
+        types_of |= {sampling.columns[i]: (types[f"l{i}"], types[f"r{i}"]) for i in group}
+    return tuple(_discrepancy(row, sampling, kinds, types_of) for row in rows.values())
 
 
 def _fetched(
@@ -105,7 +105,7 @@ def _is_temporal(*types: str) -> bool:
 
 
 def _discrepancy(
-    row: Mapping[str, Any], sampling: Sampling, kinds: Kinds, times: frozenset[str]
+    row: Mapping[str, Any], sampling: Sampling, kinds: Kinds, types_of: Mapping[str, tuple[str, str]]
 ) -> Discrepancy:
     kind, verdict, reason = kinds[row["outcome"]]
     both = row["has_left"] and row["has_right"]
@@ -120,18 +120,21 @@ def _discrepancy(
         witnesses=sampling.witnesses,
         verdict=verdict,
         reason=row["reason"] or reason,
-        classes=_classes(differing, times, sampling.witnesses),
+        classes=_classes(differing, types_of, sampling.witnesses),
     )
 
 
 def _classes(
-    differing: Mapping[str, tuple[Any, Any]], times: frozenset[str], witnesses: tuple[str, str]
+    differing: Mapping[str, tuple[Any, Any]],
+    types_of: Mapping[str, tuple[str, str]],
+    witnesses: tuple[str, str],
 ) -> dict[str, ValueClass]:
     """Return what kind of difference each column has, where it has a name."""
     found = {}
     for column, (left, right) in differing.items():
-        values = (_time(left), _time(right)) if column in times else (left, right)
-        class_ = classify(*values, witnesses)
+        types = types_of[column]
+        values = (_time(left), _time(right)) if _is_temporal(*types) else (left, right)
+        class_ = classify(*values, witnesses, singles=are_singles(types))
         if class_ is not None:
             found[column] = class_
     return found

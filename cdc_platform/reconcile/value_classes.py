@@ -11,7 +11,7 @@ import json
 import math
 import struct
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -20,6 +20,8 @@ from typing import Any
 from cdc_platform.reconcile.difference_kinds import (
     FALSE_WORDS,
     FARTHEST_SHIFT_MINUTES,
+    LEAST_WHOLE_SINGLE,
+    MOST_SINGLE_ULPS,
     MOST_ULPS,
     PRECISIONS,
     SHIFT_STEP_MINUTES,
@@ -30,19 +32,34 @@ from cdc_platform.reconcile.difference_kinds import (
     label,
 )
 
-__all__ = ["DifferenceKind", "ValueClass", "classify", "label"]
+__all__ = ["DifferenceKind", "ValueClass", "are_singles", "classify", "label"]
 
 
-def classify(first: Any, second: Any, witnesses: tuple[str, str] = SOURCE_AND_BASE) -> ValueClass | None:
+def classify(
+    first: Any, second: Any, witnesses: tuple[str, str] = SOURCE_AND_BASE, *, singles: bool = False
+) -> ValueClass | None:
     """Return the class of the difference of two unequal values of two witnesses; None when it has none.
 
-    Values are Python's own for their types: text, bytes, bool, int, float, Decimal, datetime, date.
+    Values are Python's own for their types: text, bytes, bool, int, float, Decimal, datetime, date. Of a
+    float nobody sees how many bits its column has: ``singles`` says that they are 32 (see ``are_singles``).
 
     >>> classify("naïve", "na").label, classify(Decimal("2.35"), Decimal("2.345")).label
     ('truncated at 2 characters in base', 'rounded to 2 decimals in source')
     """
-    found = _of_null(first, second) if first is None or second is None else _of_values(first, second)
+    if first is None or second is None:
+        found = _of_null(first, second)
+    else:
+        found = (_singles(first, second) if singles else None) or _of_values(first, second)
     return found and replace(found, witnesses=witnesses)
+
+
+def are_singles(types: Collection[str]) -> bool:
+    """Whether values of two DuckDB types differ by what 32 bits tell: one has no more, both are floats.
+
+    >>> are_singles(("FLOAT", "FLOAT")), are_singles(("DOUBLE", "DOUBLE")), are_singles(("FLOAT", "VARCHAR"))
+    (True, False, False)
+    """
+    return "FLOAT" in types and {"FLOAT", "DOUBLE"}.issuperset(types)
 
 
 def _of_values(first: Any, second: Any) -> ValueClass | None:
@@ -117,6 +134,21 @@ def _bytes(first: Any, second: Any) -> ValueClass | None:
     if shorter and len(shorter) < len(longer) and longer.startswith(shorter):
         return ValueClass(DifferenceKind.TRUNCATED, len(shorter), side=side)
     return None
+
+
+def _singles(first: Any, second: Any) -> ValueClass | None:
+    """Of columns of 32 bits; a value that has more, beside them, is another class's."""
+    if not (isinstance(first, float) and isinstance(second, float)):
+        return None
+    if not (_single(first) == first and _single(second) == second):
+        return None
+    if not (math.isfinite(first) and math.isfinite(second)):
+        return None
+    are_whole = first.is_integer() and second.is_integer()
+    if are_whole and max(abs(first), abs(second)) < LEAST_WHOLE_SINGLE:
+        return None
+    apart = abs(_ordinal(first, "<f", "<i") - _ordinal(second, "<f", "<i"))
+    return ValueClass(DifferenceKind.ULP, apart) if 1 <= apart <= MOST_SINGLE_ULPS else None
 
 
 def _floats(first: Any, second: Any) -> ValueClass | None:
@@ -221,10 +253,10 @@ def _misread(right: str, wrong: str) -> bool:
     return any(encoded.decode(charset, "replace") == wrong for charset in ("latin-1", "cp1252"))
 
 
-def _ordinal(number: float) -> int:
-    """Return a number's place among all doubles; both zeros are at 0."""
-    (bits,) = struct.unpack("<q", struct.pack("<d", number))
-    return int(bits) if bits >= 0 else -(int(bits) & (2**63 - 1))
+def _ordinal(number: float, as_float: str = "<d", as_bits: str = "<q") -> int:
+    """Return a number's place among all doubles, or those of another form; both zeros are at 0."""
+    (bits,) = struct.unpack(as_bits, struct.pack(as_float, abs(number)))
+    return -int(bits) if number < 0 else int(bits)
 
 
 def _single(number: float) -> float:

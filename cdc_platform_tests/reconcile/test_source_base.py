@@ -285,6 +285,30 @@ def test_a_number_no_decimal_holds_is_shown_as_the_source_has_it(source: Source)
     ]
 
 
+@pytest.mark.parametrize(
+    ("declared", "type_", "expected"),
+    [
+        ("real", pa.float32(), "float, 1 ULP apart"),
+        ("real", pa.float64(), "float, 1 ULP apart"),
+        ("float8", pa.float64(), "other"),
+    ],
+)
+def test_the_next_32_bit_float_is_one_unit_in_the_last_place_off_where_a_column_has_32_bits(
+    source: Source, declared: str, type_: pa.DataType, expected: str
+) -> None:
+    source.run(
+        f"CREATE TABLE t (id bigint PRIMARY KEY, v {declared})",
+        "INSERT INTO t VALUES (1, 0.10000000149011612)",
+    )
+    case = Case({"id": pa.int64(), "v": type_})
+
+    compared = source.compare(case, [row(1, id=1, v=0.10000000894069672)], [{"id": 1}])
+
+    (share,) = compared.column_differences[0].classes
+    of_row = compared.discrepancies[0].classes.get("v")
+    assert (expected, expected) == (share.label, of_row.label if of_row else "other")
+
+
 @pytest.mark.parametrize("written", ["1e33", "340282366920938463463374607431769.711456"])
 def test_a_key_no_decimal_holds_is_an_error_that_names_its_column(source: Source, written: str) -> None:
     source.run(

@@ -11,6 +11,7 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import assume, given, settings
@@ -181,6 +182,57 @@ def test_a_double_some_units_in_the_last_place_off_is_told_with_their_number(num
     (moved,) = struct.unpack("<d", struct.pack("<q", bits + n))
 
     assert ValueClass(Kind.ULP, n) == classify(number, moved)
+
+
+@few
+@given(st.floats(2.0**-140, 2.0**126, width=32), st.integers(1, 12), st.sampled_from([1, -1]))
+def test_a_32_bit_float_some_units_in_the_last_place_off_is_told_with_their_number(
+    number: float, n: int, sign: int
+) -> None:
+    first = moved = np.float32(sign * number)
+    for _ in range(n):
+        moved = np.nextafter(moved, np.float32(sign * math.inf))
+    assume(not (first.is_integer() and moved.is_integer() and abs(moved) < 2**23))
+    found = classify(float(first), float(moved), singles=True)
+
+    assert (ValueClass(Kind.ULP, n) == found) is (n <= 8)
+
+
+@given(st.integers(100_000, 999_998), st.integers(1, 9), st.integers(-30, 30))
+def test_decimals_a_person_would_write_into_32_bits_are_other_numbers(
+    digits: int, step: int, exponent: int
+) -> None:
+    first, second = (float(np.float32(f"{each}e{exponent}")) for each in (digits, digits + step))
+
+    found = classify(first, second, singles=True)
+
+    assert found is None or found.kind is not Kind.ULP
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "singles"),
+    [
+        # whole numbers that are next to each other with 32 bits, in columns of 64
+        (16777214.0, 16777215.0, False),
+        (4194305.0, 4194306.0, True),
+        (0.1, 0.10000000149011612, True),
+        (math.inf, 3.4028234663852886e38, True),
+        (math.nan, 1.0, True),
+    ],
+)
+def test_what_is_not_next_to_each_other_in_its_column_is_not_called_that(
+    first: float, second: float, singles: bool
+) -> None:
+    kinds = {classify(*pair, singles=singles) for pair in ((first, second), (second, first))}
+
+    assert Kind.ULP not in {one.kind for one in kinds if one}
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.0, 2.0**-149), (16777214.0, 16777215.0)])
+def test_32_bit_floats_that_have_no_other_between_them_are_one_unit_apart(
+    first: float, second: float
+) -> None:
+    assert ValueClass(Kind.ULP, 1) == classify(first, second, singles=True)
 
 
 @few
