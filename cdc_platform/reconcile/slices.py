@@ -40,14 +40,26 @@ class Condition:
 
     @property
     def words(self) -> str:
-        """The condition for a person."""
-        return f"{self.dimension} = {'NULL' if self.value is None else self.value}"
+        """The condition for a person, which takes no text for another."""
+        return f"{self.dimension} = {_shown(self.value)}"
 
     @property
     def sql(self) -> str:
         """The condition as SQL over the relation of slices."""
         value = "NULL" if self.value is None else sql_text(self.value)
         return f"{quoted(self.dimension)} IS NOT DISTINCT FROM {value}"
+
+
+def _shown(value: str | None) -> str:
+    """Return a value as it stands in a sentence: quoted where its ends, or that it is a text, would not show.
+
+    >>> print(*map(_shown, ["EU", "New York", "", " EU", "NULL", None]), sep="|")
+    EU|New York|''|' EU'|'NULL'|NULL
+    """
+    if value is None:
+        return "NULL"
+    is_plain = value and value == value.strip() and "'" not in value and value.upper() != "NULL"
+    return value if is_plain and value.isprintable() and " and " not in value else sql_text(value)
 
 
 @dataclass(frozen=True, slots=True)

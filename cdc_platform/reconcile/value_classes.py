@@ -13,7 +13,7 @@ import struct
 import unicodedata
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -185,6 +185,15 @@ def _numbers(first: Any, second: Any) -> ValueClass | None:
     return None
 
 
+def _times_of_day(first: Any, second: Any) -> ValueClass | None:
+    if not (isinstance(first, time) and isinstance(second, time)):
+        return None
+    # an hour after 23:30 is 0:30: the shorter way round the clock
+    one, other = (datetime.combine(date(1970, 1, 2), of.replace(tzinfo=UTC)) for of in (first, second))
+    days = [timedelta(days=day) for day in (0, -1, 1)]
+    return _times(one, min((other + day for day in days), key=lambda moment: abs(moment - one)))
+
+
 def _times(first: Any, second: Any) -> ValueClass | None:
     if not (isinstance(first, date) and isinstance(second, date)):
         return None
@@ -204,7 +213,7 @@ def _times(first: Any, second: Any) -> ValueClass | None:
 
 _RULES: tuple[Callable[[Any, Any], ValueClass | None], ...] = (
     *(_text, _spelling, _encoded_text),
-    *(_bytes, _floats, _numbers, _times),
+    *(_bytes, _floats, _numbers, _times, _times_of_day),
 )
 
 

@@ -81,3 +81,17 @@ def test_a_value_with_quotes_and_null_are_conditions_as_well(connection: duckdb.
     assert found is not None
     assert ["note = NULL"] == [one.words for one in found.conditions]
     assert 10.0 == found.lift
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("''", "note = ''"), ("'NULL'", "note = 'NULL'"), ("' EU'", "note = ' EU'"), ("'EU'", "note = EU")],
+)
+def test_a_text_is_quoted_where_it_could_be_read_as_another_value(
+    connection: duckdb.DuckDBPyConnection, value: str, words: str
+) -> None:
+    relation = f"(SELECT id % 10 = 0 AS differs, if(id % 10 = 0, {value}, 'other') AS note FROM keys)"
+    found = attribute(connection, relation, ["note"])
+
+    assert found is not None
+    assert [words] == [one.words for one in found.conditions]

@@ -6,7 +6,7 @@ import json
 import math
 import struct
 import unicodedata
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -87,6 +87,21 @@ def test_a_time_moved_by_what_no_zone_is_apart_is_not_shifted(minutes: int) -> N
     moment = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
 
     assert kind_of(moment, moment + timedelta(minutes=minutes)) is not Kind.SHIFTED
+
+
+@pytest.mark.parametrize(("hour", "later", "minutes"), [(10, 11, 60), (23, 0, 60), (0, 22, -120)])
+def test_a_time_of_day_is_shifted_the_shorter_way_round_the_clock(
+    hour: int, later: int, minutes: int
+) -> None:
+    found = classify(time(hour, 30), time(later, 30))
+
+    assert ValueClass(Kind.SHIFTED, minutes, side=1) == found
+
+
+def test_a_time_of_day_without_its_seconds_has_a_reduced_precision() -> None:
+    found = classify(time(10, 30, 17), time(10, 30))
+
+    assert ValueClass(Kind.REDUCED_PRECISION, 60 * 10**6, side=1) == found
 
 
 def test_a_date_of_the_day_before_is_shifted_and_one_of_another_week_is_not() -> None:
