@@ -48,10 +48,11 @@ def _classes(
 ) -> tuple[ClassShare, ...]:
     witnesses = sampling.witnesses
     left, right, differs = sampling.left[i], sampling.right[i], sampling.differs[i]
-    values = f"SELECT {left} AS l, {right} AS r {pairs} AND {differs}"
+    written = sampling.written.get(sampling.columns[i], "NULL")
+    values = f"SELECT {left} AS l, {right} AS r, {written} AS w {pairs} AND {differs}"
     types = connection.sql(f"SELECT l, r FROM ({values}) LIMIT 0").types
     kinds_of = (str(types[0]), str(types[1]))
-    class_ = class_sql("l", "r", kinds_of)
+    class_ = class_sql("l", "r", kinds_of, written="w")
     rows = connection.execute(
         f"""SELECT c.kind, count(*), min(c.n), max(c.n), min(c.size), max(c.size), c.side
             FROM (SELECT {class_} AS c FROM ({values})) GROUP BY c.kind, c.side"""

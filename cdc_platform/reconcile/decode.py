@@ -10,6 +10,12 @@ import pyarrow.compute as pc
 
 from cdc_platform.decimal_text import decimals_of_text
 from cdc_platform.errors import SourceUnavailable
+from cdc_platform.reconcile.not_finite import (
+    may_be_not_finite,
+    only_not_finite,
+    without_not_finite,
+    written_name,
+)
 from cdc_platform.reconcile.sources import KEY_NUMBER, ColumnPlan, Decoding
 
 # From 1970-01-01 to PostgreSQL's epoch, 2000-01-01.
@@ -18,38 +24,36 @@ _EPOCH_MICROSECONDS = _EPOCH_DAYS * 86_400_000_000
 
 _INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
 
-#: Numerics without a decimal form; DMS has no value for them, so base holds NULL.
-NOT_FINITE = ("NaN", "Infinity", "-Infinity")
-
 
 def decode_columns(rows: Sequence[tuple[Any, ...]], plans: Sequence[ColumnPlan]) -> pa.Table:
-    """Return KEY_NUMBER (from 0) and one typed column per plan. Infinite dates become DuckDB's infinity."""
+    """Return KEY_NUMBER (from 0) and one typed column per plan. Infinite dates become DuckDB's infinity.
+
+    Where numerics are not finite, their texts come in columns of their own (``written_name``).
+    """
     columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * (len(plans) + 1)
     numbers = pc.subtract(pa.array(columns[0], pa.int64()), 1)
-    arrays = [
-        decode(pa.array(values, plan.wire), plan) for values, plan in zip(columns[1:], plans, strict=True)
-    ]
-    return pa.Table.from_arrays([numbers, *arrays], names=[KEY_NUMBER, *(plan.column for plan in plans)])
+    wires = [pa.array(values, plan.wire) for values, plan in zip(columns[1:], plans, strict=True)]
+    arrays = [decode(wire, plan) for wire, plan in zip(wires, plans, strict=True)]
+    found = pa.Table.from_arrays([numbers, *arrays], names=[KEY_NUMBER, *(plan.column for plan in plans)])
+    for wire, plan in zip(wires, plans, strict=True):
+        if may_be_not_finite(plan) and (odd := only_not_finite(wire)).null_count < len(odd):
+            found = found.append_column(written_name(plan.column), odd)
+    return found
 
 
 def decode(values: pa.Array[Any], plan: ColumnPlan) -> pa.Array[Any]:
     """Return the typed values of one column."""
     match plan.decoding:
         case Decoding.DECIMAL_TEXT:
-            return _decimals(_finite(values), plan)
+            return _decimals(without_not_finite(values), plan)
         case Decoding.NUMBER_TEXT:
-            return _finite(values)
+            return without_not_finite(values)
         case Decoding.EPOCH_2000_DAYS:
             return _shift(values, _EPOCH_DAYS, _INT32_MAX).cast(pa.int32()).cast(plan.arrow)
         case Decoding.EPOCH_2000_MICROSECONDS:
             return _shift(values, _EPOCH_MICROSECONDS, _INT64_MAX).cast(plan.arrow)
         case _:
             return values if values.type == plan.arrow else values.cast(plan.arrow)
-
-
-def _finite(values: pa.Array[Any]) -> pa.Array[Any]:
-    odd = pc.is_in(values, value_set=pa.array(NOT_FINITE))
-    return cast("pa.Array[Any]", pc.if_else(odd, pa.scalar(None, pa.string()), values))
 
 
 def _decimals(values: pa.Array[Any], plan: ColumnPlan) -> pa.Array[Any]:

@@ -29,6 +29,7 @@ class DifferenceKind(StrEnum):
 
     ``NULL_FOR_EMPTY``: one is NULL, the other the empty text or no bytes.
     ``NULLED``: the second is NULL, the first is not. ``FILLED``: the other way round.
+    ``NOT_FINITE``: one is a NaN or an infinity of a numeric, the other is a number.
     ``CASE``: texts whose lower-case forms are equal.
     ``NORMALISATION``: texts whose NFC forms are equal.
     ``PADDING``: texts equal without trailing spaces, bytes equal without trailing zero bytes.
@@ -50,6 +51,7 @@ class DifferenceKind(StrEnum):
     NULL_FOR_EMPTY = "NULL for empty"
     NULLED = "NULL instead of a value"
     FILLED = "a value instead of NULL"
+    NOT_FINITE = "NaN or infinity instead of a number"
     CASE = "case only"
     NORMALISATION = "Unicode normalisation only"
     PADDING = "trailing padding only"
@@ -67,7 +69,9 @@ class DifferenceKind(StrEnum):
 
 
 #: Kinds that say a value was changed on its way, not that another value was written.
-DISTORTIONS = frozenset(DifferenceKind) - {DifferenceKind.NULLED, DifferenceKind.FILLED}
+DISTORTIONS = frozenset(DifferenceKind) - {
+    *(DifferenceKind.NULLED, DifferenceKind.FILLED, DifferenceKind.NOT_FINITE)
+}
 
 
 #: Kinds that take something of a value away: only the side that has less can be the distorted one.
@@ -127,6 +131,8 @@ def label(
             return f"NULL in {holder}, a value in {other}"
         case DifferenceKind.FILLED:
             return f"a value in {holder}, NULL in {other}"
+        case DifferenceKind.NOT_FINITE:
+            return f"NaN or infinity in {holder}, a number in {other}"
         case _:
             return f"{what} in {holder}"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -40,6 +41,8 @@ class Sampling:
     left_present: str
     right_present: str
     witnesses: tuple[str, str]
+    #: Column → SQL for the text of a number on the left that is NULL there, as no decimal holds it.
+    written: Mapping[str, str] = field(default_factory=dict)
 
 
 def fetch_discrepancies(
@@ -63,9 +66,12 @@ def fetch_discrepancies(
     for group in column_groups(range(len(sampling.columns))) if rows else ():
         sides = (("l", sampling.left), ("r", sampling.right), ("d", sampling.differs))
         values = [f"{values[i]} AS {side}{i}" for side, values in sides for i in group]
+        written = ((i, sampling.written.get(sampling.columns[i])) for i in group)
+        values += [f"{text} AS w{i}" for i, text in written if text is not None]
         found, types = _fetched(connection, sampling, values)
         for number, row in rows.items():
             row.update(found[number])
+            row.update({f"l{i}": Decimal(text) for i in group if (text := row.get(f"w{i}")) is not None})
         types_of |= {sampling.columns[i]: (types[f"l{i}"], types[f"r{i}"]) for i in group}
     return tuple(_discrepancy(row, sampling, kinds, types_of) for row in rows.values())
 

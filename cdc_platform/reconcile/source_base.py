@@ -21,6 +21,7 @@ from cdc_platform.reconcile.compared_columns import empty_told, gap_points
 from cdc_platform.reconcile.difference_kinds import ColumnDifference
 from cdc_platform.reconcile.in_flight import Capture, Judgement, judge_difference
 from cdc_platform.reconcile.key_outcomes import Outcome, found_in
+from cdc_platform.reconcile.not_finite import may_be_not_finite, written_sql
 from cdc_platform.reconcile.samples import Sampling, count_kinds, fetch_discrepancies
 from cdc_platform.reconcile.sightings import sightings
 from cdc_platform.reconcile.source_base_words import reason_of
@@ -292,4 +293,5 @@ def _sampling(plan: ReadPlan, view: BaseView) -> Sampling:
         left_present="o.source_row IS NOT NULL",
         right_present="o.base_row IS NOT NULL",
         witnesses=("source", "base"),
+        written={c.column: written_sql(c.column, "s") for c in plan.columns if may_be_not_finite(c)},
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import duckdb
 import pyarrow as pa
 
+from cdc_platform.reconcile.not_finite import may_be_not_finite, written_name
 from cdc_platform.reconcile.sources import KEY_NUMBER, ReadPlan, SourceSnapshot
 from cdc_platform.reconcile.workspace_names import in_workspace, workspace_name
 
@@ -31,12 +32,15 @@ def load_source_rows(
 ) -> int | None:
     """Make the temporary table ``into`` (key_id, then the columns of ``plan``) for the keys SQL yields.
 
+    Numerics that are not finite are NULL, with their text in a column beside (``not_finite``).
+
     Keys are read in the order of ``key_id``. Once ``is_over`` no more are asked for, and the last one that
     was read is returned; None where all were.
     """
-    shape = pa.schema(
-        [pa.field("key_id", pa.int64()), *(pa.field(workspace_name(c.column), c.arrow) for c in plan.columns)]
-    )
+    fields = [pa.field(workspace_name(column.column), column.arrow) for column in plan.columns]
+    numbers = (column.column for column in plan.columns if may_be_not_finite(column))
+    fields += [pa.field(written_name(name), pa.string()) for name in numbers]
+    shape = pa.schema([pa.field("key_id", pa.int64()), *fields])
     connection.register("shape", shape.empty_table())
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT * FROM shape")
     connection.unregister("shape")
@@ -58,7 +62,7 @@ def load_source_rows(
         values = values.rename_columns([workspace_name(name) for name in values.column_names])
         found = values.add_column(0, "key_id", key_ids)
         connection.register("found", found)
-        connection.execute(f"INSERT INTO {into} SELECT * FROM found")
+        connection.execute(f"INSERT INTO {into} BY NAME SELECT * FROM found")
         connection.unregister("found")
         after = int(chunk.column("key_id")[-1].as_py())
         size = _next_size(size, seconds, found.nbytes)

@@ -160,7 +160,10 @@ class SourceSnapshot(Protocol):
     def position(self) -> str: ...
 
     def rows_of(self, keys: pa.Table, plan: ReadPlan) -> pa.Table:
-        """Return the rows of ``keys`` (columns as ``plan.key``, in order): KEY_NUMBER, then the columns."""
+        """Return the rows of ``keys`` (columns as ``plan.key``, in order): KEY_NUMBER, then the columns.
+
+        Then, for columns with numerics that are not finite in these rows, their texts (``not_finite``).
+        """
         ...
 
     def rows_between(

@@ -29,10 +29,10 @@ _EXACT_DIGITS = 15
 _LEAST_SCALE = 6
 
 
-def class_sql(left: str, right: str, types: tuple[str, str]) -> str:
+def class_sql(left: str, right: str, types: tuple[str, str], *, written: str = "NULL") -> str:
     """Return SQL for the class of two unequal values: a struct of kind, n, size and side, or NULL.
 
-    ``types`` are their DuckDB types.
+    ``types`` are their DuckDB types; ``written`` is the text of a number on the left that no decimal holds.
     """
     kinds = {_family(one) for one in types}
     own = ""
@@ -58,7 +58,8 @@ def class_sql(left: str, right: str, types: tuple[str, str]) -> str:
         null = f"({right} IS NULL)::INT"
         empty = f"WHEN {some_null} AND ({is_empty}) THEN {_struct(DifferenceKind.NULL_FOR_EMPTY, side=null)}"
     return (
-        f"CASE {empty} WHEN {right} IS NULL THEN {_struct(DifferenceKind.NULLED, side='1')} "
+        f"CASE WHEN {written} IS NOT NULL THEN {_struct(DifferenceKind.NOT_FINITE, side='0')} "
+        f"{empty} WHEN {right} IS NULL THEN {_struct(DifferenceKind.NULLED, side='1')} "
         f"WHEN {left} IS NULL THEN {_struct(DifferenceKind.FILLED, side='1')} {own} END"
     )
 

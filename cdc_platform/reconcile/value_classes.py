@@ -92,6 +92,12 @@ def _spelling(first: Any, second: Any) -> ValueClass | None:
     return None
 
 
+def _not_finite(first: Any, second: Any) -> ValueClass | None:
+    """Of numerics alone: a float that is not finite is a value of its type like any other."""
+    odd = [isinstance(one, Decimal) and not one.is_finite() for one in (first, second)]
+    return ValueClass(DifferenceKind.NOT_FINITE, side=int(odd[1])) if odd[0] != odd[1] else None
+
+
 def _text(first: Any, second: Any) -> ValueClass | None:
     if not (isinstance(first, str) and isinstance(second, str)):
         return None
@@ -212,7 +218,7 @@ def _times(first: Any, second: Any) -> ValueClass | None:
 
 
 _RULES: tuple[Callable[[Any, Any], ValueClass | None], ...] = (
-    *(_text, _spelling, _encoded_text),
+    *(_not_finite, _text, _spelling, _encoded_text),
     *(_bytes, _floats, _numbers, _times, _times_of_day),
 )
 

@@ -309,6 +309,51 @@ def test_the_next_32_bit_float_is_one_unit_in_the_last_place_off_where_a_column_
     assert (expected, expected) == (share.label, of_row.label if of_row else "other")
 
 
+@pytest.mark.parametrize(
+    ("declared", "written", "type_"),
+    [
+        ("numeric", "NaN", pa.decimal128(28, 6)),
+        ("numeric", "Infinity", pa.decimal128(28, 6)),
+        ("numeric", "-Infinity", pa.decimal128(28, 6)),
+        ("numeric(10,2)", "NaN", pa.decimal128(10, 2)),
+    ],
+)
+def test_a_number_that_is_not_finite_beside_one_in_base_is_shown_and_called_what_it_is(
+    source: Source, declared: str, written: str, type_: pa.DataType
+) -> None:
+    source.run(
+        f"CREATE TABLE t (id bigint PRIMARY KEY, v {declared}, w {declared})",
+        f"INSERT INTO t VALUES (1, '{written}', 1), (2, NULL, 2), (3, 3, 3), (4, '{written}', 4)",
+    )
+    case = Case({"id": pa.int64(), "v": type_, "w": type_})
+    base = [row(1, id=n, v=None if n == 4 else Decimal(9), w=Decimal(n)) for n in (1, 2, 3, 4)]
+
+    compared = source.compare(case, base, [{"id": n} for n in (1, 2, 3, 4)])
+    found = {one.key["id"]: one for one in compared.discrepancies}
+
+    odd, null = "NaN or infinity in source, a number in base", "a value in base, NULL in source"
+    three = "3.000000" if declared == "numeric" else "3.00"
+    assert {1: written, 2: None, 3: three} == {key: (one.expected or {})["v"] for key, one in found.items()}
+    assert {1: {"v": odd}, 2: {"v": null}, 3: {}} == {
+        key: {column: one.label for column, one in each.classes.items()} for key, each in found.items()
+    }
+    assert {odd: 1, null: 1, "other": 1} == {
+        share.label: share.keys for share in compared.column_differences[0].classes
+    }
+    assert 1 == compared.tally.matched
+
+
+def test_a_row_that_base_lacks_is_shown_with_the_number_that_is_not_finite(source: Source) -> None:
+    source.run(
+        "CREATE TABLE t (id bigint PRIMARY KEY, v numeric)", "INSERT INTO t VALUES (1, 'NaN'), (2, NULL)"
+    )
+    case = Case({"id": pa.int64(), "v": pa.decimal128(28, 6)})
+
+    compared = source.compare(case, [], [{"id": 1}, {"id": 2}])
+
+    assert ["NaN", None] == [(one.expected or {})["v"] for one in compared.discrepancies]
+
+
 @pytest.mark.parametrize("written", ["1e33", "340282366920938463463374607431769.711456"])
 def test_a_key_no_decimal_holds_is_an_error_that_names_its_column(source: Source, written: str) -> None:
     source.run(

@@ -332,6 +332,12 @@ def test_a_class_is_worded_over_the_range_it_was_found_with(
     [
         (None, "", "NULL in source, empty in base", "NULL in base, empty in source"),
         (None, "a", "a value in base, NULL in source", "NULL in base, a value in source"),
+        (
+            Decimal("NaN"),
+            Decimal(1),
+            "NaN or infinity in source, a number in base",
+            "NaN or infinity in base, a number in source",
+        ),
         ("a", "a ", "trailing padding only in base", "trailing padding only in source"),
         ("ab", "a", "truncated at 1 character in base", "truncated at 1 character in source"),
         (b"ab", b"a", "truncated at 1 byte in base", "truncated at 1 byte in source"),
