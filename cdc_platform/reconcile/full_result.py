@@ -18,10 +18,12 @@ from cdc_platform.reconcile.carried_rows import BASE_ROWS, SOURCE_ROWS, carried_
 from cdc_platform.reconcile.certificate import certificate
 from cdc_platform.reconcile.compared_columns import gap_points
 from cdc_platform.reconcile.digest import DIGEST_BITS, Salt, implementation
+from cdc_platform.reconcile.in_flight import Judgement
 from cdc_platform.reconcile.keys_and_versions import NOT_COVERED as NO_VALUES
 from cdc_platform.reconcile.recent_runs import OF_SOURCE, recent_runs
+from cdc_platform.reconcile.row_results import RowFindings
 from cdc_platform.reconcile.scopes import EXPORT, FULL, INCREMENTAL, KEYS
-from cdc_platform.reconcile.segment_results import SegmentResult
+from cdc_platform.reconcile.segment_results import Findings, SegmentResult
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.source_base import CONFIRMED
 from cdc_platform.reconcile.sources import ReadPlan
@@ -177,12 +179,15 @@ def full_comparison(
     segments: tuple[SegmentResult, ...],
     points: list[tuple[Verdict, str]],
     rows: Comparison | None,
+    found: Findings | RowFindings,
     *,
-    position: str,
     method: str,
     notes: tuple[str, ...],
 ) -> Comparison:
-    """Return the comparison of the whole: its segments, ``rows`` of suspects, what stands against MATCH."""
+    """Return the comparison of the whole: its segments, ``rows`` of suspects, what stands against MATCH.
+
+    ``found`` tells what differing rows are, and where the source was read.
+    """
     if sides.digest.bits < DIGEST_BITS:
         points = [*points, (Verdict.UNVERIFIED, f"a digest of {sides.digest.bits} bits proves nothing")]
     of_segments, of_points = [one.verdict for one in segments], [verdict for verdict, _ in points]
@@ -192,7 +197,7 @@ def full_comparison(
     return Comparison(
         name=SOURCE_MATCHES_BASE,
         verdict=combine([*of_segments, *of_points, *(verdict for verdict, _ in gaps)]),
-        reason=_sentence(segments, [*not_read, *(text for _, text in [*points, *gaps])]),
+        reason=_sentence(segments, found.judgement, [*not_read, *(text for _, text in [*points, *gaps])]),
         tally=_total([one.tally for one in segments]),
         discrepancies=rows.discrepancies if rows else (),
         discrepancies_total=rows.discrepancies_total if rows else 0,
@@ -202,7 +207,7 @@ def full_comparison(
         rows=rows_read,
         carried=carried,
         notes=notes,
-        source_position=position or None,
+        source_position=found.source_position or None,
         snapshot_id=sides.view.snapshot_id,
         method=method,
         column_differences=rows.column_differences if rows else (),
@@ -228,7 +233,7 @@ def confirmed_keys(connection: duckdb.DuckDBPyConnection, plan: ReadPlan) -> pa.
     ).to_arrow_table()
 
 
-def _sentence(segments: Sequence[SegmentResult], points: Sequence[str]) -> str:
+def _sentence(segments: Sequence[SegmentResult], judgement: Judgement, points: Sequence[str]) -> str:
     """Return the verdict's reason: how much of the table is proven, and what stands against the rest."""
     rows = sum(max(one.source_rows, one.base_rows) for one in segments)
     proven = [one for one in segments if one.verdict is Verdict.MATCH]
@@ -239,6 +244,8 @@ def _sentence(segments: Sequence[SegmentResult], points: Sequence[str]) -> str:
         if those:
             first = f"{those[0].keys}: {those[0].reason}"
             parts.append(f"{len(those)} {verdict.value.replace('_', ' ').lower()}, first {first}")
+            if verdict is Verdict.IN_FLIGHT is judgement.verdict and judgement.reason not in first:
+                parts.append(judgement.reason)
     return "; ".join([*parts, *points])
 
 

@@ -188,7 +188,7 @@ class FullRun:
             self._keep_proofs(sides, found, segments)
         notes = (*self.notes, *bracket.notes, *drilled.notes, *notes_on_left(self.left))
         comparison = full_comparison(
-            sides, segments, points, rows, position=bracket.high, method=self.options.method, notes=notes
+            sides, segments, points, rows, found, method=self.options.method, notes=notes
         )
         full = FullComparison(comparison, segments, self.options.salt, drilled.is_sample)
         return self._explained(full, sides, found.numbers_drilled) if rows else full

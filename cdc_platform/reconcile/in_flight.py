@@ -38,13 +38,15 @@ class Capture:
     ``position`` is the log position up to which every change is in visible raw files, None when nobody can
     tell; ``source_now`` is the source's own position, asked afterwards; ``unaccepted`` counts the files on
     their way to base that do not tell which keys they change. ``before`` is where capture stood before a
-    standby was read, and of standbys alone: what a primary shows, capture is never ahead of.
+    standby was read, and of standbys alone: what a primary shows, capture is never ahead of. ``halted`` is
+    why capture comes no further by itself, and what to do; it decides nothing.
     """
 
     position: str | None
     source_now: str | None = None
     unaccepted: int = 0
     before: str | None = None
+    halted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def judge_difference(source_position: str, capture: Capture) -> Judgement:
     """
     if capture.unaccepted:
         files = counted(capture.unaccepted, "raw file")
-        return Judgement(Verdict.IN_FLIGHT, f"{files} on the way to base may hold the change")
+        return _in_flight(f"{files} on the way to base may hold the change", capture)
     if capture.position is None:
         return Judgement(
             Verdict.UNVERIFIED, "capture's position is not known, so the change may be on its way"
@@ -107,11 +109,13 @@ def judge_difference(source_position: str, capture: Capture) -> Judgement:
     if behind is not None:
         return behind
     if captured < read:
-        return Judgement(
-            Verdict.IN_FLIGHT,
-            f"capture has come to {capture.position}, the source was read at {source_position}",
-        )
+        come = f"capture has come to {capture.position}, the source was read at {source_position}"
+        return _in_flight(come, capture)
     return Judgement(
         Verdict.DIFFERENT,
         f"every change up to {source_position} was captured ({capture.position}) and applied",
     )
+
+
+def _in_flight(reason: str, capture: Capture) -> Judgement:
+    return Judgement(Verdict.IN_FLIGHT, "; ".join(filter(None, (reason, capture.halted))))

@@ -79,7 +79,8 @@ class Looks:
             what = "it changed since the last look" if entry.look is not None else "looked at once"
             return False, f"{what}; {self.judgement.reason}"
         if captured < then:
-            return False, f"capture has come to {capture.position}, before the look at {self._then(entry)}"
+            come = f"capture has come to {capture.position}, before the look at {self._then(entry)}"
+            return False, "; ".join(filter(None, (come, capture.halted)))
         return True, (
             f"every change up to {self._then(entry)} was captured ({capture.position}) and applied, "
             "and neither side has changed since"

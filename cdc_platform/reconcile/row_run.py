@@ -208,7 +208,7 @@ class RowRun:
             segments,
             points,
             rows,
-            position=bracket.high,
+            found,
             method=METHOD,
             notes=(*self.notes, *bracket.notes),
         )

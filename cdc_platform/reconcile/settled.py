@@ -137,7 +137,8 @@ def _reason(tally: Tally, mended: int, aged: set[int], looks: Looks, now: dateti
     if tally.different:
         parts.append(f"{tally.different:,} differ{'s' if tally.different == 1 else ''}")
     if tally.in_flight:
-        parts.append(f"{tally.in_flight:,} in flight")
+        why = f": {looks.judgement.reason}" if looks.judgement.verdict is Verdict.IN_FLIGHT else ""
+        parts.append(f"{tally.in_flight:,} in flight{why}")
     if tally.unverified:
         oldest = max((looks.queued[number].age(now) for number in aged), default=None)
         why = f"still changing after {_age(oldest)}" if oldest is not None else looks.judgement.reason

@@ -16,8 +16,11 @@ def reason_of(tally: Tally, judgement: Judgement, open_points: Sequence[str]) ->
     if tally.different:
         parts.append(f"{tally.different:,} differ{'s' if tally.different == 1 else ''}")
     if tally.in_flight:
-        parts.append(f"{tally.in_flight:,} in flight")
+        parts.append(f"{tally.in_flight:,} in flight{_why(judgement, Verdict.IN_FLIGHT)}")
     if tally.unverified:
-        why = f": {judgement.reason}" if judgement.verdict is Verdict.UNVERIFIED else ""
-        parts.append(f"{tally.unverified:,} could not be decided{why}")
+        parts.append(f"{tally.unverified:,} could not be decided{_why(judgement, Verdict.UNVERIFIED)}")
     return "; ".join([*parts, *open_points])
+
+
+def _why(judgement: Judgement, verdict: Verdict) -> str:
+    return f": {judgement.reason}" if judgement.verdict is verdict else ""

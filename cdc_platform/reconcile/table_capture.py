@@ -21,13 +21,14 @@ class TableCapture:
 
     ``begun`` tells this capture from any other, also from itself begun anew. ``unknown``: why neither can be
     told; empty where both are. ``slot``: the replication slot it reads, or why that is not known; empty where
-    it was not asked for.
+    it was not asked for. ``halted``: that its task has ended, and why; empty where it has not.
     """
 
     doubt: str = ""
     begun: str = ""
     unknown: str = ""
     slot: TaskSlot | str = ""
+    halted: str = ""
 
     @property
     def conditions(self) -> dict[str, str]:

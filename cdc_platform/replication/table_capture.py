@@ -30,7 +30,11 @@ def table_capture(
     found = statistics_of(client, state, table.schema_name, table.table_name)
     told = found.table_state if found is not None else ""
     slot = task_slot(client, state) if with_slot else ""
-    return TableCapture(doubt=_doubt(state, told), begun=_begun(state), slot=slot)
+    return TableCapture(doubt=_doubt(state, told), begun=_begun(state), slot=slot, halted=_halted(state))
+
+
+def _halted(state: TaskState) -> str:
+    return f"the DMS task {state.identifier} is {state.status} ({state.why_ended})" if state.has_ended else ""
 
 
 def _doubt(state: TaskState, told: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cdc_platform.errors import ReplicationError, TaskFailed
+from cdc_platform.errors import ReplicationError, TaskFailed, redact
 from cdc_platform.lsn import find_lsn, lsn_text
 from cdc_platform.replication.client import dms_errors, is_not_found
 
@@ -29,6 +29,7 @@ GOOD_STOP_REASONS = frozenset(
     }
 )
 LIVE = frozenset({"starting", "running", "stopping"})
+ENDED = frozenset({"failed", "stopped"})
 _STATISTICS_PAGE = 500
 
 
@@ -59,6 +60,16 @@ class TaskState:
     def is_live(self) -> bool:
         """Whether it is starting, running or stopping."""
         return self.status in LIVE
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ran and reads the log no more until somebody resumes it."""
+        return self.status in ENDED
+
+    @property
+    def why_ended(self) -> str:
+        """DMS's reason for its end, as a word such as ``NORMAL``."""
+        return redact((self.stop_reason or "").removeprefix(STOP_REASON_HEAD)) or "no reason given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +149,7 @@ def require_success(state: TaskState) -> TaskState:
     Raises TaskFailed when it failed, stopped for a bad reason, or has tables in error.
     """
     where = f"task {state.identifier}"
-    reason = (state.stop_reason or "").removeprefix(STOP_REASON_HEAD) or "no reason given"
+    reason = state.why_ended
     if state.status == "failed":
         what = f"the task failed ({reason}): {state.failure or 'DMS gave no message'}"
         raise TaskFailed(what, where=where, mend="mend the cause, then resume or reload the task")
