@@ -89,8 +89,7 @@ def _statistics_agree(
 
     Asked only when completion would change something: rows of an older generation are in base.
     """
-    older = any(generation < load_set.generation for generation in applied.files.values())
-    if not older or load_set.holes():
+    if not applied.holds_older(load_set.generation) or load_set.holes():
         return False
     try:
         told = platform.table_statistics(source, table_id)

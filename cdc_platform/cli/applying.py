@@ -99,8 +99,8 @@ def complete_load(
 ) -> None:
     """Declare the newest full load of a table complete, when nothing else says so.
 
-    A load is complete by itself once a change file follows it or DMS's statistics say so. The next
-    [bold]cdc apply[/bold] then removes the rows the load does not contain.
+    A load is complete by itself once a change file follows it or, of a reload, DMS's statistics say so. The
+    next [bold]cdc apply[/bold] then removes the rows the load does not contain.
 
     [bold]Example[/bold]
 

@@ -92,6 +92,10 @@ class AppliedRecord:
         applied = self.files.get((accepted.file.key, accepted.file.etag))
         return applied is not None and applied != accepted.generation
 
+    def holds_older(self, generation: int) -> bool:
+        """Return whether a file was applied as a part of an older generation."""
+        return any(one < generation for one in self.files.values())
+
     @property
     def generation_complete(self) -> int:
         """The newest generation whose full load is complete in the table; older events are superseded."""

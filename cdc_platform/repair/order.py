@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from cdc_platform.errors import RawFileError, ReconciliationError, SchemaError
 from cdc_platform.events import POSITION, Position, PositionKind
 from cdc_platform.raw.files import AcceptedFile, FileKind
+from cdc_platform.raw.load_sets import LoadSet
 from cdc_platform.raw.manifests import Accepted
 from cdc_platform.raw.repairs import is_repair
 from cdc_platform.reconcile.subject import Subject
@@ -42,26 +43,45 @@ def place_of(subject: Subject, accepted: Accepted, instant: datetime) -> Place:
     the changes of now), before any change was applied (what positions are made of is not known), and where
     positions do not tell the time of the commit.
     """
-    record, newest = subject.record, accepted.load_sets.newest()
-    if newest is not None and newest.generation > record.generation_complete:
-        raise ReconciliationError(
-            "a full load of the table is not complete: it brings every row anew",
-            where=subject.where,
-            mend="wait for it, or say that it is complete (cdc complete-load), apply, then repair",
-        )
     generation = accepted.load_sets.generation_of(instant)
-    kind = record.position_kind(generation)
+    kind = subject.record.position_kind(generation)
+    _check_load(subject, accepted.load_sets.newest(), is_followed=kind is not None)
     if kind is None:
         raise ReconciliationError(
             "no change was applied since the last full load, so what positions are made of is not known, "
             "and no place in their order can be given to a repair",
             where=subject.where,
-            mend="repair once a change of the table has arrived, or reload the table",
+            mend="repair once a change of the table, of any row, has arrived and was applied (cdc apply), "
+            "or reload the table",
         )
     found = Place(kind, instant, generation)
     closed_sequence(kind, instant)
     _check_times(subject, accepted, found)
     return found
+
+
+def _check_load(subject: Subject, newest: LoadSet | None, *, is_followed: bool) -> None:
+    """Raise ReconciliationError while the newest full load is not complete, and say what completes it.
+
+    Of a first load that no change followed that would not help: there is no place until a change comes, and
+    the change completes it.
+    """
+    record, what = subject.record, "a full load of the table is not complete"
+    if newest is None or newest.generation <= record.generation_complete:
+        return
+    if holes := newest.holes():
+        raise ReconciliationError(
+            f"{what}: LOAD files are missing ({', '.join(holes)})",
+            where=subject.where,
+            mend="put them back and apply, or reload the table",
+        )
+    if is_followed or record.holds_older(newest.generation):
+        declare = f"cdc complete-load {subject.source_name} {subject.table.id}"
+        raise ReconciliationError(
+            f"{what}: it brings every row anew",
+            where=subject.where,
+            mend=f"wait for a change after it, or declare it complete ({declare}); cdc apply, then repair",
+        )
 
 
 def _check_times(subject: Subject, accepted: Accepted, place: Place) -> None:

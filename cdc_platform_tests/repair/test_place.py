@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from cdc_platform.errors import ReconciliationError, SourceUnavailable
 from cdc_platform.events import PositionKind
 from cdc_platform.formats.sequences import TIME_PART_UNIT
 from cdc_platform.reconcile import postgres_instant
+from cdc_platform.reconcile.full import reconcile_full
 from cdc_platform.reconcile.postgres_instant import closed_instant
 from cdc_platform.repair.position import STEP, agrees, closed_sequence, committed_at
+from cdc_platform.repair.record import Repair
 from cdc_platform.testing import change_sequence, write_load_file
-from cdc_platform_tests.repair.shop import TYPES, Shop, now, prior_row
+from cdc_platform_tests.repair.shop import ROWS, TYPES, Shop, now, prior_row
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LOST = "UPDATE item SET name = 'lost' WHERE id = 1"
@@ -168,6 +171,73 @@ def test_nothing_is_repaired_while_a_full_load_is_not_complete(shop: Shop) -> No
 
     with pytest.raises(ReconciliationError, match="a full load of the table is not complete"):
         shop.repair()
+
+
+@pytest.mark.postgres
+def test_the_refusal_names_the_command_that_says_the_load_is_complete(shop: Shop) -> None:
+    shop.run(LOST)
+    write_load_file(shop.raw, "public", "item", [prior_row(1)], at=now(), types=TYPES)
+    shop.merge_again()
+    shop.catch_up()
+
+    with pytest.raises(ReconciliationError, match=r"complete \(cdc complete-load retail item\); cdc apply"):
+        shop.repair()
+
+
+@pytest.mark.postgres
+def test_nothing_is_repaired_in_a_load_that_lacks_a_file_which_is_named(resting: Shop) -> None:
+    third = [prior_row(ROWS + 1)]
+    write_load_file(resting.raw, "public", "item", third, counter=3, at=resting.at, types=TYPES)
+    resting.merge_again()
+
+    with pytest.raises(ReconciliationError, match=r"LOAD files are missing \(.*:00000002\)"):
+        repair_whole(resting)
+
+
+@pytest.mark.postgres
+def test_a_table_that_rests_since_its_load_is_told_that_a_change_is_lacking(resting: Shop) -> None:
+    with pytest.raises(
+        ReconciliationError, match="no change was applied since the last full load"
+    ) as refused:
+        repair_whole(resting)
+
+    assert "repair once a change of the table, of any row, has arrived" in str(refused.value)
+    assert "complete-load" not in str(refused.value)
+
+
+@pytest.mark.postgres
+def test_a_table_that_rested_is_repaired_once_any_row_was_changed(resting: Shop) -> None:
+    resting.tell({"Op": "U", **prior_row(2)})
+    resting.merge_again()
+    resting.catch_up()
+
+    done = repair_whole(resting)
+
+    assert done.verified is not None
+    assert ("MATCH", resting.source_rows()) == (done.verified.verdict, resting.rows())
+
+
+@pytest.fixture
+def resting(tmp_path: Path, postgres_database: str) -> Iterator[Shop]:
+    """Rows 1 to ROWS, loaded and never changed since; base's row 1 is not the source's."""
+    shop = Shop(tmp_path, postgres_database)
+    shop.sql(
+        "CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric(10,2))",
+        f"INSERT INTO item SELECT n, 'item ' || n, n FROM generate_series(1, {ROWS}) n",
+    )
+    rows = [prior_row(n) for n in range(1, ROWS + 1)]
+    write_load_file(shop.raw, "public", "item", rows, at=shop.at, types=TYPES)
+    shop.apply()
+    shop.tamper("UPDATE base SET name = 'wrong' WHERE id = 1")
+    shop.catch_up()
+    yield shop
+    shop.platform.lake.close()
+
+
+def repair_whole(shop: Shop) -> Repair:
+    """Compare the whole table, and repair what differs."""
+    run = reconcile_full(shop.platform, "retail", "item")
+    return shop.repair(window=run.window, run_id=run.run_id)
 
 
 @pytest.mark.postgres
