@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from cdc_platform.config.model import LEAST_MEMORY, EngineConfig, PlatformConfig, bytes_of
 from cdc_platform.errors import CdcError, ConfigError, MergeError
+from cdc_platform.interruption import let_through
 from cdc_platform.pipeline import IntakeResult, Platform, prepare_merge, take_in
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def _merged(
 
 def _as_told(table: TableName, error: Exception) -> CdcError:
     """Return what a table's error is to the caller; one nobody foresaw holds up no other table either."""
+    let_through(error)
     if isinstance(error, CdcError):
         return error
     fault = MergeError(

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cdc_platform.errors import CdcError, ConfigError, redact
+from cdc_platform.interruption import interruption_of
 
 #: What brings the libraries that not every installation has.
 _EXTRAS = {
@@ -33,6 +34,7 @@ class ExitCode(IntEnum):
 
 def report_fault(error: BaseException, *, debug: bool) -> ExitCode:
     """Print ``error`` for a person on stderr and return the exit code it stands for."""
+    error = interruption_of(error) or error
     console = Console(stderr=True, soft_wrap=True)
     if debug and not isinstance(error, KeyboardInterrupt):
         console.print(Text(redact("".join(traceback.format_exception(error)))))

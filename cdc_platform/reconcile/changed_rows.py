@@ -104,7 +104,7 @@ class _Reading:
         #: From which to below which of these the source gave no stream.
         self.without: list[tuple[int, int]] = []
         self.has_pairs = False
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     def read(self) -> None:
         """Read until all keys are done, or the budget is spent."""
@@ -163,7 +163,7 @@ class _Reading:
         """Yield what comes until it ends; the engine would make one kind of error of all."""
         try:
             yield from batches
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             self._error = error
 
 

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from cdc_platform.errors import CdcError, redact
+from cdc_platform.interruption import let_through
 
 _T = TypeVar("_T")
 
@@ -24,18 +25,21 @@ class Failed:
 
 
 def guarded(step: Callable[[], _T]) -> _T | Failed:
-    """Run ``step``; what it raises becomes a reason."""
+    """Run ``step``; what it raises becomes a reason, an interruption apart."""
     try:
         return step()
-    except CdcError as error:
-        return Failed(str(error))
     except Exception as error:
+        let_through(error)
         # whatever it is, it must not end the comparison of other tables
-        return unexpected(error)
+        return Failed(str(error)) if isinstance(error, CdcError) else unexpected(error)
 
 
 def unexpected(error: Exception) -> Failed:
-    """Return what nobody foresaw as the reason of one table's ERROR, with where it came from."""
+    """Return what nobody foresaw as the reason of one table's ERROR, with where it came from.
+
+    Raises the interruption it stands for, where it does.
+    """
+    let_through(error)
     if isinstance(error, duckdb.Error | pa.ArrowException):
         return Failed(redact(f"{type(error).__name__}: {error}"))
     last = traceback.extract_tb(error.__traceback__)[-1]

@@ -234,7 +234,7 @@ class Arriving:
         self._direct: str | None = relation(sides.plan) if relation is not None else None
         # a range is read to its end, so that the snapshot lives on
         self._interruptible = low is None and high is None
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     def __enter__(self) -> Arriving:
         self._spending.before_query()
@@ -280,6 +280,6 @@ class Arriving:
                 if self._interruptible and (reason := self._spending.exhausted()) is not None:
                     raise BudgetSpent(reason)
                 yield batch
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             self._error = error
             raise

@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from cdc_platform.errors import redact
+from cdc_platform.interruption import let_through
 from cdc_platform.lake.quarantine import WAITING, QuarantineItem, items_in
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.naming import safe_name
@@ -75,6 +76,7 @@ def locate_all(subject: Subject, comparisons: Sequence[Comparison]) -> tuple[Com
     try:
         found = locate(subject, everything, source_agrees=_told_all(against_source))
     except Exception as error:
+        let_through(error)
         # the verdict stands, whatever it was
         note = f"where the faults lie could not be found: {redact(str(error))}"
         return tuple(
