@@ -14,8 +14,16 @@ import pyarrow as pa
 from cdc_platform.events import COMMITTED_AT, OP
 from cdc_platform.naming import quoted, sql_text
 from cdc_platform.reconcile.column_differences import one_column
+from cdc_platform.reconcile.segments import Segments
 from cdc_platform.reconcile.sides import Sides
-from cdc_platform.reconcile.slices import LEAST_DIFFERING, LEAST_SHARE, Attribution, attribute, few_valued
+from cdc_platform.reconcile.slices import (
+    KEY_RANGE,
+    LEAST_DIFFERING,
+    LEAST_SHARE,
+    Attribution,
+    attribute,
+    few_valued,
+)
 from cdc_platform.reconcile.source_base import CONFIRMED
 from cdc_platform.reconcile.verdict import Comparison
 from cdc_platform.reconcile.window_slices import is_plain
@@ -24,7 +32,7 @@ from cdc_platform.reconcile.workspace_names import in_workspace
 #: About so many keys that do not differ are looked at.
 SAMPLED_ROWS = 200_000
 
-_OP, _HOUR, _KEYS = "op", "hour of commit", "keys"
+_OP, _HOUR = "op", "hour of commit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,7 @@ def _attribution(
     kept = few_valued(connection, "slice_rows", columns)
     # what base lacks has neither, which would say no more than that
     of_base = [_OP, _HOUR] if in_base > LEAST_SHARE * differing else []
-    dimensions = [*of_base, *([_KEYS] if scope.drilled is None else []), *kept]
+    dimensions = [*of_base, *([KEY_RANGE] if scope.drilled is None else []), *kept]
     found = attribute(connection, "slice_rows", dimensions, sampled=step > 1)
     connection.execute("DROP TABLE slice_rows")
     return found
@@ -94,13 +102,12 @@ def _load_rows(
     values = [column.usual.format(f"s.{in_workspace(column.column)}") for column in sides.plan.columns]
     here, there = ([f"b.{quoted(name)}" for name in names], [f"s.{in_workspace(name)}" for name in names])
     of_source = sides.segments.number_sql(sides.keys(values))
-    labels = [sides.segments.label(one) for one in range(sides.segments.ranges + 1)]
-    named = f"[{', '.join(map(sql_text, labels))}]"
+    named = f"[{', '.join(map(sql_text, _ranges(sides.segments)))}]"
     hour = f"strftime(date_trunc('hour', b.{COMMITTED_AT}), '%Y-%m-%d %H:00 UTC')"
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE slice_rows AS
             SELECT d.k0 IS NOT NULL AS differs, b.{OP} AS {_OP}, {hour} AS {quoted(_HOUR)},
-                   {named}[({number}) + 1] AS {_KEYS} {_shown(here, names)}
+                   {named}[({number}) + 1] AS {KEY_RANGE} {_shown(here, names)}
             FROM (SELECT b.* FROM {sides.base_rows}{inside}) b LEFT JOIN slice_keys d ON {same}
             WHERE d.k0 IS NOT NULL OR hash({key}) % {step} = 0
             UNION ALL
@@ -108,6 +115,16 @@ def _load_rows(
             FROM slice_keys d JOIN source_rows s ON s.rowid = d.source_row WHERE d.base_row IS NULL"""
     )
     return step
+
+
+def _ranges(segments: Segments) -> list[str]:
+    """Return what the keys of each segment are, as what a sentence says they have.
+
+    >>> _ranges(Segments(("BIGINT",), (("7",),))), _ranges(Segments(("BIGINT",)))
+    (['keys below 7', 'keys from 7', 'no key'], ['a key', 'no key'])
+    """
+    ranges = [f"keys {segments.label(one)}" for one in range(segments.ranges)]
+    return [*(ranges if segments.bounds else ["a key"]), "no key"]
 
 
 def _shown(values: list[str], names: list[str]) -> str:

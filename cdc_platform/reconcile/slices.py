@@ -28,6 +28,9 @@ _MOST_CONDITIONS = 3
 #: Values with more differing keys than the others; a condition that stands out is among the first.
 _VALUES_LOOKED_AT = 3
 
+#: The dimension whose values are words already: "keys below 7", "no key".
+KEY_RANGE = "keys"
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -41,6 +44,8 @@ class Condition:
     @property
     def words(self) -> str:
         """The condition for a person, which takes no text for another."""
+        if self.dimension == KEY_RANGE and self.value is not None:
+            return self.value
         return f"{self.dimension} = {_shown(self.value)}"
 
     @property

@@ -111,7 +111,7 @@ def test_rows_only_the_source_has_are_told_by_their_segment(shop: WholeShop) -> 
 
     (comparison,) = shop.compare().comparisons
 
-    assert "all of the 40 keys that differ have keys = from " in comparison.attribution
+    assert "all of the 40 keys that differ have keys from " in comparison.attribution
     assert {Fault.CAPTURE_LOST: 40} == comparison.faults
 
 

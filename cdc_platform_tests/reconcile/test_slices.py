@@ -8,7 +8,7 @@ from random import Random
 import duckdb
 import pytest
 
-from cdc_platform.reconcile.slices import attribute
+from cdc_platform.reconcile.slices import KEY_RANGE, attribute
 
 
 @pytest.fixture
@@ -95,3 +95,18 @@ def test_a_text_is_quoted_where_it_could_be_read_as_another_value(
 
     assert found is not None
     assert [words] == [one.words for one in found.conditions]
+
+
+@pytest.mark.parametrize(
+    "words", ["keys below 66577", "keys from 7 to below 9", "keys from a and b", "no key"]
+)
+def test_a_range_of_the_key_is_told_as_a_sentence_has_it_and_not_as_a_value(
+    connection: duckdb.DuckDBPyConnection, words: str
+) -> None:
+    relation = (
+        f"(SELECT id % 10 = 0 AS differs, if(id % 10 = 0, '{words}', 'keys from z') AS {KEY_RANGE} FROM keys)"
+    )
+    found = attribute(connection, relation, [KEY_RANGE])
+
+    assert found is not None
+    assert found.sentence.startswith(f"all of the 1,000 keys that differ have {words}, as have 10.0 % of ")
