@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import duckdb
 import pyarrow as pa
 
+from cdc_platform.errors import SourceUnavailable
 from cdc_platform.raw.objects import ObjectStore
 from cdc_platform.reconcile.as_of import AsOf
 from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
@@ -16,7 +17,7 @@ from cdc_platform.reconcile.bracket import Bracket
 from cdc_platform.reconcile.budget import Budget, Spending
 from cdc_platform.reconcile.cut_sides import make_sides
 from cdc_platform.reconcile.doubled_keys import HASHES_AT_ONCE, add_doubled_keys
-from cdc_platform.reconcile.drill import drill, guilty_columns
+from cdc_platform.reconcile.drill import drill, guilty_columns, load_changed_keys
 from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.full_result import FullComparison, confirmed_keys, full_comparison
 from cdc_platform.reconcile.full_slices import SliceScope, attributed
@@ -163,7 +164,7 @@ class FullRun:
         spending.bound(snapshot, at_least=LEAST_SECONDS_TO_DRILL)
         drilled = drill(self.workspace, snapshot, sides, scan, spending, self.options.tell)
         bracket = Bracket.of(self.reader, snapshot.position)
-        capture, points = self.observe(sides, bracket.high)
+        capture, points = self._observed(sides, bracket.high, scan)
         judgement = self._judge(bracket.high, capture)
         points += bracket.points(judgement) + (behind := self._behind(bracket.high, capture))
         has_suspects = self._more_suspects(snapshot, sides, scan)
@@ -192,6 +193,16 @@ class FullRun:
         )
         full = FullComparison(comparison, segments, self.options.salt, drilled.is_sample)
         return self._explained(full, sides, found.numbers_drilled) if rows else full
+
+    def _observed(self, sides: Sides, position: str, scan: Scan) -> tuple[Capture, list[tuple[Verdict, str]]]:
+        try:
+            return self.observe(sides, position)
+        except SourceUnavailable:
+            if not scan.unread:
+                raise
+            # what ended the reading is told of the segments it left, and is the reason of this, too
+            load_changed_keys(self.workspace, sides, [])
+            return Capture(None), []
 
     def _more_suspects(self, snapshot: SourceSnapshot, sides: Sides, scan: Scan) -> bool:
         """Add keys to ``suspects``; return whether there are any."""

@@ -10,6 +10,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from psycopg import sql
 
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.parquet_source import ParquetReader
@@ -181,6 +182,28 @@ def test_g2_a_connection_cut_on_the_way_leaves_the_rest_an_error_and_what_was_pr
         found.verdict,
         found.certificate["segment_verdicts"],
     )
+    assert "cannot read public.item" in reason(found)
+
+
+def test_g2_a_server_that_is_gone_after_the_cut_takes_nothing_from_what_was_proven(shop: WholeShop) -> None:
+    parts = psycopg.conninfo.conninfo_to_dict(shop.dsn or "")
+    closed = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(str(parts["dbname"])))
+    told: list[str] = []
+    shop.platform.captured = lambda: "0/1"
+
+    def close_after_the_first(text: str) -> None:
+        told.append(text)
+        if len(told) == 1:
+            with psycopg.connect(**{**parts, "dbname": "postgres"}, autocommit=True) as server:
+                server.execute(closed)
+                server.execute(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
+                    [parts["dbname"]],
+                )
+
+    found = shop.compare(tell=close_after_the_first, budget=Budget(max_rows=10**9))
+
+    assert {"MATCH": 1, "ERROR": 4} == found.certificate["segment_verdicts"]
     assert "cannot read public.item" in reason(found)
 
 
