@@ -18,6 +18,7 @@ from cdc_platform.assets.reconciliation import build_reconciliation_asset
 from cdc_platform.assets.repair import build_repair_job
 from cdc_platform.assets.replication import build_replication_asset, is_replicated
 from cdc_platform.assets.settling import build_settling_job, build_settling_schedule
+from cdc_platform.assets.verification import build_verification_definitions, is_any_dated
 from cdc_platform.assets.whole import build_whole_job
 from cdc_platform.config.load import load_config
 from cdc_platform.config.model import PlatformConfig
@@ -37,6 +38,7 @@ def build_definitions(path: str | Path) -> dg.Definitions:
     parts = [source_definitions(config, source) for source in config.sources]
     if any(active_tables(source) for source in config.sources.values()):
         parts += [build_fleet_definitions(), build_results_maintenance()]
+    parts += [build_verification_definitions()] if is_any_dated(config) else []
     if config.prepared is not None:
         parts.append(prepared_definitions(config))
     resources = {"platform": PlatformResource(config_path=str(path)), "dms": DmsResource()}

@@ -4,7 +4,8 @@
 the one place that uses it. A check's status per window exists only for runs of exactly one partition, so each
 checked asset keeps the default backfill policy of one run per partition.
 
-Every check is evaluated in the step of its asset, so that no write goes without. As a step of its own it
+Every check is evaluated in the step of its asset, so that no write goes without (one that is not about a
+window elsewhere too: :mod:`cdc_platform.assets.verification`). As a step of its own it
 would be left out whenever the daemon asks for base and reconciliation together, and, had it a condition, of
 backfills. The windows of raw that the sensor reports have no step at all: the step that merges them looks at
 them as well (:func:`report_checks`).
@@ -97,30 +98,50 @@ def evaluate(
     ]
 
 
+def evaluation_of(
+    result: dg.AssetCheckResult,
+    asset: dg.AssetKey,
+    materialization: dg.EventLogRecord | None,
+    partition: str | None = None,
+) -> dg.AssetCheckEvaluation:
+    """Return the event of a check that no step of ``asset`` evaluates.
+
+    It is shown for as long as ``materialization`` is the newest. Without it Dagster goes by clocks, to the
+    second, and shows no result at all where both fall into one.
+    """
+    target = materialization and AssetCheckEvaluationTargetMaterializationData(
+        storage_id=materialization.storage_id,
+        run_id=materialization.event_log_entry.run_id,
+        timestamp=materialization.timestamp,
+    )
+    return dg.AssetCheckEvaluation(
+        asset_key=asset,
+        check_name=str(result.check_name),
+        passed=result.passed,
+        metadata=result.metadata,
+        target_materialization_data=target,
+        severity=result.severity,
+        description=result.description,
+        partition=partition,
+    )
+
+
+def newest_materialization(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, window: str | None = None
+) -> dg.EventLogRecord | None:
+    """Return the newest materialization of ``asset``, of a window if one is named; None: there is none."""
+    wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[window] if window else None)
+    return next(iter(instance.fetch_materializations(wanted, limit=1).records), None)
+
+
 def report_checks(
     context: dg.AssetExecutionContext, platform: "Platform", asset: dg.AssetKey, checks: Iterable[str]
 ) -> None:
     """Evaluate the checks of a window of ``asset`` that was last reported without a run."""
     instance, window = context.instance, context.partition_key
-    wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[window])
-    records = instance.fetch_materializations(wanted, limit=1).records
-    if not records or records[0].event_log_entry.run_id:
+    reported = newest_materialization(instance, asset, window)
+    if reported is None or reported.event_log_entry.run_id:
         return
-    target = AssetCheckEvaluationTargetMaterializationData(
-        storage_id=records[0].storage_id,
-        run_id=records[0].event_log_entry.run_id,
-        timestamp=records[0].timestamp,
-    )
     _, source, table_id = asset.path
     for result in evaluate(platform, checks, source, table_id, window):
-        evaluation = dg.AssetCheckEvaluation(
-            asset_key=asset,
-            check_name=str(result.check_name),
-            passed=result.passed,
-            metadata=result.metadata,
-            target_materialization_data=target,
-            severity=result.severity,
-            description=result.description,
-            partition=window,
-        )
-        instance.report_runless_asset_event(evaluation)
+        instance.report_runless_asset_event(evaluation_of(result, asset, reported, window))

@@ -8,12 +8,11 @@ The three checks come from the asset's own step, so that a verdict and the repor
   window is known to differ or could not be compared because of an error; it lets the rest pass.
 * ``main_shows_what_was_merged``, of tables with ``publish: on_match``, says how far main was moved and why
   not further.
-* ``every_row_verified_recently``, of tables with ``verify_within_days``, says whether each row was compared
-  with the source within that time, as full and incremental runs of ``reconcile_whole`` do.
+* ``every_row_verified_recently``, of tables with ``verify_within_days``, is about the table and not the
+  window (:mod:`cdc_platform.assets.verification`); a window's step evaluates it as well.
 """
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -29,13 +28,13 @@ from cdc_platform.assets.metadata import (
     without_none,
 )
 from cdc_platform.assets.outcome import dagster_outcome
+from cdc_platform.assets.verification import verified_result, verified_spec
 from cdc_platform.config.model import Publish, SourceConfig, TableConfig
 from cdc_platform.reconcile.verdict import Comparison, Reconciliation, Verdict
 from cdc_platform.resources import PlatformResource
 
 if TYPE_CHECKING:
     from cdc_platform.publication import Publication
-    from cdc_platform.reconcile.proofs import Ages
 
 CLAIMS = {
     "raw_matches_base": "Every key changed in the window is in base as the raw files say.",
@@ -44,13 +43,8 @@ CLAIMS = {
 GATE = "verdict_allows_use"
 #: Only of tables whose main waits for verdicts.
 PUBLISHED = "main_shows_what_was_merged"
-#: Only of tables that say within which time.
-VERIFIED = "every_row_verified_recently"
 _GATE = "No comparison of the window found a difference or failed; open questions do not count."
-_OPTIONAL = {
-    PUBLISHED: "Readers of main see everything that was merged.",
-    VERIFIED: "Each row was compared with the source within the days cdc.yaml says.",
-}
+_PUBLISHED = "Readers of main see everything that was merged."
 
 
 def claim_result(comparison: Comparison, name: str) -> dg.AssetCheckResult:
@@ -88,27 +82,6 @@ def published_result(publication: "Publication") -> dg.AssetCheckResult:
     )
 
 
-def verified_result(ages: "Ages") -> dg.AssetCheckResult:
-    """Return whether every row was compared with the source recently; where not, it is a warning."""
-    age = ages.oldest_age
-    return dg.AssetCheckResult(
-        check_name=VERIFIED,
-        passed=ages.is_kept,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=ages.sentence,
-        metadata=without_none(
-            {
-                "oldest_proof": ages.oldest.isoformat() if ages.oldest is not None else None,
-                "oldest_age_days": round(age / timedelta(days=1), 3) if age is not None else None,
-                "within_days": ages.within / timedelta(days=1),
-                "segments": ages.segments,
-                "segments_not_proven": ages.unproven,
-                "last_run": ages.last_run.isoformat() if ages.last_run is not None else None,
-            }
-        ),
-    )
-
-
 def publication_metadata(publication: "Publication") -> dict[str, Any]:
     """Return which snapshot readers of main see, what is pending, and why."""
     held = [{"window": one.window, "verdict": one.verdict, "reason": one.reason} for one in publication.held]
@@ -131,8 +104,8 @@ def build_reconciliation_asset(
     specs = [window_check_spec(name, key, partitions, text) for name, text in CLAIMS.items()]
     specs.append(window_check_spec(GATE, key, partitions, _GATE, blocking=True))
     waits, dated = table.publish is Publish.ON_MATCH, table.verify_within_days is not None
-    asked = [name for name, is_on in ((PUBLISHED, waits), (VERIFIED, dated)) if is_on]
-    specs += [window_check_spec(name, key, partitions, _OPTIONAL[name]) for name in asked]
+    specs += [window_check_spec(PUBLISHED, key, partitions, _PUBLISHED)] if waits else []
+    specs += [verified_spec(key)] if dated else []
 
     @dg.asset(
         key=key,
@@ -149,18 +122,16 @@ def build_reconciliation_asset(
     )
     def reconciliation(context: dg.AssetExecutionContext, platform: PlatformResource) -> dg.MaterializeResult:  # type: ignore[type-arg]  # dagster takes only the bare class beside check_specs
         from cdc_platform.pipeline import publish, reconcile
-        from cdc_platform.reconcile.full import verification_ages
 
         with dagster_outcome(context):
             opened = platform.open()
             outcome = reconcile(opened, source, table.id, context.partition_key)
             publication = publish(opened, source, table.id) if waits else None
-            ages = verification_ages(opened, source, table.id) if dated else None
+            verified = [verified_result(opened, source, table.id)] if dated else []
         metadata, checks = reconciliation_metadata(outcome), list(check_results(outcome))
         if publication is not None:
             metadata |= publication_metadata(publication)
             checks.append(published_result(publication))
-        checks += [verified_result(ages)] if ages is not None else []
-        return dg.MaterializeResult(metadata=metadata, check_results=checks)
+        return dg.MaterializeResult(metadata=metadata, check_results=[*checks, *verified])
 
     return reconciliation

@@ -2,6 +2,7 @@
 
 Its verdict is the metadata of the run and an observation of the table's reconciliation asset, so that a
 person finds it where the verdicts of windows are. A difference, or a comparison that failed, fails the run.
+The check of how old the proofs are is evaluated with it, for this run may have renewed them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from cdc_platform.assets.metadata import (
 )
 from cdc_platform.assets.outcome import dagster_outcome
 from cdc_platform.assets.reconciliation import publication_metadata
+from cdc_platform.assets.verification import verified_evaluation
 from cdc_platform.chosen_tables import chosen_tables
 from cdc_platform.config.model import Publish, TableConfig
 from cdc_platform.reconcile.carried_rows import BASE_ROWS, SOURCE_ROWS
@@ -103,7 +105,7 @@ def build_whole_job() -> dg.JobDefinition:
     )
     def compare_whole_table(
         context: dg.OpExecutionContext, config: WholeRun, platform: PlatformResource
-    ) -> Iterator[dg.AssetObservation | dg.Output[None]]:
+    ) -> Iterator[dg.AssetObservation | dg.AssetCheckEvaluation | dg.Output[None]]:
         from cdc_platform.reconcile.full import reconcile_full
 
         with dagster_outcome(context):
@@ -115,6 +117,8 @@ def build_whole_job() -> dg.JobDefinition:
         # yielded, not logged: a step that fails keeps what it yielded
         key = reconciliation_key(source, table.id)
         yield dg.AssetObservation(key, description=outcome.sentence, metadata=metadata)
+        if table.verify_within_days is not None:
+            yield verified_evaluation(context.instance, opened, source, table.id)
         if outcome.verdict.is_refused:
             raise dg.Failure(outcome.sentence, metadata=metadata, allow_retries=False)
         yield dg.Output(None, metadata=metadata)

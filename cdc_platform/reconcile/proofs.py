@@ -100,10 +100,11 @@ class Ages:
             return f"{self.unproven} of {self.segments} segments are not proven by any run"
         if self.oldest_age is None:
             return "the table was never compared as a whole with its source"
-        told = f"every row was compared with the source within the last {_days(self.oldest_age)}"
+        age = _in_words(self.oldest_age, up=True)
+        told = f"every row was compared with the source within the last {age}"
         if not self.segments:
-            told = f"neither side had a row {_days(self.oldest_age)} ago"
-        return told if self.is_kept else f"{told}, and not within {_days(self.within)}"
+            told = f"neither side had a row {age} ago"
+        return told if self.is_kept else f"{told}, and not within {_in_words(self.within)}"
 
 
 def ages_of(proofs: Proofs | None, within_days: float | None) -> Ages:
@@ -175,6 +176,9 @@ def _proof(stored: list[Any]) -> Proof:
     return Proof(datetime.fromisoformat(at), position, int(snapshot_id), run_id)
 
 
-def _days(time: timedelta) -> str:
-    days = time / timedelta(days=1)
-    return f"{days:.1f} days" if days >= 1 else f"{time / timedelta(hours=1):.1f} hours"
+def _in_words(time: timedelta, *, up: bool = False) -> str:
+    """Return a time with one decimal; ``up`` rounds up, so that no age reads as the limit it has passed."""
+    units = (("days", timedelta(days=1)), ("hours", timedelta(hours=1)))
+    name, unit = next((one for one in units if time >= one[1]), ("minutes", timedelta(minutes=1)))
+    tenths = -(-10 * time // unit) if up else 10 * time / unit
+    return f"{tenths / 10:.1f} {name}"

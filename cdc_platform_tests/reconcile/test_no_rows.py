@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,8 @@ def test_the_age_of_a_table_without_a_row_is_that_of_the_run_that_found_none(sho
 
     assert (None, False) == (never.oldest, never.is_kept)
     assert (run.started_at, run.started_at, True) == (ages.oldest, ages.last_run, ages.is_kept)
-    assert "neither side had a row 0.0 hours ago" == ages.sentence
+    later = replace(ages, now=run.started_at + timedelta(minutes=3))
+    assert "neither side had a row 3.0 minutes ago" == later.sentence
 
 
 def test_rows_that_came_since_a_table_was_found_empty_were_never_compared(shop: WholeShop) -> None:
