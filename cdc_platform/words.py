@@ -1,4 +1,4 @@
-"""Numbers in sentences, the same in verdicts, on pages, in metadata and on a terminal."""
+"""Numbers in sentences and maps, the same in verdicts, on pages, in metadata and on a terminal."""
 
 from __future__ import annotations
 
@@ -10,3 +10,15 @@ def counted(number: int, noun: str) -> str:
     ('1 key', '1,200 keys')
     """
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def in_a_cell(number: int) -> str:
+    """Return a number in the width of a map's cell, rounded down: what is cut off would tell another number.
+
+    >>> in_a_cell(999), in_a_cell(9_106), in_a_cell(45_678_901), in_a_cell(3_000_000_000)
+    ('999', '9k', '45M', '3G')
+    """
+    for size, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        if number >= size:
+            return f"{number // size}{unit}"
+    return str(number)

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from cdc_platform.reconcile.recent_runs import RunFigures
 from cdc_platform.reconcile.verdict import Verdict
+from cdc_platform.words import in_a_cell
 
 #: So many rows of the map are open; older ones are folded away.
 OPEN_ROWS = 31
@@ -66,21 +67,10 @@ def _cell(window: str, place: int, known: RunFigures | None, href: str | None) -
     verdict = Verdict(known.verdict)
     share = known.different / max(1, known.compared)
     strength = 0.55 + 0.45 * math.sqrt(min(1.0, share)) if verdict is Verdict.DIFFERENT else 0.4
-    mark = _counted(known.different) if verdict is Verdict.DIFFERENT else MARKS.get(verdict, "")
+    mark = in_a_cell(known.different) if verdict is Verdict.DIFFERENT else MARKS.get(verdict, "")
     said = f"{known.different:,} of " if known.different else ""
     keys = f", {said}{known.compared:,} keys{' differ' if said else ''}" if known.compared else ""
     title = (
         f"{window}: {verdict.value.replace('_', ' ')}{keys}, compared {known.started_at:%Y-%m-%d %H:%M} UTC"
     )
     return WindowCell(window, place, verdict.value, mark, round(strength, 2), title, href)
-
-
-def _counted(number: int) -> str:
-    """Return a number in a cell's width.
-
-    >>> _counted(999), _counted(1_234), _counted(45_678_901)
-    ('999', '1k', '45M')
-    """
-    if number < 1_000:
-        return str(number)
-    return f"{number // 1_000}k" if number < 1_000_000 else f"{number // 1_000_000}M"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdc_platform.reconcile.verdict import Verdict
+from cdc_platform.words import in_a_cell
 
 #: So many segments that do not match are listed; the map shows all.
 LISTED_SEGMENTS = 12
@@ -73,7 +74,7 @@ def _cell(segment: Mapping[str, Any]) -> Cell:
     verdict, counts = Verdict(segment["verdict"]), [segment[name] for name in _COUNTS]
     share = segment["different"] / max(1, sum(counts))
     strength = 0.45 + 0.55 * math.sqrt(share) if verdict is Verdict.DIFFERENT else 0.8
-    mark = f"{segment['different']:,}" if verdict is Verdict.DIFFERENT else _MARKS.get(verdict, "")
+    mark = in_a_cell(segment["different"]) if verdict is Verdict.DIFFERENT else _MARKS.get(verdict, "")
     title = (
         f"{segment['keys']}: {verdict.value.replace('_', ' ')}, {_rows(segment):,} rows; {segment['reason']}"
     )

@@ -91,3 +91,24 @@ def test_no_page_is_wider_than_its_window(browser: Browser, pages: Pages, scheme
         browser.wait_for("Oldest proof")
 
         assert width >= browser.evaluate("document.documentElement.scrollWidth"), page
+
+
+#: Of the numbers of a cell the widest, in every cell; those whose text leaves the cell.
+CLIPPED = """[...document.querySelectorAll('.map span, .calendar .cell.DIFFERENT')].filter(cell => {
+    const mark = cell.querySelector('b'), text = document.createRange();
+    mark.textContent = '888M';
+    text.selectNodeContents(mark);
+    const inner = text.getBoundingClientRect(), outer = cell.getBoundingClientRect();
+    return inner.left < outer.left || inner.right > outer.right;
+}).length"""
+
+
+@pytest.mark.parametrize("width", [390, 800, 1180, 1440])
+def test_no_number_in_a_map_is_cut_off_by_its_cell(browser: Browser, pages: Pages, width: int) -> None:
+    browser.resize(width, 900)
+    for page in ("retail/productorder.html", "retail/productorder/full.html"):
+        browser.open((pages.folder / page).as_uri())
+        browser.wait_for("One cell for each range of the key")
+
+        assert 0 < browser.evaluate("document.querySelectorAll('.map span.DIFFERENT').length"), page
+        assert 0 == browser.evaluate(CLIPPED), page

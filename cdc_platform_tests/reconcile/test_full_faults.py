@@ -181,6 +181,18 @@ def test_the_page_of_a_whole_table_has_a_cell_for_every_segment(shop: WholeShop)
     assert "2 segments of the key: unverified, see above." in page
 
 
+def test_a_cell_of_the_map_has_the_short_form_of_a_number_and_its_title_the_whole(shop: WholeShop) -> None:
+    run = shop.compare().certificate
+    segment = {**run["segments"][0], "verdict": "DIFFERENT", "different": 9106, "reason": "9,106 keys differ"}
+
+    shown = segment_map({**run, "segments": [segment]})
+
+    assert shown is not None
+    (cell,) = shown.cells
+    assert "9k" == cell.mark
+    assert cell.title.endswith("9,106 keys differ")
+
+
 def test_an_event_of_any_window_is_a_witness_of_a_full_run(shop: WholeShop) -> None:
     later = DAY + timedelta(days=3)
     write_change_file(
