@@ -7,4 +7,4 @@ from cdc_platform_tests.fleet.conftest import pages
 
 __all__ = ["pages"]
 
-collect_ignore = [] if find_chromium() else ["test_report_pages.py"]
+collect_ignore = [] if find_chromium() else ["test_fleet_widths.py", "test_report_pages.py"]
