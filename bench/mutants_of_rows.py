@@ -37,6 +37,7 @@ _VERDICTS = of(
     ("an unverified remainder ignored", "        if self.unverified:\n", "        if False:\n", (VERDICT,)),
 )  # fmt: skip
 
+_PATIENCE = ("reconcile/test_patience.py",)
 _IN_FLIGHT = of(
     "reconcile/in_flight.py",
     ("captured > L demanded", "if captured < read:", "if captured <= read:", (VERDICT, SOURCE)),
@@ -47,6 +48,27 @@ _IN_FLIGHT = of(
      (VERDICT,)),
     ("another server's log believed", "and _is_beyond(captured, now):", "and False:", (VERDICT,)),
     ("a replica that was behind believed", "and _is_beyond(before, read):", "and False:", (STANDBY,)),
+) + of(
+    "reconcile/patience.py",
+    ("capture that does not come counts as there", "                break\n",
+     "                return position\n", _PATIENCE),
+    ("what capture said before it came counts", "            captured = ask()\n", "            ask()\n",
+     _PATIENCE),
+    ("capture that is held up is waited for each time", "self._given_up[source] = wanted", "pass", _PATIENCE),
+) + of(
+    "reconcile/postgres.py",
+    ("what reading leaves in the log is rolled back", "                connection.commit()\n",
+     "                connection.rollback()\n",
+     ("live/test_live.py::test_while_nothing_is_written_no_run_finds_anything_in_flight",)),
+) + of(
+    "reconcile/full_run.py",
+    ("a server that is gone takes what was proven", "            if not scan.unread:\n",
+     "            if True:\n",
+     (f"{BAD_INPUT}::test_g2_a_server_that_is_gone_after_the_cut_takes_nothing_from_what_was_proven",)),
+) + of(
+    "reconcile/guarded.py",
+    ("an interruption is a verdict", "        let_through(error)\n", "",
+     ("reconcile/test_guarded.py",)),
 )  # fmt: skip
 
 _REACHED = of(
