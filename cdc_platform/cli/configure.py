@@ -1,4 +1,4 @@
-"""``cdc check-config`` and ``cdc schema``: is cdc.yaml right, and what may stand in it."""
+"""``cdc check-config`` and ``cdc schema``: is cdc.yaml right; what may stand in it and in a certificate."""
 
 from __future__ import annotations
 
@@ -95,16 +95,24 @@ def _remarks(loaded: PlatformConfig) -> list[str]:
     ]
 
 
-def schema() -> None:
-    """Print the JSON Schema of cdc.yaml, for editors.
+def schema(
+    certificate: Annotated[
+        bool,
+        typer.Option("--certificate", help="That of the certificates reconciliation makes, instead."),
+    ] = False,
+) -> None:
+    """Print the JSON Schema of cdc.yaml, for editors, or of certificates, for whatever checks them.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
       cdc schema > cdc.schema.json     and in cdc.yaml:  # yaml-language-server: $schema=cdc.schema.json
+
+      cdc schema --certificate > certificate.schema.json
     """
     from cdc_platform.config.load import config_schema
+    from cdc_platform.reconcile.certificate_schema import certificate_schema
 
-    print_json(config_schema())
+    print_json(certificate_schema() if certificate else config_schema())
 
 
 def prepare_manifest(config: ConfigOption = DEFAULT_CONFIG) -> None:

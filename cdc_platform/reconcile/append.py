@@ -16,6 +16,7 @@ import duckdb
 from cdc_platform.events import GENERATION, OP, POSITION, ROW
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.carried_rows import BASE_ROWS, RAW_EVENTS
 from cdc_platform.reconcile.open_points import given_up, given_up_text, open_points
 from cdc_platform.reconcile.raw_base import CONTROL_EXCLUDED, compared_columns
 from cdc_platform.reconcile.samples import Sampling, count_kinds, fetch_discrepancies
@@ -80,7 +81,7 @@ def compare_append(
         kinds=count_kinds(connection, _sampling(columns), _KINDS),
         excluded=CONTROL_EXCLUDED,
         columns=tuple(columns),
-        rows={"raw events": events.rows, "base rows": count(connection, "SELECT sum(in_base) FROM bags")},
+        rows={RAW_EVENTS: events.rows, BASE_ROWS: count(connection, "SELECT sum(in_base) FROM bags")},
         snapshot_id=view.snapshot_id,
         method=METHOD,
         seconds=round(time.monotonic() - started, 3),

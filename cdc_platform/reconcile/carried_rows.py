@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cdc_platform.reconcile.run_ids import begun_at
 from cdc_platform.words import counted
 
+if TYPE_CHECKING:
+    from cdc_platform.reconcile.certificate_fields import CarriedFields, ProofFields
+
 #: What a comparison's ``rows`` are called.
 SOURCE_ROWS, BASE_ROWS = "source rows", "base rows"
+RAW_EVENTS = "raw events"
 #: Of base's rows, those a table keeps by declaration after the source deleted them.
 KEPT_ROWS = "rows kept by declaration"
 
@@ -28,9 +32,9 @@ class ReadBefore:
         at = f"{self.at:%Y-%m-%d %H:%M:%S} UTC"
         return f"{at} with the source at {self.source_position}" if self.source_position else at
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> ProofFields:
         """Return it as JSON can hold it."""
-        return {**asdict(self), "at": self.at.isoformat()}
+        return {"at": self.at.isoformat(), "source_position": self.source_position}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class CarriedRows:
     oldest: ReadBefore | None = None
     newest: ReadBefore | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> CarriedFields:
         """Return it as JSON can hold it."""
         return {
             "rows": self.rows,

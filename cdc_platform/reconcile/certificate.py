@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, cast
 
 import duckdb
 
+from cdc_platform.reconcile.certificate_fields import CommonFields, ComparisonFields, KeyCounts
+from cdc_platform.reconcile.certificate_schema import WindowCertificate
 from cdc_platform.reconcile.column_verdicts import column_verdicts
 from cdc_platform.reconcile.typed import TYPE_RULES_VERSION
 from cdc_platform.reconcile.verdict import Comparison, Verdict
 
-CERTIFICATE_VERSION = 1
+CERTIFICATE_VERSION: Final = 1
 
 #: What a comparison of one window cannot see, whatever its verdict.
 NOT_COVERED = (
@@ -25,19 +27,26 @@ NOT_COVERED = (
 )
 
 
-def certificate(
+def certificate(*, window: str, bounds: tuple[datetime, datetime], **common: Any) -> WindowCertificate:
+    """Return the certificate of a window as JSON can hold it; ``common`` is :func:`common_fields`'s."""
+    return {
+        **common_fields(**common),
+        "window": {"key": window, "from": bounds[0].isoformat(), "before": bounds[1].isoformat()},
+        "not_covered": list(NOT_COVERED),
+    }
+
+
+def common_fields(
     *,
     run_id: str,
     source: str,
     table: str,
-    window: str,
-    bounds: tuple[datetime, datetime] | None,
     merge_key: Sequence[str],
     verdict: Verdict,
     comparisons: Sequence[Comparison],
     started_at: datetime,
-) -> dict[str, Any]:
-    """Return the certificate as JSON can hold it."""
+) -> CommonFields:
+    """Return what the certificate of every kind of run has, as JSON can hold it."""
     positions = [c.source_position for c in comparisons if c.source_position]
     snapshots = [c.snapshot_id for c in comparisons if c.snapshot_id is not None]
     return {
@@ -45,11 +54,6 @@ def certificate(
         "run_id": run_id,
         "source": source,
         "table": table,
-        "window": {
-            "key": window,
-            "from": bounds[0].isoformat() if bounds else None,
-            "before": bounds[1].isoformat() if bounds else None,
-        },
         "merge_key": list(merge_key),
         "verdict": verdict.value,
         "started_at": started_at.isoformat(),
@@ -59,11 +63,10 @@ def certificate(
         "type_rules_version": TYPE_RULES_VERSION,
         "engine": f"duckdb {duckdb.__version__}",
         "comparisons": [_comparison(comparison) for comparison in comparisons],
-        "not_covered": list(NOT_COVERED),
     }
 
 
-def _comparison(comparison: Comparison) -> dict[str, Any]:
+def _comparison(comparison: Comparison) -> ComparisonFields:
     verdicts = column_verdicts(comparison)
     return {
         "name": comparison.name,
@@ -79,13 +82,18 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
             for column in comparison.columns
         ],
         "excluded": [
-            {**asdict(excluded), "verdict": verdicts[excluded.column].value}
+            {
+                "column": excluded.column,
+                "reason": excluded.reason,
+                "gap": excluded.gap.value if excluded.gap else None,
+                "verdict": verdicts[excluded.column].value,
+            }
             for excluded in comparison.excluded
         ],
         # those this run read; what it took over from earlier runs stands apart
         "rows": dict(comparison.rows),
         "carried": comparison.carried.as_json() if comparison.carried else None,
-        "keys": asdict(comparison.tally),
+        "keys": cast("KeyCounts", asdict(comparison.tally)),
         "discrepancies": comparison.discrepancies_total,
         "kinds": {kind.value: keys for kind, keys in comparison.kinds.items()},
         "faults": {fault.value: keys for fault, keys in comparison.faults.items()},

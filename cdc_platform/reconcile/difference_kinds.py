@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from cdc_platform.words import counted
+
+if TYPE_CHECKING:
+    from cdc_platform.reconcile.certificate_fields import ColumnDifferenceFields
 
 #: Zones lie at most this far apart (−12:00 and +14:00), and at quarters of an hour.
 FARTHEST_SHIFT_MINUTES = 26 * 60
@@ -195,9 +198,9 @@ class ColumnDifference:
             return ""
         return known[0].label
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> ColumnDifferenceFields:
         """Return it as JSON can hold it."""
-        return asdict(self)
+        return cast("ColumnDifferenceFields", asdict(self))
 
 
 def _unit(microseconds: int) -> str:

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.reconcile.carried_rows import BASE_ROWS, SOURCE_ROWS, carried_of, told
-from cdc_platform.reconcile.certificate import certificate
+from cdc_platform.reconcile.certificate import common_fields
+from cdc_platform.reconcile.certificate_schema import VerificationFields, WholeCertificate
 from cdc_platform.reconcile.compared_columns import gap_points
 from cdc_platform.reconcile.digest import DIGEST_BITS, Salt, implementation
 from cdc_platform.reconcile.in_flight import Judgement
@@ -74,16 +75,16 @@ class FullComparison:
         return self.comparison.guilty
 
 
-def full_certificate(full: FullComparison, *, against: str, window: str, **common: Any) -> dict[str, Any]:
-    """Return the certificate; ``against`` names the source side, ``common`` is :func:`certificate`'s."""
-    proof = certificate(**common, window=window, bounds=None, comparisons=[full.comparison])
+def full_certificate(full: FullComparison, *, against: str, window: str, **common: Any) -> WholeCertificate:
+    """Return the certificate; ``against`` names the source side, ``common`` is :func:`common_fields`'s."""
     counts = {
         verdict.value: sum(one.verdict is verdict for one in full.segments)
         for verdict in Verdict
         if any(one.verdict is verdict for one in full.segments)
     }
     return {
-        **proof,
+        **common_fields(**common, comparisons=[full.comparison]),
+        "window": {"key": window, "from": None, "before": None},
         "digest": {
             "implementation": implementation(),
             "bits": DIGEST_BITS,
@@ -112,7 +113,7 @@ def limits_of(certificate: Mapping[str, Any]) -> list[str]:
     return [text for text in certificate["not_covered"] if text in (NO_VALUES, NOT_READ, OF_THE_PAST)]
 
 
-def _verification(segments: Sequence[SegmentResult]) -> dict[str, Any]:
+def _verification(segments: Sequence[SegmentResult]) -> VerificationFields:
     """Return when the segments were last read whole on both sides: the oldest, and how many never were."""
     read = [one.verified_at for one in segments if one.verified_at is not None]
     return {

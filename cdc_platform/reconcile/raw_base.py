@@ -16,6 +16,7 @@ import duckdb
 
 from cdc_platform.events import GENERATION, OP, POSITION, Position
 from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.carried_rows import BASE_ROWS, RAW_EVENTS
 from cdc_platform.reconcile.column_differences import column_differences
 from cdc_platform.reconcile.column_groups import column_groups
 from cdc_platform.reconcile.open_points import given_up, given_up_text, open_points
@@ -114,7 +115,7 @@ def compare_raw_base(
         discrepancies_total=total,
         excluded=CONTROL_EXCLUDED,
         columns=tuple(events.columns.names) or tuple(view.columns.names),
-        rows={"raw events": events.rows, "base rows": count(connection, "SELECT count(*) FROM base_rows")},
+        rows={RAW_EVENTS: events.rows, BASE_ROWS: count(connection, "SELECT count(*) FROM base_rows")},
         notes=_notes(events, view),
         snapshot_id=view.snapshot_id,
         method=METHOD,

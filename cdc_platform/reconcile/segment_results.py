@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 import duckdb
 
 from cdc_platform.reconcile.altered_keys import ALTERED
+from cdc_platform.reconcile.certificate_schema import SegmentFields
 from cdc_platform.reconcile.drill import Drilled
 from cdc_platform.reconcile.full_state import Carried
 from cdc_platform.reconcile.in_flight import Judgement
@@ -59,7 +59,8 @@ class SegmentResult:
         """How many of base's rows this run compared."""
         return max(0, self.base_rows - self.carried_rows - self.left_rows)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> SegmentFields:
+        """Return it as a certificate has it."""
         tally = self.tally
         return {
             "segment": self.number,

@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -21,7 +20,8 @@ from cdc_platform.errors import ConfigError
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.reconcile.asked_capture import captured_before
 from cdc_platform.reconcile.base_rows import load_base_rows
-from cdc_platform.reconcile.certificate import certificate
+from cdc_platform.reconcile.certificate import common_fields
+from cdc_platform.reconcile.certificate_schema import SettlingCertificate
 from cdc_platform.reconcile.compared_columns import read_plan
 from cdc_platform.reconcile.guarded import Failed, guarded
 from cdc_platform.reconcile.looks import Looks
@@ -90,18 +90,17 @@ def settle(
     left = queue
     if found.results is not None:
         left = settle_queue(objects, found.results, subject.view.snapshot_id)
-    proof: dict[str, Any] = {
-        **certificate(
+    proof: SettlingCertificate = {
+        **common_fields(
             run_id=run_id,
             source=source,
             table=table.name,
-            window=SETTLING,
-            bounds=None,
             merge_key=table.merge_key,
             verdict=comparison.verdict,
             comparisons=(comparison,),
             started_at=now,
         ),
+        "window": {"key": SETTLING, "from": None, "before": None},
         "not_covered": list(NOT_COVERED),
         "settling": found.summary(left, now),
     }

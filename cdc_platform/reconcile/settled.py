@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
+from cdc_platform.reconcile.certificate_schema import OpenKeyFields, SettlingFields
 from cdc_platform.reconcile.compared_columns import gap_points
 from cdc_platform.reconcile.looks import Looks
 from cdc_platform.reconcile.settling import Queue, Queued, Settled
@@ -29,7 +29,7 @@ class Settlement:
     #: Keys that were called different before and are equal now.
     mended: tuple[Queued, ...] = ()
 
-    def summary(self, left: Queue, now: datetime) -> dict[str, Any]:
+    def summary(self, left: Queue, now: datetime) -> SettlingFields:
         """Return what a certificate says of the queue after this run."""
         tally = self.comparison.tally
         waiting = sorted(
@@ -150,7 +150,7 @@ def _age(age: timedelta) -> str:
     return str(timedelta(seconds=int(age.total_seconds())))
 
 
-def _shown(one: Queued, now: datetime) -> dict[str, Any]:
+def _shown(one: Queued, now: datetime) -> OpenKeyFields:
     return {
         "key": dict(one.key),
         "found_by": one.found_by,

@@ -11,6 +11,7 @@ import psycopg
 
 from cdc_platform.config.load import load_config
 from cdc_platform.pipeline import Platform
+from cdc_platform.reconcile.certificate_schema import certificate_schema
 from cdc_platform.testing import write_change_file
 from cdc_platform_tests.cli.conftest import Cdc
 
@@ -122,6 +123,10 @@ def test_a_table_dropped_with_its_record_of_batches_is_rebuilt_under_its_id(cdc:
 
 def test_the_schema_is_json(cdc: Cdc) -> None:
     assert "PlatformConfig" == json.loads(cdc("schema").out)["title"]
+
+
+def test_the_schema_of_certificates_is_printed_when_it_is_asked_for(cdc: Cdc) -> None:
+    assert certificate_schema() == json.loads(cdc("schema", "--certificate").out)
 
 
 def test_discover_adds_the_tables_found_in_raw_inactive(cdc: Cdc, project: Path) -> None:

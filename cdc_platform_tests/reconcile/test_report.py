@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from cdc_platform.raw.objects import FolderObjects
 from cdc_platform.reconcile.certificate import certificate
+from cdc_platform.reconcile.full_result import FullComparison, full_certificate
+from cdc_platform.reconcile.recent_runs import OF_SOURCE
 from cdc_platform.reconcile.report import fault, headline, render_report, write_report
+from cdc_platform.reconcile.scopes import WHOLE
 from cdc_platform.reconcile.shown_values import show
 from cdc_platform.reconcile.verdict import (
     Comparison,
@@ -44,18 +48,24 @@ SOURCE = replace(RAW, name="source_matches_base", source_position="0/16B3748", r
 
 
 def run_of(*comparisons: Comparison, window: str = "2026-03-01") -> Reconciliation:
+    """Return a run of a window; of the whole table where that is what ``window`` says."""
     verdict = combine(comparison.verdict for comparison in comparisons)
-    proof = certificate(
-        run_id="r1",
-        source="retail",
-        table="public.item",
-        window=window,
-        bounds=(NOON, NOON + timedelta(days=1)),
-        merge_key=("id",),
-        verdict=verdict,
-        comparisons=comparisons,
-        started_at=NOON,
-    )
+    common: dict[str, Any] = {
+        "run_id": "r1",
+        "source": "retail",
+        "table": "public.item",
+        "window": window,
+        "merge_key": ("id",),
+        "verdict": verdict,
+        "started_at": NOON,
+    }
+    proof: Mapping[str, Any]
+    if window in WHOLE:
+        (comparison,) = comparisons
+        proof = full_certificate(FullComparison(comparison), against=OF_SOURCE, **common)
+    else:
+        bounds = (NOON, NOON + timedelta(days=1))
+        proof = certificate(bounds=bounds, comparisons=comparisons, **common)
     return Reconciliation("r1", "retail", "item", window, verdict, comparisons, proof, NOON, 0.5)
 
 
