@@ -54,7 +54,8 @@ _IN_FLIGHT = of(
      "                return position\n", _PATIENCE),
     ("what capture said before it came counts", "            captured = ask()\n", "            ask()\n",
      _PATIENCE),
-    ("capture that is held up is waited for each time", "self._given_up[source] = wanted", "pass", _PATIENCE),
+    ("capture that is held up is waited for each time", "self._given_up[source] = position", "pass",
+     _PATIENCE),
 ) + of(
     "reconcile/postgres.py",
     ("what reading leaves in the log is rolled back", "                connection.commit()\n",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def chosen_tables(
     platform: Platform, source: str | None, table_ids: Iterable[str] | None, option: str = "--table"
 ) -> list[tuple[str, TableConfig]]:
-    """Return (source, table) of the active tables are named; all of them where none is.
+    """Return (source, table) of the active tables that are named; all of them where none is.
 
     A table goes by ``id``, which means the tables of that id of every source, or by ``source/id``. Raises
     ConfigError for a source or table that is not there, or is not active; ``option`` named the tables.

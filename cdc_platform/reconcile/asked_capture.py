@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cdc_platform.lsn import find_lsn
 from cdc_platform.reconcile.in_flight import Capture
+from cdc_platform.reconcile.patience import is_behind
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader
 from cdc_platform.reconcile.subject import Subject
 
@@ -26,8 +26,7 @@ def ask_capture(subject: Subject, reader: SourceReader, position: str, before: s
 
 def _halted(subject: Subject, captured: str | None, position: str) -> str:
     """Return why capture does not come to ``position`` by itself, and what to do; empty where it may."""
-    come, wanted = find_lsn(captured), find_lsn(position)
-    if come is None or wanted is None or come >= wanted:
+    if not is_behind(captured, position):
         return ""
     told = subject.platform.table_capture(subject.source_name, subject.table.id).halted
     return f"{told}: resume it with `cdc replicate -s {subject.source_name}`" if told else ""

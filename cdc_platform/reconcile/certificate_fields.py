@@ -42,6 +42,7 @@ Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 SnapshotId = Annotated[str, Field(pattern=r"^\d+$")]
+SourcePosition = Annotated[str | None, said("the position the source was read at; null where it was not")]
 VerdictName = Annotated[str, one_of(Verdict)]
 ColumnVerdictName = Annotated[str, one_of(ColumnVerdict)]
 
@@ -151,7 +152,7 @@ class ComparisonFields(TypedDict):
     given_up: Annotated[
         list[str], said("files and rows discarded from quarantine, with which nothing was held")
     ]
-    source_position: Annotated[str | None, said("the position the source was read at; null where it was not")]
+    source_position: SourcePosition
     snapshot_id: Annotated[SnapshotId | None, said("the snapshot of base that was read")]
     seconds: Annotated[Seconds, said("how long it took; 0 where it was not timed apart")]
 
@@ -169,7 +170,7 @@ class CommonFields(TypedDict):
     merge_key: Annotated[list[str], said("the columns that tell rows apart; none of a table without a key")]
     verdict: Annotated[VerdictName, said("the gravest verdict of the comparisons")]
     started_at: Annotated[Moment, said("when the run began")]
-    source_position: Annotated[str | None, said("the position the source was read at; null where it was not")]
+    source_position: SourcePosition
     snapshot_id: Annotated[
         SnapshotId | None, said("the snapshot of base, as text: readers of JSON may round such numbers")
     ]

@@ -28,10 +28,12 @@ def guarded(step: Callable[[], _T]) -> _T | Failed:
     """Run ``step``; what it raises becomes a reason, an interruption apart."""
     try:
         return step()
-    except Exception as error:
+    except CdcError as error:
         let_through(error)
+        return Failed(str(error))
+    except Exception as error:
         # whatever it is, it must not end the comparison of other tables
-        return Failed(str(error)) if isinstance(error, CdcError) else unexpected(error)
+        return unexpected(error)
 
 
 def unexpected(error: Exception) -> Failed:

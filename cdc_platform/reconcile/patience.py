@@ -32,23 +32,28 @@ class CapturePatience:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._seconds, self._clock, self._sleep = seconds, clock, sleep
-        self._given_up: dict[str, int] = {}
+        self._given_up: dict[str, str] = {}
 
     def ask(self, source: str, ask: Callable[[], str | None], position: str) -> str | None:
         """Return what ``ask`` says, asking again for a moment while that is behind ``position``."""
-        captured, wanted = ask(), find_lsn(position)
-        if _is_behind(captured, self._given_up.get(source)):
+        captured = ask()
+        if is_behind(captured, self._given_up.get(source)):
             return captured
         until = self._clock() + self._seconds
-        while wanted is not None and _is_behind(captured, wanted):
+        while is_behind(captured, position):
             if self._clock() >= until:
-                self._given_up[source] = wanted
+                self._given_up[source] = position
                 break
             self._sleep(_LOOK_SECONDS)
             captured = ask()
         return captured
 
 
-def _is_behind(captured: str | None, wanted: int | None) -> bool:
-    found = find_lsn(captured)
-    return wanted is not None and found is not None and found < wanted
+def is_behind(captured: str | None, position: str | None) -> bool:
+    """Whether capture is known not to have come to ``position``.
+
+    >>> is_behind("0/10", "0/20"), is_behind("0/20", "0/20"), is_behind(None, "0/20")
+    (True, False, False)
+    """
+    found, wanted = find_lsn(captured), find_lsn(position)
+    return found is not None and wanted is not None and found < wanted

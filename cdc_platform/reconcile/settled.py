@@ -10,6 +10,7 @@ from cdc_platform.reconcile.certificate_schema import OpenKeyFields, SettlingFie
 from cdc_platform.reconcile.compared_columns import gap_points
 from cdc_platform.reconcile.looks import Looks
 from cdc_platform.reconcile.settling import Queue, Queued, Settled
+from cdc_platform.reconcile.source_base_words import because
 from cdc_platform.reconcile.suspects import key_text
 from cdc_platform.reconcile.typed import json_value
 from cdc_platform.reconcile.verdict import Comparison, Discrepancy, Tally, Verdict, combine
@@ -137,8 +138,7 @@ def _reason(tally: Tally, mended: int, aged: set[int], looks: Looks, now: dateti
     if tally.different:
         parts.append(f"{tally.different:,} differ{'s' if tally.different == 1 else ''}")
     if tally.in_flight:
-        why = f": {looks.judgement.reason}" if looks.judgement.verdict is Verdict.IN_FLIGHT else ""
-        parts.append(f"{tally.in_flight:,} in flight{why}")
+        parts.append(f"{tally.in_flight:,} in flight{because(looks.judgement, Verdict.IN_FLIGHT)}")
     if tally.unverified:
         oldest = max((looks.queued[number].age(now) for number in aged), default=None)
         why = f"still changing after {_age(oldest)}" if oldest is not None else looks.judgement.reason

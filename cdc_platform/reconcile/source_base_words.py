@@ -16,11 +16,12 @@ def reason_of(tally: Tally, judgement: Judgement, open_points: Sequence[str]) ->
     if tally.different:
         parts.append(f"{tally.different:,} differ{'s' if tally.different == 1 else ''}")
     if tally.in_flight:
-        parts.append(f"{tally.in_flight:,} in flight{_why(judgement, Verdict.IN_FLIGHT)}")
+        parts.append(f"{tally.in_flight:,} in flight{because(judgement, Verdict.IN_FLIGHT)}")
     if tally.unverified:
-        parts.append(f"{tally.unverified:,} could not be decided{_why(judgement, Verdict.UNVERIFIED)}")
+        parts.append(f"{tally.unverified:,} could not be decided{because(judgement, Verdict.UNVERIFIED)}")
     return "; ".join([*parts, *open_points])
 
 
-def _why(judgement: Judgement, verdict: Verdict) -> str:
+def because(judgement: Judgement, verdict: Verdict) -> str:
+    """Return the reason behind keys of ``verdict``, as the end of what is said of them; empty for others."""
     return f": {judgement.reason}" if judgement.verdict is verdict else ""

@@ -61,6 +61,11 @@ class Stage:
         config = PlatformConfig(base_folder=folder, lake=lake, sources={SOURCE: source})
         self.platform = Platform(config)
 
+    def sql(self, statement: str) -> None:
+        """Run a statement at the source, a transaction of its own."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(statement)  # type: ignore[arg-type]
+
     def load(self) -> None:
         """Load the table, and merge the load."""
         self.task.start()

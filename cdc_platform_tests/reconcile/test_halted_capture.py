@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from cdc_platform.config.model import NoKey
@@ -33,24 +32,19 @@ STOPPED = f"the DMS task live is stopped (NORMAL): {RESUME}"
 def stage(tmp_path: Path, postgres_database: str) -> Iterator[Stage]:
     """Ten rows loaded by a task of the local DMS, one of them changed and captured, and all proven."""
     with staged(tmp_path, postgres_database) as made:
-        sql(made, "CREATE TABLE item (id bigint PRIMARY KEY, v text)")
-        sql(made, "INSERT INTO item SELECT n, 'first' FROM generate_series(1, 10) n")
+        made.sql("CREATE TABLE item (id bigint PRIMARY KEY, v text)")
+        made.sql("INSERT INTO item SELECT n, 'first' FROM generate_series(1, 10) n")
         made.load()
-        sql(made, "UPDATE item SET v = 'captured' WHERE id = 3")
+        made.sql("UPDATE item SET v = 'captured' WHERE id = 3")
         made.drain()
         assert Verdict.MATCH is made.full().verdict
         made.platform.patience = CapturePatience(seconds=0)
         yield made
 
 
-def sql(stage: Stage, statement: str) -> None:
-    with psycopg.connect(stage.dsn, autocommit=True) as connection:
-        connection.execute(statement)  # type: ignore[arg-type]
-
-
 def write(stage: Stage) -> None:
     """Change the row that the window tells of as well."""
-    sql(stage, "UPDATE item SET v = 'not captured' WHERE id = 3")
+    stage.sql("UPDATE item SET v = 'not captured' WHERE id = 3")
 
 
 def window(stage: Stage) -> Comparison:
@@ -60,7 +54,7 @@ def window(stage: Stage) -> Comparison:
 
 def equal_window(stage: Stage) -> Comparison:
     """Compare a window whose keys are equal: only what nobody has captured yet is open."""
-    sql(stage, "UPDATE item SET v = 'captured' WHERE id = 3")
+    stage.sql("UPDATE item SET v = 'captured' WHERE id = 3")
     return window(stage)
 
 
@@ -73,7 +67,7 @@ def incremental(stage: Stage) -> Comparison:
 
 
 def keys(stage: Stage) -> Comparison:
-    sql(stage, "DELETE FROM item WHERE id = 3")
+    stage.sql("DELETE FROM item WHERE id = 3")
     return reconcile_full(stage.platform, SOURCE, TABLE, FullOptions(keys_only=True)).comparisons[0]
 
 
@@ -127,12 +121,12 @@ def test_a_table_that_was_never_filled_is_open_with_the_state_of_its_task(
     with staged(tmp_path, postgres_database) as stage:
         stage.platform.patience = CapturePatience(seconds=0)
         stage.task.raw.mkdir(parents=True)
-        sql(stage, "CREATE TABLE item (id bigint PRIMARY KEY, v text)")
+        stage.sql("CREATE TABLE item (id bigint PRIMARY KEY, v text)")
         stage.task.start()
         stage.task.wait_for_load()
         stage.drain()
         stage.task.stop()
-        sql(stage, "CREATE TABLE elsewhere AS SELECT 1 AS n")
+        stage.sql("CREATE TABLE elsewhere AS SELECT 1 AS n")
 
         found = full(stage)
 

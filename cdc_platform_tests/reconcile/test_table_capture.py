@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from cdc_platform.config.model import TableConfig
@@ -25,17 +24,12 @@ EMPTY = "2026-01-05"
 def stage(tmp_path: Path, postgres_database: str) -> Iterator[Stage]:
     """Ten rows loaded by a task of the local DMS, and proven."""
     with staged(tmp_path, postgres_database) as made:
-        sql(made, "CREATE TABLE item (id bigint PRIMARY KEY, v text)")
-        sql(made, "INSERT INTO item SELECT n, 'first' FROM generate_series(1, 10) n")
+        made.sql("CREATE TABLE item (id bigint PRIMARY KEY, v text)")
+        made.sql("INSERT INTO item SELECT n, 'first' FROM generate_series(1, 10) n")
         made.load()
         made.drain()
         assert Verdict.MATCH is made.full().verdict
         yield made
-
-
-def sql(stage: Stage, statement: str) -> None:
-    with psycopg.connect(stage.dsn, autocommit=True) as connection:
-        connection.execute(statement)  # type: ignore[arg-type]
 
 
 def incremental(platform: Platform) -> Comparison:
@@ -53,14 +47,14 @@ def configured(stage: Stage, *, task: str) -> None:
 def suspend(stage: Stage) -> None:
     """Let DMS give the table up at a change, which is not written."""
     stage.arm("suspend-table")
-    sql(stage, "INSERT INTO item VALUES (11, 'given up at')")
+    stage.sql("INSERT INTO item VALUES (11, 'given up at')")
     wait_until(lambda: "Table error" == stage.task.statistics()["TableState"], "the table is not suspended")
-    sql(stage, "DELETE FROM item WHERE id = 11")
+    stage.sql("DELETE FROM item WHERE id = 11")
     stage.drain()
 
 
 def test_a_captured_table_is_proven_by_what_was_captured(stage: Stage) -> None:
-    sql(stage, "UPDATE item SET v = 'captured' WHERE id = 3")
+    stage.sql("UPDATE item SET v = 'captured' WHERE id = 3")
     stage.drain()
 
     found = incremental(stage.platform)
@@ -73,7 +67,7 @@ def test_a_table_dms_has_given_up_is_read_whole_and_then_not_believed_by_events(
     suspend(stage)
 
     first = incremental(stage.platform)
-    sql(stage, "UPDATE item SET v = 'lost' WHERE id = 3")
+    stage.sql("UPDATE item SET v = 'lost' WHERE id = 3")
     stage.drain()
     second = incremental(stage.platform)
 
@@ -87,7 +81,7 @@ def test_what_a_table_lost_while_dms_had_given_it_up_is_found_by_the_next_increm
     stage: Stage,
 ) -> None:
     suspend(stage)
-    sql(stage, "UPDATE item SET v = 'lost' WHERE id = 3")
+    stage.sql("UPDATE item SET v = 'lost' WHERE id = 3")
     stage.drain()
 
     assert Verdict.DIFFERENT is incremental(stage.platform).verdict
@@ -108,7 +102,7 @@ def test_a_table_that_was_never_filled_is_not_verified_once_dms_has_given_it_up(
 ) -> None:
     with staged(tmp_path, postgres_database) as stage:
         stage.task.raw.mkdir(parents=True)
-        sql(stage, "CREATE TABLE item (id bigint PRIMARY KEY, v text)")
+        stage.sql("CREATE TABLE item (id bigint PRIMARY KEY, v text)")
         stage.task.start()
         stage.task.wait_for_load()
         stage.drain()
