@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import duckdb
@@ -28,7 +28,7 @@ from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.on_the_way import count_changed, mark_awaited
 from cdc_platform.reconcile.proof_conditions import conditions_of
 from cdc_platform.reconcile.run_ids import begun_at
-from cdc_platform.reconcile.scan import Scan, ranges_of, scan_base, scan_source
+from cdc_platform.reconcile.scan import Scan, ranges_of, scan_base, scan_source, told_of
 from cdc_platform.reconcile.segment_results import (
     Findings,
     SegmentResult,
@@ -130,14 +130,12 @@ class FullRun:
         saved = time.monotonic()
         spending.bound(snapshot)
 
-        def done(number: int) -> None:
+        def done(numbers: Collection[int]) -> None:
             nonlocal saved
-            equal = scan.equal(number)
-            if equal and self.reader.snapshot_read:
-                progress.equal[number] = Carried(scan.source[number][0], snapshot.position, self.run_id)
-            rows = sum(n for n, _, _ in scan.source.values())
-            read = f"{len(scan.source)} of {len(wanted)} segments, {rows:,} rows"
-            self.options.tell(f"{read}: {sides.segments.label(number)} {'equal' if equal else 'different'}")
+            for number in numbers if self.reader.snapshot_read else ():
+                if scan.equal(number):
+                    progress.equal[number] = Carried(scan.source[number][0], snapshot.position, self.run_id)
+            self.options.tell(told_of(sides.segments, scan, numbers, len(wanted)))
             if time.monotonic() - saved > 1:
                 self._save(progress)
                 saved = time.monotonic()

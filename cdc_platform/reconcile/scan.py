@@ -7,7 +7,7 @@ segments that were found to differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
@@ -15,7 +15,7 @@ import duckdb
 
 from cdc_platform.errors import CdcError, SourceUnavailable
 from cdc_platform.reconcile.budget import BudgetSpent, Spending
-from cdc_platform.reconcile.segments import Bound
+from cdc_platform.reconcile.segments import Bound, Segments
 from cdc_platform.reconcile.sides import (
     EMPTY,
     Digest,
@@ -29,6 +29,9 @@ from cdc_platform.reconcile.verdict import Verdict
 
 #: So many pairs of a side are kept at most: about 100 MB, which the engine spills when it has to.
 MOST_KEPT = 4_000_000
+
+#: Of segments that were read at once and differ, so many are named as progress.
+MOST_NAMED = 5
 
 #: The temporary tables of pairs that are kept.
 SOURCE_KEPT, BASE_KEPT = "source_kept", "base_kept"
@@ -113,19 +116,19 @@ def scan_source(
     scan: Scan,
     wanted: list[int],
     spending: Spending,
-    done: Callable[[int], None],
+    done: Callable[[Collection[int]], None],
     *,
     by_ranges: bool,
 ) -> None:
-    """Read the ``wanted`` segments of the source, one by one or at once; ``done`` hears of each.
+    """Read the ``wanted`` segments of the source, one by one or at once; ``done`` hears which were read.
 
     Whatever stops the reading leaves the rest unread, with the reason.
     """
     stopped: tuple[Verdict, str] | None = None
     if not by_ranges:
         stopped = _read(connection, snapshot, sides, scan, None, wanted, spending)
-        for number in scan.source:
-            done(number)
+        if scan.source:
+            done(scan.source)
     else:
         for number in wanted:
             if (reason := spending.exhausted()) is not None:
@@ -137,9 +140,24 @@ def scan_source(
                 scan.source[number] = EMPTY
             if stopped is not None:
                 break
-            done(number)
+            done([number])
     if stopped is not None:
         scan.unread |= {number: stopped for number in wanted if number not in scan.source}
+
+
+def told_of(segments: Segments, scan: Scan, numbers: Collection[int], wanted: int) -> str:
+    """Say how far reading has come, and what was found of the segments ``numbers``, just read."""
+    rows = sum(n for n, _, _ in scan.source.values())
+    differing = [number for number in sorted(numbers) if not scan.equal(number)]
+    if len(numbers) == 1:
+        found = f"{segments.label(*numbers)} {'different' if differing else 'equal'}"
+    elif differing:
+        more = ", …" if len(differing) > MOST_NAMED else ""
+        named = ", ".join(map(segments.label, differing[:MOST_NAMED]))
+        found = f"{len(differing)} different ({named}{more})"
+    else:
+        found = "all equal"
+    return f"{len(scan.source)} of {wanted} segments, {rows:,} rows: {found}"
 
 
 def _read(

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from cdc_platform.naming import sql_text
-from cdc_platform.reconcile.key_numbers import is_whole
+from cdc_platform.reconcile.key_numbers import WholeNumbers, is_whole
 
 #: A bound as text, a value for each key column; what DuckDB writes and reads again without loss.
 Bound = tuple[str, ...]
@@ -213,30 +214,29 @@ def _cut(
     connection: duckdb.DuckDBPyConnection, names: Sequence[str], types: Sequence[str], wanted: int
 ) -> tuple[Bound, ...]:
     """Return the bounds of about as many segments as are wanted, from ``sampled_keys``."""
-    has_grid = is_whole(types) and wanted >= _LEAST_ON_GRID
-    found = _grid_bounds(connection, names[0], wanted) if has_grid else None
-    return _quantiles(connection, names, wanted) if found is None else found
+    if is_whole(types) and wanted >= _LEAST_ON_GRID:
+        sample = connection.execute(f"SELECT {names[0]}::BIGINT FROM sampled_keys").to_arrow_table()
+        found = _grid_bounds(sample.column(0).to_numpy(), wanted)
+        if found is not None:
+            return found
+    return _quantiles(connection, names, wanted)
 
 
-def _grid_bounds(connection: duckdb.DuckDBPyConnection, name: str, wanted: int) -> tuple[Bound, ...] | None:
+def _grid_bounds(sample: WholeNumbers, wanted: int) -> tuple[Bound, ...] | None:
     """Return multiples of a power of two, fewer than twice as many as are wanted; None: they cut unevenly.
 
     Of the lowest and the highest keys, up to half a segment each, it does not matter how far off they lie.
     """
-    ends = f"[{0.5 / wanted}, {1 - 0.5 / wanted}]"
-    row = connection.execute(f"SELECT quantile_disc({name}, {ends}), count(*) FROM sampled_keys").fetchone()
-    if row is None or row[0] is None:
+    if not len(sample):
         return None
-    (first, last), rows = row
+    beside = int(len(sample) * 0.5 / wanted)
+    first, last = (int(one) for one in np.partition(sample, (beside, -1 - beside))[[beside, -1 - beside]])
     most, shift = min(_MOST_ON_GRID, 2 * wanted - 1), 0
     while (last >> shift) - (first >> shift) >= most:
         shift += 1
     low, high = first >> shift, last >> shift
-    ((largest,),) = connection.execute(
-        f"""SELECT max(n) FROM (SELECT count(*) AS n FROM sampled_keys
-            GROUP BY least(greatest({name} >> {shift}, {low}), {high}))"""
-    ).fetchall()
-    if largest * wanted > _MOST_UNEVEN * rows:
+    largest = int(np.bincount(np.clip(sample >> shift, low, high) - low).max())
+    if largest * wanted > _MOST_UNEVEN * len(sample):
         return None
     return tuple((str(cell << shift),) for cell in range(low + 1, high + 1))
 
