@@ -44,6 +44,9 @@ INCREMENT_MUTANTS: tuple[Mutant, ...] = (
     ),
     *of(
         "reconcile/changes_since.py",
+        ("files written over in place not looked for", "        check_files(subject.base)\n", "",
+         ("reconcile/test_damaged_files.py::"
+          "test_a_data_file_written_over_in_place_is_found_by_an_incremental_run",)),
         ("a slot made anew believed", "    doubt = doubt or ledger.slot.doubt(proofs.conditions.get(SLOT))\n",
          "", (_SLOT,)),
     ),

@@ -45,6 +45,11 @@ NOT_READ = (
     "not read: a change that capture lost altogether shows only when its segment is read again, which its "
     "age decides."
 )
+NOT_OPENED = (
+    "Files of base that were read before were taken to hold what they held then, where storage lists them "
+    "with the size they were written with: one that was written over in place, and has that size, shows only "
+    "when its segment is read again."
+)
 OF_THE_PAST = (
     "The source was not asked: what is said here is said of the export, and of the moment it was made."
 )
@@ -53,6 +58,7 @@ NOT_COVERED = (
     "A segment is equal to base at the source position that stands beside it, and not at a later one.",
     "Raw files were not compared with base here: a window's reconciliation does that.",
 )
+_OF_MODES = (NO_VALUES, NOT_READ, NOT_OPENED, OF_THE_PAST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +110,13 @@ def full_certificate(full: FullComparison, *, against: str, window: str, **commo
 def _of_mode(window: str, full: FullComparison) -> list[str]:
     """Return what such a run does not cover, besides what no whole run does."""
     if window == INCREMENTAL:
-        return [NOT_READ] if full.comparison.carried is not None else []
+        return [NOT_READ, NOT_OPENED] if full.comparison.carried is not None else []
     return [said for mode, said in ((KEYS, NO_VALUES), (EXPORT, OF_THE_PAST)) if mode == window]
 
 
 def limits_of(certificate: Mapping[str, Any]) -> list[str]:
     """Return what a run does not cover because of the kind of run it is, in sentences."""
-    return [text for text in certificate["not_covered"] if text in (NO_VALUES, NOT_READ, OF_THE_PAST)]
+    return [text for text in certificate["not_covered"] if text in _OF_MODES]
 
 
 def _verification(segments: Sequence[SegmentResult]) -> VerificationFields:

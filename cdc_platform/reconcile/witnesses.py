@@ -21,6 +21,7 @@ from cdc_platform.lake.quarantine import WAITING, QuarantineItem, items_in
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.naming import safe_name
 from cdc_platform.raw.manifests import read_accepted
+from cdc_platform.reconcile.damaged_files import with_damage
 from cdc_platform.reconcile.difference_kinds import DISTORTIONS, LOSSES, DifferenceKind, ValueClass
 from cdc_platform.reconcile.fault_rules import Facts, SourceSays, Vanished, decide
 from cdc_platform.reconcile.faults import BaseImage, Fault, Located, RawImage
@@ -69,8 +70,10 @@ def locate(
 def locate_all(subject: Subject, comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     """Return the comparisons of one run with the faults of their confirmed discrepancies located.
 
-    Where that cannot be done the comparisons stand as they are, with a note that says why.
+    Where that cannot be done the comparisons stand as they are, with a note that says why. Files of base that
+    are missing or damaged are named, too.
     """
+    comparisons = with_damage(subject, comparisons)
     everything = [one for comparison in comparisons for one in comparison.discrepancies]
     against_source = next((one for one in comparisons if one.name == SOURCE_MATCHES_BASE), None)
     try:
