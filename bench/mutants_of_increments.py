@@ -7,6 +7,8 @@ from bench.mutant import Mutant, of
 _TESTS = "reconcile/test_incremental.py"
 _SLOT = "reconcile/test_capture_slot.py"
 _REMAINDERS = "reconcile/test_incremental_remainders.py"
+_IDENTITY = "reconcile/test_source_identity.py"
+_RESTORED = "reconcile/test_restored_source.py"
 _LOOKS = ("reconcile/test_changed_rows.py",)
 _SEARCH = ("reconcile/test_ascending_keys.py",)
 
@@ -28,6 +30,31 @@ INCREMENT_MUTANTS: tuple[Mutant, ...] = (
         ("proofs of other conditions hold",
          'doubt = doubt_of(proofs.conditions, ledger.conditions, "the table was proven")', 'doubt = ""',
          _by("test_other_rules_columns_or_digests_make_all_proofs_void")),
+    ),
+    *of(
+        "reconcile/changes_since.py",
+        ("a log believed that stands before what the last run read",
+         "(proofs.reached.position, *(", '("0/0", *(',
+         (f"{_IDENTITY}::test_a_source_that_went_back_behind_the_last_run_is_read_anew",)),
+        ("fewer transactions than the last run saw believed",
+         "    doubt = doubt or begun_fewer(proofs.reached.transactions, ledger.reached.transactions)\n", "",
+         (f"{_IDENTITY}::test_a_source_that_went_back_behind_the_last_run_is_read_anew",)),
+    ),
+    *of(
+        "reconcile/proof_conditions.py",
+        ("a server believed that was started again", '"server_start": plan.started,', '"server_start": "",',
+         (_RESTORED,)),
+    ),
+    *of(
+        "reconcile/ledger.py",
+        ("proofs moved on without where the source was read",
+         "reached=replace(self.reached, position=found.source_position)", "reached=self.reached",
+         (f"{_IDENTITY}::test_a_run_that_moves_proofs_on_keeps_how_far_the_source_had_come",)),
+    ),
+    *of(
+        "reconcile/full_run.py",
+        ("proofs outlive a capture beyond the source", "self.ledger.end()", "pass",
+         (f"{_IDENTITY}::test_capture_beyond_the_source_ends_all_proofs_for_good",)),
     ),
     *of(
         "reconcile/touched_keys.py",

@@ -18,7 +18,7 @@ from cdc_platform.reconcile.ledger import Ledger, open_keys
 from cdc_platform.reconcile.proof_conditions import doubt_of
 from cdc_platform.reconcile.proofs import Proofs, read_proofs
 from cdc_platform.reconcile.sides import Sides
-from cdc_platform.reconcile.source_identity import gone_back
+from cdc_platform.reconcile.source_identity import begun_fewer, gone_back
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.touched_keys import files_since, load_touched_keys
 
@@ -40,10 +40,14 @@ def usable_proofs(ledger: Ledger, subject: Subject) -> Proofs | str:
     if proofs is None:
         return "the table has no proofs yet"
     doubt = doubt_of(proofs.conditions, ledger.conditions, "the table was proven")
-    doubt = doubt or gone_back((one.source_position for one in proofs.segments.values()), ledger.position)
+    positions = (proofs.reached.position, *(one.source_position for one in proofs.segments.values()))
+    doubt = doubt or gone_back(positions, ledger.reached.position)
+    doubt = doubt or begun_fewer(proofs.reached.transactions, ledger.reached.transactions)
     doubt = doubt or ledger.slot.doubt(proofs.conditions.get(SLOT))
     if doubt:
         return doubt
+    if not proofs.segments:
+        return "no segment of the table is proven"
     if subject.base is None or subject.base.snapshot_by_id(proofs.snapshot_id) is None:
         return f"base's snapshot {proofs.snapshot_id}, which the proofs are of, is gone"
     return proofs

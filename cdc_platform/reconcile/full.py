@@ -48,6 +48,7 @@ from cdc_platform.reconcile.run_ids import begun_at, new_run_id
 from cdc_platform.reconcile.scopes import EXPORT, FULL, INCREMENTAL, KEYS
 from cdc_platform.reconcile.settling import note
 from cdc_platform.reconcile.sides import Sides
+from cdc_platform.reconcile.source_identity import Reached
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader
 from cdc_platform.reconcile.subject import Platform, Subject
 from cdc_platform.reconcile.touched_keys import set_aside
@@ -266,7 +267,7 @@ def _ledger(
         run_id=run_id,
         at=begun_at(run_id) or datetime.now(UTC),
         covered=set_aside(subject),
-        position=plan.position,
+        reached=Reached(plan.position, plan.transactions),
         slot=slot_now(told.slot, reader),
     )
 

@@ -180,11 +180,11 @@ class FullRun:
             is_snapshot=bracket.is_snapshot,
             numbers_drilled=frozenset(drilled.numbers),
         )
-        segments = tuple(
-            self._result(found, number, carried.get(number)) for number in range(sides.segments.ranges + 1)
-        )
+        segments = tuple(self._result(found, n, carried.get(n)) for n in range(sides.segments.ranges + 1))
         if not behind:
             self._keep_proofs(sides, found, segments)
+        else:
+            self._end_proofs()
         notes = (*self.notes, *bracket.notes, *drilled.notes, *notes_on_left(self.left))
         comparison = full_comparison(
             sides, segments, points, rows, found, method=self.options.method, notes=notes
@@ -219,6 +219,11 @@ class FullRun:
         """Keep what is proven for incremental runs, once every segment was read."""
         if self.ledger is not None and found.is_snapshot and not found.scan.unread:
             self.ledger.keep(self.workspace, sides, found, segments)
+
+    def _end_proofs(self) -> None:
+        """Let nothing proven hold where capture is beyond a primary: its log went back, or is another one."""
+        if self.ledger is not None and not self.plan.is_standby:
+            self.ledger.end()
 
     def _explained(self, found: FullComparison, sides: Sides, drilled: frozenset[int]) -> FullComparison:
         """Return it with the keys that differ for certain, and what they have in common."""

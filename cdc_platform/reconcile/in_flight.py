@@ -69,7 +69,7 @@ def behind_capture(source_position: str, capture: Capture) -> Judgement | None:
         return Judgement(
             Verdict.UNVERIFIED,
             f"capture says {capture.position}, beyond the source's own {capture.source_now}: it is a replica "
-            "that is behind, or it follows another server's log",
+            "that is behind, it was restored from an older copy, or capture follows another server's log",
         )
     if before is not None and read is not None and _is_beyond(before, read):
         return Judgement(

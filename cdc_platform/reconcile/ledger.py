@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import duckdb
@@ -19,6 +19,7 @@ from cdc_platform.reconcile.full_result import parquet_bytes
 from cdc_platform.reconcile.proofs import FileVersion, Proof, Proofs, read_proofs, write_proofs
 from cdc_platform.reconcile.segment_results import Findings, SegmentResult
 from cdc_platform.reconcile.sides import Sides
+from cdc_platform.reconcile.source_identity import NOWHERE, Reached
 
 #: More keys that were not equal are not kept: their segments are compared again instead.
 MOST_OPEN_KEYS = 100_000
@@ -35,8 +36,8 @@ class Ledger:
     run_id: str
     at: datetime
     covered: frozenset[FileVersion] = frozenset()
-    #: Where the source's log was when the run began.
-    position: str = ""
+    #: How far the source had come when the run began.
+    reached: Reached = NOWHERE
     #: The slot its changes are captured by, as it stood when the run began.
     slot: SlotNow = NO_SLOT
 
@@ -79,8 +80,18 @@ class Ledger:
                 at=self.at,
                 covered=self.covered,
                 open_keys=kept,
+                reached=replace(self.reached, position=found.source_position),
             ),
         )
+        self._forget_open(earlier, kept)
+
+    def end(self) -> None:
+        """Let nothing hold that was proven earlier, until all of it has been read again."""
+        earlier = read_proofs(self.objects)
+        if earlier is not None:
+            write_proofs(self.objects, replace(earlier, segments={}))
+
+    def _forget_open(self, earlier: Proofs | None, kept: str | None) -> None:
         if earlier is not None and earlier.open_keys and earlier.open_keys != kept:
             with suppress(CdcError):
                 self.objects.delete(earlier.open_keys)

@@ -25,7 +25,7 @@ from cdc_platform.reconcile.decode import decode_columns
 from cdc_platform.reconcile.postgres_catalog import describe_table, has_no_row, reads_ranges
 from cdc_platform.reconcile.postgres_copy import copy_query, copy_rows
 from cdc_platform.reconcile.postgres_errors import unavailable
-from cdc_platform.reconcile.postgres_identity import identity_of, refuse_other
+from cdc_platform.reconcile.postgres_identity import history_of, refuse_other
 from cdc_platform.reconcile.postgres_key_stream import copy_of_keys
 from cdc_platform.reconcile.postgres_lookup import (
     has_altered_key,
@@ -171,7 +171,7 @@ class PostgresReader:
                 return replace(
                     plan,
                     ranged=reads_ranges(connection, plan.table, names),
-                    identity=identity_of(connection, schema, table),
+                    **history_of(connection, schema, table),
                     shape=shape_of(connection, schema, table),
                     position=log_position(connection),
                     is_standby=is_standby(connection),

@@ -26,6 +26,11 @@ _TIMELINE_OF_STANDBY: LiteralString = """
     SELECT greatest(c.timeline_id, r.min_recovery_end_timeline)
     FROM pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_control_recovery() r"""
 
+_STARTED: LiteralString = """
+    SELECT to_char(pg_catalog.pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"""
+# the number the next transaction gets
+_TRANSACTIONS: LiteralString = "SELECT pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot())"
+
 _TABLE: LiteralString = """
     SELECT (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())::text, c.oid::text
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -54,6 +59,18 @@ def identity_of(connection: psycopg.Connection[tuple[Any, ...]], schema: str, ta
     timeline = _told(connection, _TIMELINE_OF_STANDBY if is_standby else _TIMELINE)
     told = "unknown" if timeline is None else timeline
     return f"system {system}, timeline {told}, database {found[0]}, table {found[1]}"
+
+
+def history_of(connection: psycopg.Connection[tuple[Any, ...]], schema: str, table: str) -> dict[str, Any]:
+    """Return what a plan has of the table's identity, and of the history of its server.
+
+    While a server runs nobody can put an older copy of its files in the place of these. Raises psycopg.Error.
+    """
+    return {
+        "identity": identity_of(connection, schema, table),
+        "started": _told(connection, _STARTED) or "",
+        "transactions": _told(connection, _TRANSACTIONS),
+    }
 
 
 def refuse_other(connection: psycopg.Connection[tuple[Any, ...]], plan: ReadPlan) -> None:

@@ -31,6 +31,7 @@ _CHANGED = {
     "snapshot_id": "base has another snapshot",
     "type_rules_version": "the type rules changed",
     "digest": "the digest changed",
+    "server_start": "the source's server was started again, as for a restore of an older copy,",
     "columns": "the compared columns changed",
     "base_columns": "columns of base were renamed, made anew or given another type",
     "live_rows": "it changed which rows of base count as deleted (`delete_mode`)",
@@ -54,6 +55,7 @@ def conditions_of(plan: ReadPlan, view: BaseView, origin: str) -> dict[str, str]
     return {
         "source": origin,
         IDENTITY: plan.identity,
+        "server_start": plan.started,
         "snapshot_id": str(view.snapshot_id),
         "type_rules_version": str(TYPE_RULES_VERSION),
         "digest": implementation(),

@@ -18,6 +18,7 @@ from cdc_platform.errors import StateError
 from cdc_platform.raw.files import AcceptedFile
 from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.reconcile.segments import Bound
+from cdc_platform.reconcile.source_identity import NOWHERE, Reached
 
 PROOFS = "reports/full/proofs.json"
 _FORM = 1
@@ -45,7 +46,8 @@ class Proofs:
 
     ``record`` names the record of files applied by then, ``covered`` files that were not and need not be
     read: their changes lie before the source was read. ``rows`` are base's in each segment. A segment
-    without a proof is to be compared.
+    without a proof is to be compared. ``reached`` is how far the source had come when all of them were moved
+    on to that snapshot: later than any was read whole.
     """
 
     conditions: Mapping[str, str]
@@ -58,6 +60,7 @@ class Proofs:
     at: datetime
     covered: frozenset[FileVersion] = frozenset()
     open_keys: str | None = None
+    reached: Reached = NOWHERE
 
     @property
     def numbers(self) -> range:
@@ -141,6 +144,8 @@ def _parsed(data: bytes | None) -> Proofs | None:
         at=datetime.fromisoformat(stored["at"]),
         covered=frozenset((key, etag, generation) for key, etag, generation in stored["covered"]),
         open_keys=stored["open_keys"],
+        # an earlier version did not record it
+        reached=Reached(*stored.get("reached", ())),
     )
 
 
@@ -162,6 +167,7 @@ def write_proofs(objects: ObjectStore, proofs: Proofs) -> None:
         "at": proofs.at.isoformat(),
         "covered": sorted(map(list, proofs.covered)),
         "open_keys": proofs.open_keys,
+        "reached": [proofs.reached.position, proofs.reached.transactions],
     }
     objects.put(PROOFS, json.dumps(value, indent=1).encode())
 

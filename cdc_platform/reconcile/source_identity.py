@@ -7,12 +7,25 @@ history: not another one behind the same name, nor itself as of before. Where th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from cdc_platform.lsn import find_lsn
 
 #: The name of the identity among the conditions earlier results hold under.
 IDENTITY = "identity"
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a source had come: where its log stood, and how many transactions it had begun, if it told."""
+
+    position: str = ""
+    transactions: int | None = None
+
+
+#: What is known of a source nobody asked.
+NOWHERE = Reached()
 
 
 def other_source(earlier: Mapping[str, Any], conditions: Mapping[str, Any]) -> str | None:
@@ -28,6 +41,22 @@ def other_source(earlier: Mapping[str, Any], conditions: Mapping[str, Any]) -> s
     if not now:
         return "the source does not tell which database it is (grant EXECUTE on pg_control_system())"
     return None if then == now else f"the source is another one ({now}; then {then})"
+
+
+def begun_fewer(then: int | None, now: int | None) -> str | None:
+    """Return, in words, why the source's transactions may be others than before; None when they are not.
+
+    >>> begun_fewer(7, 7), begun_fewer(None, 7)
+    (None, None)
+    >>> begun_fewer(7, 6)
+    'the source has begun 6 transactions, and 7 when it was read: it went back, as after a restore'
+    """
+    if then is None or now is None or now >= then:
+        return None
+    return (
+        f"the source has begun {now} transactions, and {then} when it was read: "
+        "it went back, as after a restore"
+    )
 
 
 def gone_back(positions: Iterable[str], now: str) -> str | None:

@@ -119,6 +119,7 @@ class ReadPlan:
     ``refused``: columns the source does not let us read, with the error of a comparison that needs them.
     ``identity`` tells the table from every other, of other databases too; empty where nothing does.
     ``position`` is where the source's log was when the plan was made, ``shape`` what the catalog said then.
+    ``started`` is when its server was, ``transactions`` counts those it had begun; where it tells them.
     ``is_standby``: the server follows another one, and may be behind capture.
     """
 
@@ -130,6 +131,8 @@ class ReadPlan:
     refused: Mapping[str, SourceUnavailable] = field(default_factory=dict)
     identity: str = ""
     position: str = ""
+    started: str = ""
+    transactions: int | None = None
     is_standby: bool = False
     shape: Shape = field(default_factory=dict)
 

@@ -50,7 +50,7 @@ def test_e6_capture_that_says_more_than_the_source_has_is_not_believed(line: Lin
     found = line.full()
 
     assert (Verdict.UNVERIFIED, {}) == (found.verdict, different(found))
-    assert "it follows another server's log" in found.comparisons[0].discrepancies[0].reason
+    assert "capture follows another server's log" in found.comparisons[0].discrepancies[0].reason
 
 
 def test_e6_a_difference_called_while_capture_was_ahead_of_truth_is_told_as_that_once_the_change_comes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ import pyarrow as pa
 import pytest
 
 from cdc_platform.errors import SourceUnavailable
+from cdc_platform.lsn import lsn_value
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.full_state import PROGRESS
-from cdc_platform.reconcile.proofs import PROOFS
+from cdc_platform.reconcile.postgres import PostgresReader, PostgresSnapshot
+from cdc_platform.reconcile.proofs import PROOFS, read_proofs
+from cdc_platform.reconcile.source_identity import Reached
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 from cdc_platform.reconcile.window import source_reader
 from cdc_platform_tests.reconcile.shop import WholeShop
@@ -77,6 +81,14 @@ def told(found: Reconciliation) -> tuple[Verdict, int, str]:
     return found.verdict, carried, "; ".join(found.comparisons[0].notes)
 
 
+def transactions(shop: ProvenShop) -> int:
+    """How many transactions the source has begun."""
+    with psycopg.connect(shop.dsn or "") as connection:
+        found = connection.execute("SELECT txid_snapshot_xmax(txid_current_snapshot())").fetchone()
+    assert found is not None
+    return int(found[0])
+
+
 @MODES
 def test_another_table_behind_the_same_name_is_read_anew(shop: ProvenShop, mode: str) -> None:
     shop.prove(mode)
@@ -112,6 +124,76 @@ def test_a_source_whose_log_went_back_is_read_anew(shop: ProvenShop, mode: str) 
 
     assert (Verdict.MATCH, 0) == (verdict, carried)
     assert "before FFFFFFF/0, where it was read: it went back" in notes
+
+
+@pytest.mark.parametrize(
+    ("reached", "why"),
+    [
+        (["FFFFFFF/0", None], "before FFFFFFF/0, where it was read: it went back"),
+        (["0/1", 10**15], "transactions, and 1000000000000000 when it was read: it went back"),
+        ([], "no position and "),
+    ],
+)
+def test_a_source_that_went_back_behind_the_last_run_is_read_anew(
+    shop: ProvenShop, reached: list[Any], why: str
+) -> None:
+    shop.prove("incremental")
+    shop.edit("incremental", lambda stored: stored.update(reached=reached))
+
+    verdict, carried, notes = told(shop.go_on("incremental"))
+
+    assert (Verdict.MATCH, 0) == (verdict, carried)
+    assert why in notes
+
+
+def test_a_run_that_moves_proofs_on_keeps_how_far_the_source_had_come(
+    shop: ProvenShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = PostgresReader.snapshot
+
+    def opened_later(self: PostgresReader) -> AbstractContextManager[PostgresSnapshot]:
+        """Let the log go on between the run's begin and its reading."""
+        shop.sql("INSERT INTO item VALUES (1001, '')", "DELETE FROM item WHERE id > 1000")
+        return opened(self)
+
+    shop.prove("incremental")
+    monkeypatch.setattr(PostgresReader, "snapshot", opened_later)
+    begun = transactions(shop)
+
+    found = shop.go_on("incremental")
+    kept = read_proofs(shop.platform.objects("retail", "item"))
+
+    assert kept is not None
+    assert Reached(found.certificate["source_position"], begun) == kept.reached
+    assert lsn_value(kept.reached.position) > max(
+        lsn_value(one.source_position) for one in kept.segments.values()
+    )
+
+
+@MODES
+def test_results_that_do_not_say_when_the_server_was_started_are_read_anew(
+    shop: ProvenShop, mode: str
+) -> None:
+    shop.prove(mode)
+    shop.edit(mode, lambda stored: stored["conditions"].pop("server_start"))
+
+    verdict, carried, notes = told(shop.go_on(mode))
+
+    assert (Verdict.MATCH, 0) == (verdict, carried)
+    assert "what an earlier version did not record may have changed" in notes
+
+
+@pytest.mark.parametrize("then", ["incremental", "full"])
+def test_capture_beyond_the_source_ends_all_proofs_for_good(shop: ProvenShop, then: str) -> None:
+    shop.prove("incremental")
+    shop.platform.captured = lambda: "FFFFFFF/0"
+    beyond = shop.compare(incremental=then == "incremental")
+    shop.catch_up()
+
+    verdict, carried, notes = told(shop.go_on("incremental"))
+
+    assert (Verdict.UNVERIFIED, Verdict.MATCH, 0) == (beyond.verdict, verdict, carried)
+    assert "no segment of the table is proven" in notes
 
 
 def test_a_source_that_does_not_tell_which_it_is_is_read_anew(shop: ProvenShop, tmp_path: Path) -> None:
