@@ -37,6 +37,22 @@ _VERDICTS = of(
     ("an unverified remainder ignored", "        if self.unverified:\n", "        if False:\n", (VERDICT,)),
 )  # fmt: skip
 
+_LOCATION = ("reconcile/test_fault_location.py",)
+_REFUSED = (
+    *of(
+        "reconcile/suspect_events.py",
+        ("refused rows of files that wait as a whole passed over",
+         "if refused is not None and file.standing in", "if False and file.standing in", _LOCATION),
+    ),
+    *of(
+        "reconcile/refused_rows.py",
+        ("refused rows' keys before their update passed over", "for side in (own, old)",
+         "for side in (own,)", ("reconcile/test_refused_rows.py",)),
+        ("a refused row that names no key hides nothing", "if not named and", "if False and",
+         ("reconcile/test_refused_rows.py",)),
+    ),
+)  # fmt: skip
+
 _PATIENCE = ("reconcile/test_patience.py",)
 _IN_FLIGHT = of(
     "reconcile/in_flight.py",
@@ -295,6 +311,7 @@ ROW_MUTANTS: tuple[Mutant, ...] = (
     *_REACHED,
     *_RESULTS,
     *_ROWS,
+    *_REFUSED,
     *_READERS,
     *_WINDOWS,
     *_AS_OF,

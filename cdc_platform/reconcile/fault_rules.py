@@ -46,6 +46,8 @@ class Facts:
     waiting: RawImage | None = None
     #: Why a row of the key that no reader could type waits in quarantine.
     refused: str | None = None
+    #: Why such a row was refused that a person gave up.
+    given_up: str | None = None
     tombstone: tuple[int, int] | None = None
     vanished: Vanished | None = None
     never_carried: Sequence[str] = ()
@@ -179,6 +181,9 @@ def _waiting(facts: Facts) -> Located | None:
     if facts.refused is not None:
         reason = f"a row that names this key was refused: {facts.refused}"
         return Located(Fault.QUARANTINED, reason, facts.newest, facts.base)
+    if facts.given_up is not None:
+        reason = f"a row that names this key was refused and discarded: {facts.given_up}"
+        return Located(Fault.DISCARDED, reason, facts.newest, facts.base)
     if waiting is None or (facts.newest is not None and waiting.place < facts.newest.place):
         return None
     match waiting.standing:

@@ -20,6 +20,7 @@ from cdc_platform.events import EVENT_COLUMNS, ROW, before_name
 from cdc_platform.naming import quoted
 from cdc_platform.raw.manifests import read_accepted
 from cdc_platform.reconcile.fold import fold_statements
+from cdc_platform.reconcile.refused_rows import RefusedRow, RefusedRows
 from cdc_platform.reconcile.standing import window_files
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.suspects import types_in
@@ -78,24 +79,33 @@ def files_of(subject: Subject, generations: Collection[int]) -> Reading:
 
 
 def load_suspect_events(
-    connection: duckdb.DuckDBPyConnection, subject: Subject, generations: Collection[int]
+    connection: duckdb.DuckDBPyConnection,
+    subject: Subject,
+    generations: Collection[int],
+    refused: RefusedRows | None = None,
 ) -> Reading:
     """Make ``raw_events`` and ``effects`` of the events that touch a key of ``suspects``.
 
     Values are in base's types: what a merge makes of them. Beside the columns of a window's ``raw_events``
-    there is ``standing``, where the event is on its way to base.
+    there is ``standing``, where the event is on its way to base. ``refused`` takes the rows that are no
+    events of files that wait, or were given up, as a whole: no item of the quarantine tells of them.
     """
-    return load_events(connection, subject, files_of(subject, generations))
+    return load_events(connection, subject, files_of(subject, generations), refused)
 
 
-def load_events(connection: duckdb.DuckDBPyConnection, subject: Subject, reading: Reading) -> Reading:
+def load_events(
+    connection: duckdb.DuckDBPyConnection,
+    subject: Subject,
+    reading: Reading,
+    refused: RefusedRows | None = None,
+) -> Reading:
     """Make the tables of :func:`load_suspect_events` of the files in ``reading``."""
     columns, key = subject.view.columns, subject.key
     _create(connection, columns, key)
     types = types_in(connection, columns)
     for number, file in enumerate(reading.files):
         try:
-            _insert_file(connection, number, file, subject, types)
+            _insert_file(connection, number, file, subject, types, refused)
         except CdcError as error:
             reading.unread[file.accepted.file.key] = error.what
         except (duckdb.Error, pa.ArrowException) as error:
@@ -126,6 +136,7 @@ def _insert_file(
     file: WindowFile,
     subject: Subject,
     types: dict[str, str],
+    refused: RefusedRows | None,
 ) -> None:
     events, key = file.open(), subject.key
     names = events.schema.names
@@ -148,6 +159,10 @@ def _insert_file(
         connection.register("incoming", pa.Table.from_batches([batch.events]))
         connection.execute(statement)
         connection.unregister("incoming")
+        if refused is not None and file.standing in (Standing.QUARANTINED, Standing.DISCARDED):
+            given_up = file.standing is Standing.DISCARDED
+            for row in batch.rejected:
+                refused.add(RefusedRow(file.accepted.file.key, row.row, row.reason, given_up), row.values)
 
 
 def _is_suspect(side: Sequence[str], key: Sequence[str], types: dict[str, str]) -> str:

@@ -11,10 +11,10 @@ tables of one DuckDB connection, which spills to disk, so memory stays bounded w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
@@ -33,6 +33,12 @@ class Rejected(Protocol):
 
     @property
     def row(self) -> int: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def values(self) -> Mapping[str, Any]: ...
 
 
 class Batch(Protocol):

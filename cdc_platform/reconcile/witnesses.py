@@ -17,14 +17,14 @@ import pyarrow as pa
 
 from cdc_platform.errors import redact
 from cdc_platform.interruption import let_through
-from cdc_platform.lake.quarantine import WAITING, QuarantineItem, items_in
+from cdc_platform.lake.quarantine import items_in
 from cdc_platform.lake.read import open_workspace
-from cdc_platform.naming import safe_name
 from cdc_platform.raw.manifests import read_accepted
 from cdc_platform.reconcile.damaged_files import with_damage
 from cdc_platform.reconcile.difference_kinds import DISTORTIONS, LOSSES, DifferenceKind, ValueClass
 from cdc_platform.reconcile.fault_rules import Facts, SourceSays, Vanished, decide
 from cdc_platform.reconcile.faults import BaseImage, Fault, Located, RawImage
+from cdc_platform.reconcile.refused_rows import RefusedRows
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.suspect_events import SUPERSEDED, load_suspect_events
 from cdc_platform.reconcile.suspect_images import SHOWN_EVENTS, images_of, never_carried
@@ -113,6 +113,7 @@ class _Witnesses:
     strange: Mapping[int, tuple[str, ...]]
     tombstones: Mapping[int, tuple[int, int]]
     vanished: Mapping[int, Vanished]
+    refused: RefusedRows
     doubt: str
 
 
@@ -135,13 +136,11 @@ def _located(
         if key_text(one.key) in of_key:
             of_key[key_text(one.key)].append(one)
     systematic = _systematic(discrepancies)
-    items = [one for one in items_in(subject.platform.objects(*_where(subject))) if one.state in WAITING]
     found = {}
-    for key_id, (text, key) in enumerate(keys.items()):
+    for key_id, text in enumerate(keys):
         facts = _facts(key_id, seen, of_key[text], systematic, source_agrees=source_agrees)
-        facts = replace(
-            facts, refused=_refused(items, key, seen.events.get(key_id, ())), completed=_completed(subject)
-        )
+        refused, given_up = _refused(seen, key_id)
+        facts = replace(facts, refused=refused, given_up=given_up, completed=_completed(subject))
         found[text] = decide(facts).seen_with(tuple(seen.events.get(key_id, ())[:SHOWN_EVENTS]))
     return found
 
@@ -156,7 +155,10 @@ def _ask(
     make_suspects(workspace, keys, pa.schema([columns.field(name) for name in key]))
     load_suspect_rows(workspace, view, base, key)
     rows = base_images(workspace, base)
-    reading = load_suspect_events(workspace, subject, {image.generation for _, image in rows.values()})
+    refused = RefusedRows(keys, key, subject.source.raw_of(subject.table).before_image_prefix)
+    generations = {image.generation for _, image in rows.values()}
+    reading = load_suspect_events(workspace, subject, generations, refused)
+    refused.add_items(items_in(subject.platform.objects(*_where(subject))), _completed(subject))
     events = images_of(workspace, view, key, reading)
     missing = [number for number in range(len(keys)) if number not in rows]
     return _Witnesses(
@@ -165,7 +167,8 @@ def _ask(
         strange=never_carried(workspace, view, key),
         tombstones=tombstones_of(workspace),
         vanished=vanished_rows(workspace, base, key, missing),
-        doubt="; ".join(filter(None, [reading.doubt, _waiting_files(subject)])),
+        refused=refused,
+        doubt="; ".join(filter(None, [reading.doubt, _waiting_files(subject), refused.doubt])),
     )
 
 
@@ -234,23 +237,13 @@ def _is_distortion(column: str, value: ValueClass, systematic: frozenset[tuple[s
     return value.kind in DISTORTIONS and (column, value.kind) in systematic
 
 
-def _refused(items: Sequence[QuarantineItem], key: Mapping[str, Any], seen: Sequence[RawImage]) -> str | None:
-    """Return why a row that is no event and names the key waits in quarantine."""
-    read = {(one.file, one.row) for one in seen}
-    newest = next((one.file for one in seen if one.standing == "applied"), None)
-    for item in items:
-        if item.row is None or (item.key, item.row) in read or _is_earlier(item.key, newest):
-            continue
-        values = {safe_name(name): value for name, value in item.values.items()}
-        if key and all(values.get(name) == str(value) for name, value in key.items()):
-            return f"{item.key} row {item.row}, {item.reason}"
-    return None
-
-
-def _is_earlier(key: str, other: str | None) -> bool:
-    """Whether a change file is of an earlier time than another one, as their names say."""
-    one, two = (name.rpartition("/")[2] for name in (key, other or ""))
-    return one[:1].isdigit() and two[:1].isdigit() and one < two
+def _refused(seen: _Witnesses, key_id: int) -> tuple[str | None, str | None]:
+    """Return why a row that is no event and names the key waits in quarantine, or was given up there."""
+    events = seen.events.get(key_id, ())
+    newest = next((one.file for one in events if one.standing == "applied"), None)
+    found = seen.refused.of(key_id, {(one.file, one.row) for one in events}, newest)
+    told = {one.is_discarded: f"{one.where}, {one.reason}" for one in reversed(found)}
+    return told.get(False), told.get(True)
 
 
 def _waiting_files(subject: Subject) -> str:

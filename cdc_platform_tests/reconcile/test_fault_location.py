@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -178,6 +179,57 @@ def test_a_quarantined_file_is_read_for_the_events_it_holds_back(shop: Shop) -> 
     assert {"1": Fault.QUARANTINED} == faults(shop)
     discard(shop.platform.lake, "retail", "item", item.id)
     assert {"1": Fault.DISCARDED} == faults(shop)
+
+
+NO_KEY = {"Op": "U", "id": None, "name": "ink", "price": Decimal("3")}
+GOOD = {"Op": "U", "id": 3, "name": "nib", "price": None}
+
+
+def take_key_away(shop: Shop, *others: dict[str, Any], **image: int) -> None:
+    """Let row 2 lose its key by an update with this image before it, in a file with ``others``."""
+    shop.sql("ALTER TABLE item DROP CONSTRAINT item_pkey", "ALTER TABLE item ALTER id DROP NOT NULL")
+    shop.sql("UPDATE item SET id = NULL WHERE id = 2")
+    shop.change({**NO_KEY, **image}, *others, minutes=20)
+    shop.apply()
+    shop.catch_up()
+
+
+@pytest.mark.parametrize("others", [[], [GOOD, GOOD]], ids=["the file waits", "the row waits"])
+def test_an_update_to_no_key_that_waits_in_quarantine_is_where_its_old_row_comes_from(
+    shop: Shop, others: list[dict[str, Any]]
+) -> None:
+    take_key_away(shop, *others, BI_id=2)
+    (item,) = list_items(shop.platform.lake, "retail", "item")
+
+    (one,) = located(shop)
+
+    assert one.located is not None
+    assert Fault.QUARANTINED is one.located.fault
+    assert "20260301-122000000.parquet row 0, the merge key is NULL" in one.located.reason
+    discard(shop.platform.lake, "retail", "item", item.id)
+    assert {"2": Fault.DISCARDED} == faults(shop)
+
+
+@pytest.mark.parametrize("others", [[], [GOOD, GOOD]], ids=["the file waits", "the row waits"])
+def test_while_an_update_that_names_no_key_waits_in_quarantine_nothing_is_called_lost(
+    shop: Shop, others: list[dict[str, Any]]
+) -> None:
+    take_key_away(shop, *others)
+
+    (one,) = located(shop)
+
+    assert one.located is not None
+    assert Fault.UNKNOWN is one.located.fault
+    assert "20260301-122000000.parquet row 0 waits in quarantine and names no key" in one.located.reason
+
+
+def test_a_row_no_reader_could_type_in_a_file_that_waits_as_a_whole_is_found_by_its_key(shop: Shop) -> None:
+    shop.sql("UPDATE item SET name = 'quill' WHERE id = 1")
+    shop.change({"Op": "X", "id": 1, "name": "quill", "price": Decimal("1.5")}, minutes=20)
+    shop.apply()
+    shop.catch_up()
+
+    assert {"1": Fault.QUARANTINED} == faults(shop)
 
 
 def test_while_a_raw_file_cannot_be_read_nothing_is_called_lost(shop: Shop) -> None:
