@@ -16,14 +16,14 @@ import pyarrow as pa
 from cdc_platform.config.model import NoKey
 from cdc_platform.errors import CdcError, RawFileError, SchemaError
 from cdc_platform.events import COMMITTED_AT, GENERATION, OP, POSITION, ROW, SOURCE_POSITION, before_name
-from cdc_platform.naming import quoted
+from cdc_platform.naming import quoted, sql_text
 from cdc_platform.reconcile.awaited import MOST_FILES_READ
 from cdc_platform.reconcile.row_parts import PART
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.suspect_events import Reading, files_of, standing_sql
 from cdc_platform.reconcile.suspects import types_in
-from cdc_platform.reconcile.window_events import Events, WindowFile
+from cdc_platform.reconcile.window_events import Batch, Events, Standing, WindowFile
 
 _LANES = "lane1 UBIGINT, lane2 UBIGINT"
 _OF_EVENT = f"{OP} AS op, {GENERATION} AS generation, {POSITION} AS position"
@@ -131,7 +131,7 @@ def load_row_events(
     reading = files_of(subject, ())
     for number, file in enumerate(reading.files):
         try:
-            _add_events(connection, images, number, file, subject, is_after)
+            _add_events(connection, images, number, reading, subject, is_after)
         except CdcError as error:
             reading.unread[file.accepted.file.key] = error.what
         except (duckdb.Error, pa.ArrowException) as error:
@@ -147,13 +147,14 @@ def _add_events(
     connection: duckdb.DuckDBPyConnection,
     images: RowImages,
     number: int,
-    file: WindowFile,
+    reading: Reading,
     subject: Subject,
     is_after: str,
 ) -> None:
     wanted = f"(EXISTS (FROM odd o WHERE o.lane1 = e.lane1 AND o.lane2 = e.lane2) OR ({is_after}))"
     if images.policy is NoKey.APPEND:
         wanted = f"({wanted} OR op = 'D')"
+    file = reading.files[number]
     for batch in file.open().batches():
         names = batch.events.schema.names
         source = SOURCE_POSITION if SOURCE_POSITION in names else "NULL::VARCHAR"
@@ -164,7 +165,31 @@ def _add_events(
             f"INSERT INTO row_events BY NAME "
             f"SELECT * FROM ({images.effects_sql(names, kept)}) e WHERE {wanted}"
         )
+        _add_untold(connection, images, reading, file, batch, standing_sql(file, subject))
         connection.unregister("incoming")
+
+
+def _add_untold(
+    connection: duckdb.DuckDBPyConnection,
+    images: RowImages,
+    reading: Reading,
+    file: WindowFile,
+    batch: Batch,
+    standing: str,
+) -> None:
+    """Note that changes of a batch (events: ``incoming``) were set aside and do not tell their rows."""
+    key, aside = file.accepted.file.key, (Standing.QUARANTINED, Standing.DISCARDED)
+    listed = file.held_rows | file.discarded_rows
+    is_refused = any(file.standing in aside or one.row in listed for one in batch.rejected)
+    is_aside = f"({standing}) IN ({', '.join(sql_text(one) for one in aside)})"
+    untold = (
+        f"SELECT 1 FROM incoming i WHERE {images.untold(batch.events.schema.names)} AND {is_aside} LIMIT 1"
+    )
+    has_untold = bool(connection.execute(untold).fetchall())
+    if is_refused or (has_untold and images.policy is NoKey.APPEND):
+        reading.untold = reading.untold or key
+    elif has_untold:
+        reading.untold_taken = reading.untold_taken or key
 
 
 def deletes_of_no_row(connection: duckdb.DuckDBPyConnection, sides: Sides, policy: NoKey) -> int:

@@ -87,12 +87,21 @@ def located(
         number, where = one.key[NUMBER], None
         if one.verdict is Verdict.DIFFERENT:
             of_raw = facts.get(number, RowFacts(0, 0))
-            known = replace(
-                of_raw, in_source=one.key[IN_SOURCE], in_base=one.key[IN_BASE], doubt=reading.doubt
-            )
+            known = replace(of_raw, in_source=one.key[IN_SOURCE], in_base=one.key[IN_BASE])
+            known = replace(known, doubt=_doubt(reading, known))
             where = replace(decide(known), is_keyless=True, events=tuple(events.get(number, ())))
         found.append(replace(one, located=where))
     return tuple(found)
+
+
+def _doubt(reading: Reading, facts: RowFacts) -> str:
+    """Return why an event of the row may be where nobody can tell."""
+    is_too_many = facts.in_base > facts.in_source
+    untold = reading.untold or (reading.untold_taken if is_too_many else "")
+    if reading.doubt or not untold:
+        return reading.doubt
+    what = "take away" if is_too_many else "change"
+    return f"changes of raw file {untold} were set aside that do not tell which rows they {what}"
 
 
 def _facts(connection: duckdb.DuckDBPyConnection, among: str, policy: NoKey) -> dict[int, RowFacts]:

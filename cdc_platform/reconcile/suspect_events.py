@@ -42,6 +42,10 @@ class Reading:
     files: list[WindowFile] = field(default_factory=list)
     left_out: int = 0
     unread: dict[str, str] = field(default_factory=dict)
+    #: A file of a table without a key with changes set aside that do not tell which rows they are of, and one
+    #: with such that do not tell which rows they take away; empty for none.
+    untold: str = ""
+    untold_taken: str = ""
 
     @property
     def doubt(self) -> str:

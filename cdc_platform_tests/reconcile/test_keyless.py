@@ -306,6 +306,47 @@ def test_while_a_waiting_update_does_not_tell_the_row_it_takes_away_nothing_is_d
     assert "cannot tell which rows they change" in found.comparisons[0].reason
 
 
+def test_an_update_set_aside_for_not_telling_the_row_it_takes_away_leaves_rows_too_many_unlocated(
+    shop: WholeShop,
+) -> None:
+    shop.sql("UPDATE item SET v = 'changed' WHERE id = 4")
+    shop.catch_up()
+    events(shop, *[{"Op": "U", "id": 4, "v": "changed"}] * 2)
+    shop.apply()
+
+    found = shop.compare()
+
+    assert {Fault.QUARANTINED: 1, Fault.UNKNOWN: 1} == found.comparisons[0].faults
+    (one,) = (one for one in found.comparisons[0].discrepancies if one.kind is Kind.UNEXPECTED)
+    assert one.located is not None
+    assert (
+        "20260301-121000000.parquet were set aside that do not tell which rows they take"
+        in one.located.reason
+    )
+
+
+@KEPT_AS_APPEND
+def test_an_update_set_aside_by_declaration_leaves_both_its_rows_unlocated(shop: WholeShop) -> None:
+    shop.sql("UPDATE item SET v = 'changed' WHERE id = 4")
+    shop.catch_up()
+    events(shop, *[{"Op": "U", "id": 4, "v": "changed"}] * 2)
+    shop.apply()
+
+    assert {Fault.UNKNOWN: 2} == shop.compare().comparisons[0].faults
+
+
+@BOTH
+def test_a_row_set_aside_that_nobody_could_type_may_be_of_any(shop: WholeShop) -> None:
+    shop.sql("DELETE FROM item WHERE id = 4")
+    shop.catch_up()
+    events(shop, {"Op": "X", "id": 4, "v": "v4"}, *[{"Op": "I", "id": 40, "v": "new"}] * 2)
+    shop.sql("INSERT INTO item VALUES (40, 'new'), (40, 'new')")
+    shop.catch_up()
+    shop.apply()
+
+    assert {Fault.UNKNOWN: 1} == shop.compare().comparisons[0].faults
+
+
 def test_a_waiting_delete_that_has_no_row_leaves_rows_too_many_open(shop: WholeShop) -> None:
     shop.sql("DELETE FROM item WHERE ctid = (SELECT min(ctid) FROM item WHERE id = 4)")
     shop.catch_up()
