@@ -53,6 +53,9 @@ INCREMENT_MUTANTS: tuple[Mutant, ...] = (
     ),
     *of(
         "reconcile/full_run.py",
+        ("what a standby behind capture has goes on as equal",
+         "keeps = self.reader.snapshot_read and not is_behind",
+         "keeps = self.reader.snapshot_read", ("reconcile/test_standby.py",)),
         ("proofs outlive a capture beyond the source", "self.ledger.end()", "pass",
          (f"{_IDENTITY}::test_capture_beyond_the_source_ends_all_proofs_for_good",)),
     ),

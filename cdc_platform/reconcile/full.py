@@ -187,15 +187,15 @@ def _compare(
     if isinstance(reader, ParquetReader):
         refuse_change_files(subject, reader)
     narrowed = partial(keys_and_versions, version=options.version_column) if options.keys_only else None
-    plan = read_plan(reader, subject, *([narrowed] if narrowed else []))
     rows = f"{subject.view.relation} b WHERE {subject.view.live_condition}"
-    plan = empty_told(workspace, plan, rows)
+    plan = empty_told(workspace, read_plan(reader, subject, *([narrowed] if narrowed else [])), rows)
     points = whole_points(reader, plan)
     if points:
         # as base has them, keys may lie in another range than the source gives them in
         plan = replace(plan, ranged=False)
     points += unversioned(workspace, options.version_column, rows) if options.keys_only else []
     when = as_of(subject, reader) if isinstance(reader, ParquetReader) else None
+    before = captured_before(subject, plan)
     own: dict[str, Any] = {"subject": subject} if options.incremental else {}
     return (IncrementalRun if options.incremental else FullRun)(
         view=subject.view,
@@ -203,7 +203,7 @@ def _compare(
         workspace=workspace,
         reader=reader,
         plan=plan,
-        observe=_observer(subject, workspace, reader, plan, points),
+        observe=_observer(subject, workspace, reader, before, points),
         # progress is of runs that compare values
         objects=None if options.keys_only else _objects(subject),
         options=options,
@@ -214,7 +214,7 @@ def _compare(
         ledger=_ledger(subject, reader, plan, options, run_id),
         untold=untold_changes(subject, plan),
         hashes_at_once=memory_shares(subject.platform.config.engine).hashes_at_once,
-        **own,
+        **{"before": before, **own},
     ).compare()
 
 
@@ -230,11 +230,13 @@ def _observer(
     subject: Subject,
     workspace: duckdb.DuckDBPyConnection,
     reader: SourceReader,
-    plan: ReadPlan,
+    before: str | None,
     points: Points,
 ) -> Callable[[Sides, str], tuple[Capture, Points]]:
-    """Return what observes the table after the source was read, with what else stands against MATCH."""
-    before = captured_before(subject, plan)
+    """Return what observes the table after the source was read, with what else stands against MATCH.
+
+    ``before`` is what :func:`captured_before` said.
+    """
 
     def observed(sides: Sides, position: str) -> tuple[Capture, Points]:
         capture, seen = observe_table(subject, workspace, reader, sides, position, before)

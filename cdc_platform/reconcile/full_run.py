@@ -72,6 +72,8 @@ class FullRun:
     run_id: str
     when: AsOf | None = None
     load_later: Callable[[pa.Table], None] | None = None
+    #: Where capture stood before a standby is read; what is read behind it is compared, and proves nothing.
+    before: str | None = None
     #: Keeps what was proven for incremental runs; None where the run proves nothing of the source.
     ledger: Ledger | None = None
     #: Why raw does not tell every change of the table, so that nothing earlier holds; see ``untold``.
@@ -129,10 +131,12 @@ class FullRun:
     ) -> None:
         saved = time.monotonic()
         spending.bound(snapshot)
+        is_behind = behind_capture(snapshot.position, Capture(None, before=self.before)) is not None
+        keeps = self.reader.snapshot_read and not is_behind
 
         def done(numbers: Collection[int]) -> None:
             nonlocal saved
-            for number in numbers if self.reader.snapshot_read else ():
+            for number in numbers if keeps else ():
                 if scan.equal(number):
                     progress.equal[number] = Carried(scan.source[number][0], snapshot.position, self.run_id)
             self.options.tell(told_of(sides.segments, scan, numbers, len(wanted)))

@@ -15,6 +15,7 @@ from cdc_platform.config.model import Connection
 from cdc_platform.local.postgres import EmbeddedPostgres
 from cdc_platform.local.postgres_programs import give_to_server, run_program
 from cdc_platform.lsn import lsn_value
+from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.proofs import read_proofs
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
 from cdc_platform_tests.reconcile.line import Line, wait_until
@@ -142,3 +143,22 @@ def test_what_a_standby_behind_capture_was_found_equal_to_is_no_proof(line: Line
     line.full()
 
     assert read_proofs(line.platform.objects("retail", "item")) is None
+
+
+def test_what_a_standby_behind_capture_was_found_equal_to_is_not_gone_on_with(
+    line: Line, standby: Standby
+) -> None:
+    line.sql("ANALYZE item")
+    standby.follow()
+    standby.hold()
+    line.arm("drop-file", "public.item")
+    line.sql("UPDATE item SET v = 'lost' WHERE id < 10")
+    line.arrive()
+    cut = line.full(rows_per_segment=5, budget=Budget(max_rows=12))
+    standby.follow()
+
+    found = line.full(rows_per_segment=5, resume=True)
+
+    assert "MATCH" in cut.certificate["segment_verdicts"]
+    assert Verdict.DIFFERENT is found.verdict
+    assert 9 == found.comparisons[0].tally.different
