@@ -310,6 +310,9 @@ _REPAIRS = of(
      "CASE WHEN true THEN", (REPAIR_OWN_TEXT,)),
 ) + of(
     "repair/judge.py",
+    ("keys a run left undecided forgotten",
+     '["comparisons"][0]["keys"]["unverified"]', '["confirmed_keys"] * 0',
+     (REPAIR_WHOLE,)),
     ("the source's spelling not asked for", "    if _add_spellings(con, plan):\n", "    if False:\n",
      (REPAIR_OWN_TEXT,)),
     ("rows of other keys let rows be deleted", "source_outcomes WHERE source_copies > 0", "source_rows",

@@ -37,6 +37,7 @@ from cdc_platform.reconcile.window import observe, source_reader
 from cdc_platform.reconcile.window_events import WindowEvents, count
 from cdc_platform.reconcile.workspace_names import in_workspace
 from cdc_platform.repair.position import STEP
+from cdc_platform.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,10 @@ def judged_run(platform: Platform, source: str, table_id: str, run_id: str) -> I
 def _left_open(proof: Mapping[str, Any]) -> tuple[str, ...]:
     """Return why a full run says nothing of some of the table."""
     counts = ((name, proof["segment_verdicts"].get(name, 0)) for name in ("UNVERIFIED", "ERROR"))
-    return tuple(f"{number:,} of its segments: {name.lower()}" for name, number in counts if number)
+    segments = (f"{number:,} of its segments: {name.lower()}" for name, number in counts if number)
+    # a segment that differs for certain may have more keys than were looked up
+    keys = proof["comparisons"][0]["keys"]["unverified"]
+    return (*segments, *([f"{counted(keys, 'key')} left undecided"] if keys else []))
 
 
 @contextmanager

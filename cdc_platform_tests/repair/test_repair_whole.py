@@ -10,6 +10,7 @@ import pytest
 
 from cdc_platform.definitions import build_definitions
 from cdc_platform.errors import ReconciliationError
+from cdc_platform.reconcile import drill
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.full import FullOptions, reconcile_full
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
@@ -72,6 +73,22 @@ def test_h4_nothing_is_deleted_while_the_run_left_some_of_the_table_open(shop: S
 
     assert {"insert": 1, "update": 0, "delete": 0} == done.ops
     assert {1, 2, 39} <= {row[0] for row in shop.rows()}
+
+
+def test_h4_nothing_is_deleted_while_the_run_left_keys_of_a_segment_that_differs_undecided(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drill, "MOST_SUSPECTS", 3)
+    shop.tamper("UPDATE base SET name = 'strange' WHERE id > 35")
+    shop.tamper("INSERT INTO base SELECT * REPLACE (-1 AS id) FROM base WHERE id = 8")
+    found = compared(shop)
+    keys = found.comparisons[0].tally.unverified
+
+    with pytest.raises(ReconciliationError, match=f"not wholly compared: {keys} keys left undecided"):
+        plan_and_approve(shop.platform, asked(shop))
+
+    assert {"DIFFERENT", "MATCH"} == set(found.certificate["segment_verdicts"])
+    assert (True, -1) == (keys > 1, min(row[0] for row in shop.rows()))
 
 
 def test_a_plan_of_a_full_run_is_judged_again_and_never_touches_what_the_run_found_equal(shop: Shop) -> None:
