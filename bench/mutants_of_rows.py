@@ -56,9 +56,12 @@ _REFUSED = (
          "if refused is not None and file.standing in", "if False and file.standing in", _LOCATION),
     ),
     *of(
-        "reconcile/refused_rows.py",
+        "lake/named_keys.py",
         ("refused rows' keys before their update passed over", "for side in (own, old)",
          "for side in (own,)", ("reconcile/test_refused_rows.py",)),
+    ),
+    *of(
+        "reconcile/refused_rows.py",
         ("a refused row that names no key hides nothing", "if not named and", "if False and",
          ("reconcile/test_refused_rows.py",)),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,6 +24,7 @@ from cdc_platform.events import (
     Position,
     PositionKind,
 )
+from cdc_platform.formats.event_file import RejectedRow
 from cdc_platform.formats.event_sql import MOST_ROWS_BY_FILE_TIME
 from cdc_platform.formats.sequences import TIME_PART_UNIT
 from cdc_platform.lake.wanted import Wanted
@@ -67,10 +68,11 @@ def events_of(
     files: Iterable[AcceptedFile],
     wanted: Wanted,
     reading: Reading,
+    refused: Callable[[AcceptedFile, Sequence[RejectedRow]], None] = lambda *_: None,
 ) -> Iterator[RawEvent]:
     """Yield the events of ``files`` that touch the row: by its key before or after them, or their position.
 
-    A file that cannot be read is told in ``reading`` and passed over.
+    A file that cannot be read is told in ``reading`` and passed over; ``refused`` is told rows that are none.
     """
     with duckdb.connect(config={"threads": 1}) as con:
         con.execute("SET TimeZone = 'UTC'")
@@ -79,6 +81,7 @@ def events_of(
             try:
                 with closing(platform.event_file(source, table_id, accepted)) as file:
                     for batch in file.batches():
+                        refused(accepted, batch.rejected)
                         yield from _matching(con, batch.events, accepted, wanted)
             except (RawFileError, SchemaError) as error:
                 reading.unread[accepted.file.key] = error.what

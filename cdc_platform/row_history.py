@@ -6,15 +6,16 @@ events. So lineage is a look-up by position, and a history is a reading of the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyiceberg.table import Table
 
 from cdc_platform.config.model import Images, TableConfig
 from cdc_platform.errors import MergeError
 from cdc_platform.events import OP, Op, Position
+from cdc_platform.formats.event_file import RejectedRow
 from cdc_platform.lake.applied import read_applied, walk_batches
 from cdc_platform.lake.lineage import (
     BatchOfFile,
@@ -24,9 +25,9 @@ from cdc_platform.lake.lineage import (
     find_rows,
     find_tombstone,
 )
+from cdc_platform.lake.named_keys import named_keys, safe_texts
 from cdc_platform.lake.quarantine import WAITING, QuarantineItem, QuarantineState, items_in
 from cdc_platform.lake.wanted import Wanted, key_text, wanted_key, wanted_position
-from cdc_platform.naming import safe_name
 from cdc_platform.raw.files import AcceptedFile
 from cdc_platform.row_events import MOST_EVENTS, RawEvent, Reading, events_of, possible_carriers
 from cdc_platform.row_fates import Fate, Fates, HistoryEvent, Maker
@@ -139,7 +140,10 @@ def row_history(
     files = table.files(readable=True)
     asked = [one for one in files if windows is None or one.window in windows]
     reading, events = Reading(), list[RawEvent]()
-    for event in events_of(platform, source, table_id, _told(asked, progress), wanted, reading):
+    prefix = platform.source(source).raw_of(platform.table(source, table_id)).before_image_prefix
+    refused = _Refused(wanted, prefix, [one for one in items if windows is None or one.window in windows])
+    read = _told(asked, progress)
+    for event in events_of(platform, source, table_id, read, wanted, reading, refused.take):
         events.append(event)
         if len(events) > MOST_EVENTS:
             what = f"{wanted} has more than {MOST_EVENTS:,} events"
@@ -154,16 +158,39 @@ def row_history(
         # rows of a load, which no position tells apart: none of them is the same as another
         fates = tuple(replace(one, fate=Fate.APPLIED) if one.fate is Fate.STALE else one for one in fates)
     known = {(one.file.file.key, one.file.file.etag, one.row) for one in events}
-    unreadable = (
-        item
-        for item in items
-        if item.row is not None
-        and item.state in (*WAITING, QuarantineState.DISCARDED)
-        and (item.key, item.etag, item.row) not in known
-        and _names_row(item, wanted)
-        and (windows is None or item.window in windows)
-    )
-    return RowHistory(wanted, fates, tuple(unreadable), reading.files, reading.unread, missing)
+    return RowHistory(wanted, fates, refused.but_for(known), reading.files, reading.unread, missing)
+
+
+class _Refused:
+    """The rows that are no events and name the row that is meant, now or by their image before the change.
+
+    Of a file that waits, or was given up, as a whole no item tells of them: they are found as it is read.
+    """
+
+    def __init__(self, wanted: Wanted, prefix: str | None, items: Iterable[QuarantineItem]) -> None:
+        self._wanted, self._prefix = wanted, prefix
+        there = [one for one in items if one.state in (*WAITING, QuarantineState.DISCARDED)]
+        self._whole = {(one.key, one.etag): one for one in there if one.row is None}
+        self._found = [one for one in there if one.row is not None and self._names(one.values)]
+
+    def take(self, file: AcceptedFile, rows: Sequence[RejectedRow]) -> None:
+        """Take the rows of a file that are no events."""
+        whole = self._whole.get((file.file.key, file.file.etag))
+        if whole is not None:
+            self._found += [
+                replace(whole, row=one.row, reason=one.reason, mend=one.mend, values=one.values)
+                for one in rows
+                if self._names(one.values)
+            ]
+
+    def but_for(self, known: Collection[tuple[str, str, int]]) -> tuple[QuarantineItem, ...]:
+        """Return what was found but for rows that are events."""
+        return tuple(one for one in self._found if (one.key, one.etag, one.row) not in known)
+
+    def _names(self, values: Mapping[str, Any]) -> bool:
+        wanted = self._wanted
+        key = tuple(map(str, wanted.values.values()))
+        return wanted.is_key and key in named_keys(safe_texts(values), list(wanted.values), self._prefix)
 
 
 class _Traced:
@@ -251,9 +278,3 @@ def _told(
     for number, one in enumerate(files, start=1):
         progress(number, len(files), one)
         yield one
-
-
-def _names_row(item: QuarantineItem, wanted: Wanted) -> bool:
-    """Whether the values of a row that is no event name the row that is meant."""
-    values = {safe_name(name): value for name, value in item.values.items()}
-    return wanted.is_key and all(values.get(name) == str(value) for name, value in wanted.values.items())

@@ -299,6 +299,21 @@ def test_a_row_that_was_given_up_stays_in_the_history_of_its_key(shop: Shop) -> 
     assert (0, quarantine.QuarantineState.DISCARDED) == (item.row, item.state)
 
 
+@pytest.mark.parametrize("others", [0, 4], ids=["the file waits", "the row waits"])
+def test_a_row_set_aside_that_gave_the_key_up_is_told_by_its_image_before(shop: Shop, others: int) -> None:
+    shop.load("orders", {"id": 1, "note": "a"})
+    good = [{"Op": "I", "id": number, "note": "n"} for number in range(2, 2 + others)]
+    types = {"id": pa.int64(), "note": pa.string()}
+    shop.change("orders", 1, {"Op": "U", "id": None, "BI_id": 1, "note": "a"}, *good, types=types)
+    shop.apply("orders")
+
+    history = shop.history("orders", "1")
+
+    assert ["L current"] == told(history)
+    assert [(0, "the merge key is NULL")] == [(one.row, one.reason) for one in history.unreadable]
+    assert () == shop.history("orders", "1", windows=["2024-04-30"]).unreadable
+
+
 def test_a_file_that_is_gone_is_told_and_the_others_are_read(shop: Shop) -> None:
     gone = shop.change("orders", 1, {"Op": "I", "id": 1, "note": "a"})
     shop.change("orders", 2, {"Op": "U", "id": 1, "note": "b"})

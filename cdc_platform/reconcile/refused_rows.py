@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from cdc_platform.events import OP, before_name
+from cdc_platform.events import OP
+from cdc_platform.lake.named_keys import named_keys, safe_texts
 from cdc_platform.lake.quarantine import WAITING, QuarantineItem, QuarantineState
-from cdc_platform.naming import safe_name
-
-_safe_name = cache(safe_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +38,7 @@ class RefusedRows:
     """
 
     def __init__(self, keys: Iterable[Mapping[str, Any]], names: Sequence[str], prefix: str | None) -> None:
-        self._names = tuple(names)
-        self._before = [
-            ([safe_name(prefix + name)] if prefix else []) + [safe_name(before_name(name))] for name in names
-        ]
+        self._names, self._prefix = tuple(names), prefix
         self._wanted: dict[tuple[Any, ...], int] = {
             tuple(str(key.get(name)) for name in names): number for number, key in enumerate(keys)
         }
@@ -54,12 +48,8 @@ class RefusedRows:
 
     def add(self, row: RefusedRow, values: Mapping[str, Any]) -> None:
         """Take one row, with the values its file has in it."""
-        texts = {_safe_name(name): value for name, value in values.items()}
-        own = [texts.get(name) for name in self._names]
-        told = [next((texts[n] for n in names if texts.get(n) is not None), None) for names in self._before]
-        # a key column the before image leaves out did not change
-        old = [now if then is None else then for now, then in zip(own, told, strict=True)]
-        named = {tuple(side) for side in (own, old) if None not in side}
+        texts = safe_texts(values)
+        named = named_keys(texts, self._names, self._prefix)
         for key in named & self._wanted.keys():
             self._found[self._wanted[key]].append(row)
         if not named and not row.is_discarded and not _is_new(row, texts):
