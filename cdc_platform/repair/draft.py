@@ -18,8 +18,8 @@ from pyiceberg.table import Table
 from cdc_platform.config.repair import RepairOptions
 from cdc_platform.errors import ReconciliationError
 from cdc_platform.events import Position
+from cdc_platform.lake.live_batches import live_row_count
 from cdc_platform.lake.live_rows import FILE, live_files
-from cdc_platform.lake.summary import properties_of
 from cdc_platform.naming import quoted
 from cdc_platform.pipeline import Platform
 from cdc_platform.raw.objects import ObjectStore
@@ -172,14 +172,13 @@ def _place(platform: Platform, judged: Judged) -> tuple[Place | None, str]:
 
 
 def _seen(judged: Judged, base: Table, place: Place | None, no_place: str) -> Seen:
-    snapshot = base.snapshot_by_id(judged.subject.view.snapshot_id or 0)
-    told = properties_of(snapshot)
-    rows = int(told.get("total-records", 0)) - int(told.get("total-position-deletes", 0))
+    live = live_files(base, judged.subject.view.snapshot_id)
     return Seen(
         keys=count_rows(judged.con, "touched"),
         deletes=count_rows(judged.con, f"touched WHERE op = 'D' AND outcome <> {Outcome.SPELLED:d}"),
         compared=judged.compared,
-        base_rows=rows,
+        # other writers leave deletes of files that are gone in a snapshot's totals
+        base_rows=live_row_count(live, base.io),
         source_rows=judged.source_rows,
         unverified=judged.tally.unverified,
         incomplete=judged.incomplete,

@@ -184,6 +184,17 @@ def test_a_repair_beyond_its_bounds_is_refused(shop: Shop, limits: RepairOptions
         plan_and_approve(shop.platform, shop.ask(limits=limits))
 
 
+def test_the_share_is_of_the_rows_base_has_whatever_other_writers_say_of_its_deletes(shop: Shop) -> None:
+    shop.tell(*({"Op": "U", **prior_row(number)} for number in range(1, 11)))
+    shop.merge_again()
+    shop.tamper("UPDATE base SET name = name")
+    shop.run(*LOST)
+
+    plan = plan_repair(shop.platform, shop.ask())
+
+    assert any(f"2 of {len(shop.rows())} rows of base" in one.told for one in plan.guards)
+
+
 def test_every_key_that_differs_is_repaired_however_many(shop: Shop) -> None:
     numbers = range(1_000, 1_500)
     shop.tell(*({"Op": "I", **prior_row(n)} for n in numbers), at=shop.at + timedelta(minutes=5))
