@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class TableStatus:
     """One table. ``lag_seconds`` is how old the newest change in base is; None before the first change.
 
-    ``verdict`` is that of the newest window that was reconciled, ``verdict_window`` which one that is.
+    ``verdict`` is that of the newest window that was reconciled, ``verdict_window`` which one that is;
+    ``windows_different`` are the older ones whose last verdict is DIFFERENT.
     """
 
     source: str
@@ -37,6 +38,7 @@ class TableStatus:
     quarantined_rows: int
     verdict: str | None
     verdict_window: str | None
+    windows_different: tuple[str, ...] = ()
     #: Snapshots that wait for a verdict before main, of which rows and snapshot_id are told, shows them.
     unpublished: int = 0
     #: Why nothing can be told of the table; then nothing else is.
@@ -57,12 +59,14 @@ def status(platform: Platform, sources: Collection[str] | None = None) -> Iterat
         windows = verdicts.get((source, table.id), {})
         newest = max(windows, default=None)
         verdict = windows[newest] if newest else None
+        older = tuple(one for one in sorted(windows) if one != newest and windows[one] == "DIFFERENT")
         try:
             with outages(f"{source}/{table.id}"):
-                found = _status(platform, source, table, newest, verdict)
+                found = replace(_status(platform, source, table, newest, verdict), windows_different=older)
         except CdcError as error:
             found = TableStatus(
-                source, table.id, None, None, None, 0, None, None, 0, 0, verdict, newest, error=str(error)
+                *(source, table.id, None, None, None, 0, None, None, 0, 0, verdict, newest, older),
+                error=str(error),
             )
         yield found
 

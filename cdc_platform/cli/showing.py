@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ from cdc_platform.words import counted
 if TYPE_CHECKING:
     from cdc_platform.pipeline import TableStatus
 
+#: Earlier windows that are named.
+_MOST_WINDOWS = 3
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
@@ -34,8 +38,8 @@ def status(
 ) -> None:
     """Show where every table stands: last window, lag, rows, verdict, quarantine.
 
-    Reads no data. Exit code 1 when something is quarantined or the last verdict is DIFFERENT, 3 when a table
-    cannot be read.
+    Reads no data. Exit code 1 when something is quarantined or the last verdict of a window is DIFFERENT, 3
+    when a table cannot be read.
 
     [bold]Examples[/bold]
 
@@ -67,18 +71,33 @@ def status(
         columns = ["table", "rows", "last window", "pending", "age", "verdict", "quarantined"]
         print_table("", columns, rows)
         for one in statuses:
-            if one.unpublished:
-                text = (
-                    f"{one.source}/{one.table_id}: main waits, {counted(one.unpublished, 'snapshot')} behind"
-                )
-                stderr().print(f"{text}; cdc publish --dry-run says why", highlight=False, markup=False)
+            for remark in _remarks(one):
+                text = f"{one.source}/{one.table_id}: {remark}"
+                stderr().print(text, highlight=False, markup=False, soft_wrap=True)
     failed = [one for one in statuses if one.error is not None]
     for one in failed:
         stderr().print(f"{one.source}/{one.table_id} failed: {one.error}", style="red", markup=False)
     if failed:
         raise typer.Exit(ExitCode.FAILED)
-    if any(one.quarantined_files or one.quarantined_rows or one.verdict == "DIFFERENT" for one in statuses):
+    if any(_found(one) for one in statuses):
         raise typer.Exit(ExitCode.FOUND)
+
+
+def _found(one: TableStatus) -> bool:
+    is_different = one.verdict == "DIFFERENT" or bool(one.windows_different)
+    return is_different or bool(one.quarantined_files or one.quarantined_rows)
+
+
+def _remarks(one: TableStatus) -> Iterator[str]:
+    """Yield what the row of a table has no column for."""
+    if one.unpublished:
+        waiting = counted(one.unpublished, "snapshot")
+        yield f"main waits, {waiting} behind; cdc publish --dry-run says why"
+    if one.windows_different:
+        windows = one.windows_different
+        more = f" and {len(windows) - _MOST_WINDOWS} more" if len(windows) > _MOST_WINDOWS else ""
+        found = f"{', '.join(windows[-_MOST_WINDOWS:])}{more}"
+        yield f"DIFFERENT in earlier windows: {found}; cdc report shows what, cdc repair mends it"
 
 
 def _verdict(one: TableStatus) -> str | None:

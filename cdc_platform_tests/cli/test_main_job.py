@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from cdc_platform.config.load import load_config
+from cdc_platform.lake.catalog import open_lake
 from cdc_platform.testing import write_change_file
 from cdc_platform_tests.cli.conftest import Cdc, Outcome
 
@@ -136,6 +139,37 @@ def test_status_tells_where_a_table_stands(cdc: Cdc) -> None:
     assert ("shop", "orders", 3, "2024-05-31", 0, None) == tuple(
         table[name] for name in ("source", "table_id", "rows", "last_window", "pending_files", "verdict")
     )
+
+
+@pytest.fixture
+def an_earlier_window_is_different(cdc: Cdc, project: Path) -> None:
+    """Two windows, of which the earlier one lost a row of base to another program."""
+    later = datetime(2024, 6, 1, 21, tzinfo=UTC)
+    event = {"Op": "I", "id": 9, "customer": "new", "amount": 1.0}
+    write_change_file(project / "raw", "public", "orders", at=later, events=[event])
+    cdc("apply")
+    with open_lake(load_config(project / "cdc.yaml")) as lake:
+        table = lake.load("shop", "orders")
+        assert table is not None
+        with warnings.catch_warnings(action="ignore"):  # pyiceberg says that it copies on write
+            table.delete("id == 3")
+    for window in ("2024-05-31", "2024-06-01"):
+        cdc("reconcile", "--window", window)
+
+
+@pytest.mark.usefixtures("an_earlier_window_is_different")
+def test_status_names_an_earlier_window_that_is_different(cdc: Cdc) -> None:
+    done = cdc("status")
+
+    assert 1 == done.code
+    assert "shop/orders: DIFFERENT in earlier windows: 2024-05-31; cdc report shows what" in done.err
+
+
+@pytest.mark.usefixtures("an_earlier_window_is_different")
+def test_status_lists_earlier_windows_that_are_different_for_scripts(cdc: Cdc) -> None:
+    (table,) = cdc("status", "--json").json
+
+    assert ("2024-06-01", ["2024-05-31"]) == (table["verdict_window"], table["windows_different"])
 
 
 def test_status_before_the_first_merge_shows_dashes(cdc: Cdc) -> None:
