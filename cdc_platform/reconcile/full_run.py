@@ -225,9 +225,12 @@ class FullRun:
             self.ledger.keep(self.workspace, sides, found, segments)
 
     def _end_proofs(self) -> None:
-        """Let nothing proven hold where capture is beyond a primary: its log went back, or is another one."""
+        """Let nothing hold, nor be gone on with, where capture is beyond a primary: its log went back, or is
+        another one, and what it writes up to there is passed over by capture.
+        """
         if self.ledger is not None and not self.plan.is_standby:
             self.ledger.end()
+            FullRun._save(self, Progress(conditions_of(self.plan, self.view, self.options.origin)))
 
     def _explained(self, found: FullComparison, sides: Sides, drilled: frozenset[int]) -> FullComparison:
         """Return it with the keys that differ for certain, and what they have in common."""

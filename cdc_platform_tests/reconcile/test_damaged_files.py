@@ -10,7 +10,10 @@ import pytest
 
 from cdc_platform.lake.base_files import local_path
 from cdc_platform.lake.live_rows import live_files
-from cdc_platform.reconcile.verdict import Reconciliation, Verdict
+from cdc_platform.reconcile.damaged_files import with_damage
+from cdc_platform.reconcile.scopes import FULL
+from cdc_platform.reconcile.subject import pin
+from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Reconciliation, Verdict
 from cdc_platform_tests.reconcile.test_incremental import IncrementalShop, notes, shop
 
 pytestmark = pytest.mark.postgres
@@ -67,6 +70,20 @@ def test_a_missing_data_file_is_an_error_that_says_how_to_get_it_back(shop: Incr
     assert Verdict.ERROR is found.verdict
     assert "it is not there" in found.comparisons[0].reason
     assert "restore the file as it was, or go back to a snapshot without it" in found.comparisons[0].reason
+
+
+def test_a_verdict_stands_where_the_table_was_dropped_before_its_files_could_be_looked_at(
+    shop: IncrementalShop,
+) -> None:
+    subject = pin(shop.platform, "retail", "item", FULL)
+    data_file(shop).unlink()
+    shop.platform.lake.catalog.drop_table("retail.item")
+    failed = Comparison(SOURCE_MATCHES_BASE, Verdict.ERROR, "it cannot be read")
+
+    (found,) = with_damage(subject, [failed])
+
+    assert Verdict.ERROR is found.verdict
+    assert found.reason.startswith("it cannot be read; ")
 
 
 def test_an_incremental_certificate_says_what_is_believed_of_files(shop: IncrementalShop) -> None:

@@ -144,6 +144,24 @@ def test_a_run_of_a_source_before_it_was_restored_is_not_gone_on_with(shop: Rest
     assert STARTED in notes(found)
 
 
+def test_what_a_restored_source_behind_capture_was_found_equal_to_is_not_gone_on_with(
+    shop: RestorableShop,
+) -> None:
+    shop.copy()
+    shop.grow_beyond(log_position(shop.dsn or ""))
+    shop.fall_behind()
+    passed = shop.platform.captured() or ""
+    shop.restore()
+    cut = shop.compare(budget=Budget(max_rows=ROWS // 2))
+    shop.sql("UPDATE item SET name = 'passed over by capture' WHERE id = 5")
+    shop.grow_beyond(passed)
+
+    found = shop.compare(resume=True)
+
+    assert Verdict.UNVERIFIED is cut.verdict
+    assert (Verdict.DIFFERENT, {5}, 0) == (found.verdict, differing(found), carried(found))
+
+
 def test_a_server_that_was_only_started_again_is_read_anew_once(shop: RestorableShop) -> None:
     shop.server.stop()
     shop.server.start()
