@@ -14,6 +14,7 @@ from typing import Any
 from cdc_platform.events import OP
 from cdc_platform.lake.named_keys import named_keys, safe_texts
 from cdc_platform.lake.quarantine import WAITING, QuarantineItem, QuarantineState
+from cdc_platform.reconcile.faults import RawImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class RefusedRow:
     row: int
     reason: str
     is_discarded: bool = False
+    generation: int = 0
 
     @property
     def where(self) -> str:
@@ -64,14 +66,15 @@ class RefusedRows:
                 and item.generation >= completed
                 and (item.state in WAITING or is_discarded)
             ):
-                self.add(RefusedRow(item.key, item.row, item.reason, is_discarded), item.values)
+                row = RefusedRow(item.key, item.row, item.reason, is_discarded, item.generation)
+                self.add(row, item.values)
 
-    def of(self, number: int, read: Collection[tuple[str, int]], newest: str | None) -> list[RefusedRow]:
-        """Return the rows of a key that are no event that was ``read``, nor of before the file ``newest``."""
+    def of(self, number: int, read: Collection[tuple[str, int]], newest: RawImage | None) -> list[RefusedRow]:
+        """Return the rows of a key that are no event that was ``read``, nor from before ``newest``."""
         return [
             one
             for one in self._found[number]
-            if (one.file, one.row) not in read and not _is_earlier(one.file, newest)
+            if (one.file, one.row) not in read and not (newest is not None and _is_earlier(one, newest))
         ]
 
 
@@ -80,10 +83,17 @@ def _is_new(row: RefusedRow, texts: Mapping[str, Any]) -> bool:
     return not _base_name(row.file)[:1].isdigit() or texts.get("op", texts.get(OP)) == "I"
 
 
-def _is_earlier(key: str, other: str | None) -> bool:
-    """Whether a change file is of an earlier time than another one, as their names say."""
-    one, two = _base_name(key), _base_name(other or "")
-    return one[:1].isdigit() and two[:1].isdigit() and one < two
+def _is_earlier(row: RefusedRow, other: RawImage) -> bool:
+    """Whether a row is of an earlier time than an event, as generations, names of files and numbers say.
+
+    Rows of a full load come before the changes of its generation. Of a repair's file nothing is known.
+    """
+    if row.generation != other.generation:
+        return row.generation < other.generation
+    one, two = _base_name(row.file), _base_name(other.file)
+    if not two[:1].isdigit():
+        return False
+    return not one[:1].isdigit() or (one, row.row) < (two, other.row)
 
 
 def _base_name(key: str) -> str:

@@ -165,8 +165,9 @@ def _insert_file(
         connection.unregister("incoming")
         if refused is not None and file.standing in (Standing.QUARANTINED, Standing.DISCARDED):
             given_up = file.standing is Standing.DISCARDED
+            name, generation = file.accepted.file.key, file.accepted.generation
             for row in batch.rejected:
-                refused.add(RefusedRow(file.accepted.file.key, row.row, row.reason, given_up), row.values)
+                refused.add(RefusedRow(name, row.row, row.reason, given_up, generation), row.values)
 
 
 def _is_suspect(side: Sequence[str], key: Sequence[str], types: dict[str, str]) -> str:

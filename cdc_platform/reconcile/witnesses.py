@@ -114,6 +114,7 @@ class _Witnesses:
     tombstones: Mapping[int, tuple[int, int]]
     vanished: Mapping[int, Vanished]
     refused: RefusedRows
+    is_partial: bool
     doubt: str
 
 
@@ -168,6 +169,7 @@ def _ask(
         tombstones=tombstones_of(workspace),
         vanished=vanished_rows(workspace, base, key, missing),
         refused=refused,
+        is_partial=view.partial_images,
         doubt="; ".join(filter(None, [reading.doubt, _waiting_files(subject), refused.doubt])),
     )
 
@@ -240,7 +242,9 @@ def _is_distortion(column: str, value: ValueClass, systematic: frozenset[tuple[s
 def _refused(seen: _Witnesses, key_id: int) -> tuple[str | None, str | None]:
     """Return why a row that is no event and names the key waits in quarantine, or was given up there."""
     events = seen.events.get(key_id, ())
-    newest = next((one.file for one in events if one.standing == "applied"), None)
+    # a partial update leaves in a row what came before it
+    whole = (one for one in events if one.deletes or one.op != "U" or not seen.is_partial)
+    newest = next((one for one in whole if one.standing == "applied"), None)
     found = seen.refused.of(key_id, {(one.file, one.row) for one in events}, newest)
     told = {one.is_discarded: f"{one.where}, {one.reason}" for one in reversed(found)}
     return told.get(False), told.get(True)

@@ -90,6 +90,14 @@ class ItemShop:
         position = log_position(self.dsn or "")
         self.platform.captured = lambda: position
 
+    def configure(self, **options: Any) -> None:
+        """Give the table other options in cdc.yaml."""
+        source = self.platform.config.sources["retail"]
+        source = source.model_copy(update={"tables": (source.tables[0].model_copy(update=options),)})
+        self.platform.lake.close()
+        self.platform = ToldPlatform(self.platform.config.model_copy(update={"sources": {"retail": source}}))
+        self.catch_up()
+
     def apply(self) -> None:
         take_in(self.platform, "retail")
         merge_table(self.platform, "retail", "item")

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from cdc_platform.config.model import Images
 from cdc_platform.lake.quarantine import discard, list_items
 from cdc_platform.reconcile.faults import Fault
 from cdc_platform.reconcile.verdict import Discrepancy, Verdict
@@ -230,6 +231,23 @@ def test_a_row_no_reader_could_type_in_a_file_that_waits_as_a_whole_is_found_by_
     shop.catch_up()
 
     assert {"1": Fault.QUARANTINED} == faults(shop)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_row_given_up_before_a_later_one_of_its_file_that_was_applied_explains_what_that_left_alone(
+    shop: Shop, partial: bool
+) -> None:
+    bad = {"Op": "X", "id": 1, "name": "quill", "price": Decimal("1.5")}
+    later = {"Op": "U", "id": 1, "name": "pen", "price": Decimal("1.5")}
+    shop.change(bad, later, GOOD, GOOD, minutes=20)
+    shop.apply()
+    (item,) = list_items(shop.platform.lake, "retail", "item")
+    discard(shop.platform.lake, "retail", "item", item.id)
+    shop.configure(images=Images.PARTIAL if partial else Images.FULL)
+    shop.sql("UPDATE item SET name = 'quill' WHERE id = 1")
+    shop.catch_up()
+
+    assert {"1": Fault.DISCARDED if partial else Fault.CAPTURE_LOST} == faults(shop)
 
 
 def test_while_a_raw_file_cannot_be_read_nothing_is_called_lost(shop: Shop) -> None:

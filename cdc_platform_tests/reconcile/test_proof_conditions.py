@@ -14,7 +14,6 @@ from cdc_platform.config.model import DeleteMode, Images
 from cdc_platform.lake.declared import KEEPS_DELETED
 from cdc_platform.reconcile.postgres import PostgresReader, PostgresSnapshot
 from cdc_platform.reconcile.verdict import Verdict
-from cdc_platform_tests.reconcile.shop import ToldPlatform
 from cdc_platform_tests.reconcile.test_source_identity import MODES, ROWS, TYPES, ProvenShop, told
 
 pytestmark = pytest.mark.postgres
@@ -37,13 +36,6 @@ class AlteredShop(ProvenShop):
     @property
     def base(self) -> Any:
         return self.platform.lake.load("retail", "item")
-
-    def configure(self, **options: Any) -> None:
-        source = self.platform.config.sources["retail"]
-        source = source.model_copy(update={"tables": (source.tables[0].model_copy(update=options),)})
-        self.platform.lake.close()
-        self.platform = ToldPlatform(self.platform.config.model_copy(update={"sources": {"retail": source}}))
-        self.catch_up()
 
 
 def opened(folder: Path, dsn: str, **table: Any) -> AlteredShop:

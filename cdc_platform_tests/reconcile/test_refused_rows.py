@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cdc_platform.lake.quarantine import QuarantineItem, QuarantineState
+from cdc_platform.reconcile.faults import RawImage
 from cdc_platform.reconcile.refused_rows import RefusedRow, RefusedRows
 
 FILE = "public/item/20260301-120000000.parquet"
@@ -20,7 +21,11 @@ def refused(values: dict[str, Any], file: str = FILE) -> RefusedRows:
     return found
 
 
-def named(found: RefusedRows, newest: str | None = None) -> list[int]:
+def event(file: str, row: int = 0, load: int = 0) -> RawImage:
+    return RawImage(file, row, "U", deletes=False, generation=load, sequence=1, standing="applied")
+
+
+def named(found: RefusedRows, newest: RawImage | None = None) -> list[int]:
     return [number for number in range(len(KEYS)) if found.of(number, (), newest)]
 
 
@@ -58,7 +63,23 @@ def test_a_row_that_names_no_key_may_be_of_any_unless_it_brings_a_new_one() -> N
 def test_rows_of_before_the_newest_file_that_was_applied_explain_nothing() -> None:
     found = refused({"Op": "X", "shop": "1", "id": "a"})
 
-    assert [[0], []] == [named(found, FILE.replace("12", hour)) for hour in ("11", "13")]
+    assert [[0], []] == [named(found, event(FILE.replace("12", hour))) for hour in ("11", "13")]
+
+
+def test_a_row_is_earlier_than_later_rows_of_its_file_and_a_load_than_the_changes_of_its_generation() -> None:
+    change, load = (refused({"Op": "X", "shop": "1", "id": "a"}, file) for file in (FILE, LOAD))
+
+    told = [
+        [named(change, event(FILE, row=1)), named(load, event(FILE)), named(load, event(FILE, load=1))],
+        [
+            named(change, event(FILE)),
+            named(load, event(LOAD, row=1)),
+            named(load, event(FILE, load=-1)),
+        ],
+        [named(change, event("@repair/1/events.parquet"))],
+    ]
+
+    assert [[[], [], []], [[0], [0], [0]], [[0]]] == told
 
 
 def test_items_count_while_they_wait_or_were_given_up_and_no_full_load_came_since() -> None:
