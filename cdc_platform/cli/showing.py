@@ -97,7 +97,8 @@ def _remarks(one: TableStatus) -> Iterator[str]:
         windows = one.windows_different
         more = f" and {len(windows) - _MOST_WINDOWS} more" if len(windows) > _MOST_WINDOWS else ""
         found = f"{', '.join(windows[-_MOST_WINDOWS:])}{more}"
-        yield f"DIFFERENT in earlier windows: {found}; cdc report shows what, cdc repair mends it"
+        mend = "cdc report shows what, cdc repair mends it, cdc reconcile --window compares it again"
+        yield f"DIFFERENT in earlier windows: {found}; {mend}"
 
 
 def _verdict(one: TableStatus) -> str | None:

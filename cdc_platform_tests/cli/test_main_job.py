@@ -163,6 +163,7 @@ def test_status_names_an_earlier_window_that_is_different(cdc: Cdc) -> None:
 
     assert 1 == done.code
     assert "shop/orders: DIFFERENT in earlier windows: 2024-05-31; cdc report shows what" in done.err
+    assert "cdc reconcile --window compares it again" in done.err
 
 
 @pytest.mark.usefixtures("an_earlier_window_is_different")
