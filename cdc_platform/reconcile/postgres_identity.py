@@ -82,7 +82,11 @@ def refuse_other(connection: psycopg.Connection[tuple[Any, ...]], plan: ReadPlan
     hold(connection, table.schema, table.name)
     now = identity_of(connection, table.schema, table.name)
     then, today = plan.identity or "unknown", now or "unknown"
-    if now == plan.identity:
+    # whichever standby answers has started at a time of its own
+    started = plan.started if plan.is_standby else _told(connection, _STARTED) or ""
+    if started != plan.started:
+        then, today = f"started at {plan.started or 'unknown'}", f"started at {started or 'unknown'}"
+    elif now == plan.identity:
         found = replace(plan, shape=shape_of(connection, table.schema, table.name))
         if found.shape_read == plan.shape_read:
             return

@@ -216,12 +216,14 @@ def test_a_source_that_does_not_tell_which_it_is_is_read_anew(shop: ProvenShop, 
     assert "which database and table was read then is not known" in notes
 
 
-@pytest.mark.parametrize("moved", ["", "another timeline"])
+@pytest.mark.parametrize("moved", ["", "another timeline", "another start"])
 def test_rows_of_another_table_than_was_planned_are_refused(shop: ProvenShop, moved: str) -> None:
     reader = source_reader(shop.platform.source("retail"))
     assert not isinstance(reader, str)
     plan = reader.plan("public", "item", ["id"], pa.schema(list(TYPES.items())))
-    if moved:
+    if moved == "another start":
+        plan = replace(plan, started="2020-01-01 00:00:00.000000")
+    elif moved:
         assert ", timeline 1, " in plan.identity
         plan = replace(plan, identity=plan.identity.replace("timeline 1", "timeline 2"))
     else:
@@ -231,3 +233,13 @@ def test_rows_of_another_table_than_was_planned_are_refused(shop: ProvenShop, mo
         list(snapshot.rows_between(None, None, plan))
     with reader.snapshot() as snapshot, pytest.raises(SourceUnavailable, match="changed while it was read"):
         snapshot.rows_of(pa.table({"id": [1]}), plan)
+
+
+def test_a_standby_may_have_started_at_another_time_than_the_one_that_was_planned(shop: ProvenShop) -> None:
+    reader = source_reader(shop.platform.source("retail"))
+    assert not isinstance(reader, str)
+    plan = reader.plan("public", "item", ["id"], pa.schema(list(TYPES.items())))
+    other = replace(plan, started="2020-01-01 00:00:00.000000", is_standby=True)
+
+    with reader.snapshot() as snapshot:
+        assert [1] == snapshot.rows_of(pa.table({"id": [1]}), other)["id"].to_pylist()
