@@ -64,7 +64,9 @@ class Shop(WindowShop):
                 base_folder=folder, lake=LakeConfig(warehouse="warehouse"), sources={"retail": source}
             )
         )
-        self.at = now() - timedelta(minutes=30)
+        # what is told now and then lies in one window, after midnight as well
+        midnight = now().replace(hour=0, minute=0, second=0, microsecond=0)
+        self.at = max(now() - timedelta(minutes=30), midnight)
 
     @property
     def window(self) -> str:

@@ -197,7 +197,7 @@ def test_the_share_is_of_the_rows_base_has_whatever_other_writers_say_of_its_del
 
 def test_every_key_that_differs_is_repaired_however_many(shop: Shop) -> None:
     numbers = range(1_000, 1_500)
-    shop.tell(*({"Op": "I", **prior_row(n)} for n in numbers), at=shop.at + timedelta(minutes=5))
+    shop.tell(*({"Op": "I", **prior_row(n)} for n in numbers))
     shop.merge_again()
     shop.run("INSERT INTO item SELECT n, 'other', n FROM generate_series(1000, 1499) n")
 
