@@ -73,10 +73,13 @@ INCREMENT_MUTANTS: tuple[Mutant, ...] = (
           "test_a_change_of_a_child_table_of_which_no_file_tells_is_found_by_every_run",)),
     ),
     *of(
-        "reconcile/changes_since.py",
-        ("files written over in place not looked for", "        check_files(subject.base)\n", "",
+        "reconcile/base_delta.py",
+        ("files written over in place not looked for", "    check_files(base, now)\n", "",
          ("reconcile/test_damaged_files.py::"
           "test_a_data_file_written_over_in_place_is_found_by_an_incremental_run",)),
+    ),
+    *of(
+        "reconcile/changes_since.py",
         ("a slot made anew believed", "    doubt = doubt or ledger.slot.doubt(proofs.conditions.get(SLOT))\n",
          "", (_SLOT,)),
     ),

@@ -62,13 +62,12 @@ def status(platform: Platform, sources: Collection[str] | None = None) -> Iterat
         older = tuple(one for one in sorted(windows) if one != newest and windows[one] == "DIFFERENT")
         try:
             with outages(f"{source}/{table.id}"):
-                found = replace(_status(platform, source, table, newest, verdict), windows_different=older)
+                found = _status(platform, source, table, newest, verdict)
         except CdcError as error:
             found = TableStatus(
-                *(source, table.id, None, None, None, 0, None, None, 0, 0, verdict, newest, older),
-                error=str(error),
+                source, table.id, None, None, None, 0, None, None, 0, 0, verdict, newest, error=str(error)
             )
-        yield found
+        yield replace(found, windows_different=older)
 
 
 def _status(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun.
@@ -10,6 +12,16 @@ def counted(number: int, noun: str) -> str:
     ('1 key', '1,200 keys')
     """
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def and_more(shown: Sequence[str], number: int) -> str:
+    """Return the names that are shown, of so many.
+
+    >>> and_more(["a", "b"], 2), and_more(["a", "b"], 5)
+    ('a, b', 'a, b and 3 more')
+    """
+    more = f" and {number - len(shown)} more" if number > len(shown) else ""
+    return f"{', '.join(shown)}{more}"
 
 
 def in_a_cell(number: int) -> str:

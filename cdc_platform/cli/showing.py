@@ -19,7 +19,7 @@ from cdc_platform.cli.output import (
     stderr,
 )
 from cdc_platform.cli.selection import open_platform
-from cdc_platform.words import counted
+from cdc_platform.words import and_more, counted
 
 if TYPE_CHECKING:
     from cdc_platform.pipeline import TableStatus
@@ -94,9 +94,7 @@ def _remarks(one: TableStatus) -> Iterator[str]:
         waiting = counted(one.unpublished, "snapshot")
         yield f"main waits, {waiting} behind; cdc publish --dry-run says why"
     if one.windows_different:
-        windows = one.windows_different
-        more = f" and {len(windows) - _MOST_WINDOWS} more" if len(windows) > _MOST_WINDOWS else ""
-        found = f"{', '.join(windows[-_MOST_WINDOWS:])}{more}"
+        found = and_more(one.windows_different[-_MOST_WINDOWS:], len(one.windows_different))
         mend = "cdc report shows what, cdc repair mends it, cdc reconcile --window compares it again"
         yield f"DIFFERENT in earlier windows: {found}; {mend}"
 

@@ -15,6 +15,7 @@ from pyiceberg.table import Table
 
 from cdc_platform.lake.base_files import BaseFile
 from cdc_platform.lake.live_rows import FILE, POS, LiveFiles, deleted_places_sql, live_files
+from cdc_platform.lake.maintenance.intact import check_files
 from cdc_platform.naming import quoted
 from cdc_platform.reconcile.key_places import add_places, key_columns, keyed
 from cdc_platform.reconcile.sides import Sides
@@ -68,9 +69,11 @@ def load_base_changes(
     Keys are as base holds them. ``touched_keys`` gains them, without repeats. Also makes ``old_places``:
     where rows of these keys lie in the files that are in both snapshots. So the key column of these is read
     once, unless rows were deleted that neither raw nor a new row explains. Raises MergeError when the
-    snapshot is gone, duckdb.Error, OSError or ArrowException when a file is.
+    snapshot is gone or a file missing or damaged, duckdb.Error, OSError or ArrowException when a file is.
     """
     now = live_files(base)
+    # the rest takes a file that has the name it had to hold what it held
+    check_files(base, now)
     then = replace(live_files(base, snapshot_id), schema=now.schema)
     delta = file_delta(then, now)
     fields, names = sides.key_fields, ", ".join(sides.key_names)

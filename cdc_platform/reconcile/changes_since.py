@@ -10,7 +10,6 @@ import duckdb
 import pyarrow as pa
 
 from cdc_platform.errors import CdcError
-from cdc_platform.lake.maintenance.intact import check_files
 from cdc_platform.reconcile.base_delta import FileDelta, load_base_changes
 from cdc_platform.reconcile.capture_slot import SLOT
 from cdc_platform.reconcile.due import cheaper_whole, due_segments, is_uneven
@@ -65,8 +64,6 @@ def find_changes(
     """Make ``touched_keys`` and say what is due; or say why everything has to be compared."""
     assert subject.base is not None
     try:
-        # the rest takes a file that has the name it had to hold what it held
-        check_files(subject.base)
         files = files_since(subject, proofs)
         doubt = files.doubt or load_touched_keys(connection, sides, subject, files.files)
         if doubt is not None:

@@ -18,6 +18,7 @@ from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.sources import ReadPlan, SourceReader
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.verdict import Excluded, Gap, Verdict
+from cdc_platform.words import and_more
 
 LEFT_OUT = "left out by `not_compared` in cdc.yaml"
 OF_DMS = "written by DMS beside the row"
@@ -100,9 +101,8 @@ def gap_points(excluded: Sequence[Excluded]) -> list[tuple[Verdict, str]]:
     gaps = [one for one in excluded if one.gap is not None]
     if not gaps:
         return []
-    told = ", ".join(f"{one.column} ({one.reason})" for one in gaps[:_MOST_NAMED])
-    more = f" and {len(gaps) - _MOST_NAMED} more" if len(gaps) > _MOST_NAMED else ""
+    told = and_more([f"{one.column} ({one.reason})" for one in gaps[:_MOST_NAMED]], len(gaps))
     number = "a column" if len(gaps) == 1 else f"{len(gaps)} columns"
     mends = dict.fromkeys(_MENDS.get(one.gap, _LOAD) for one in gaps if one.gap is not None)
     mend = f"{', '.join(mends)}, or name what need not be compared in `not_compared` of the table in cdc.yaml"
-    return [(Verdict.UNVERIFIED, f"{number} could not be compared: {told}{more} → {mend}")]
+    return [(Verdict.UNVERIFIED, f"{number} could not be compared: {told} → {mend}")]

@@ -195,15 +195,15 @@ def _compare(
         plan = replace(plan, ranged=False)
     points += unversioned(workspace, options.version_column, rows) if options.keys_only else []
     when = as_of(subject, reader) if isinstance(reader, ParquetReader) else None
-    before = captured_before(subject, plan)
-    own: dict[str, Any] = {"subject": subject} if options.incremental else {}
+    own: dict[str, Any] = {"before": captured_before(subject, plan)}
+    own |= {"subject": subject} if options.incremental else {}
     return (IncrementalRun if options.incremental else FullRun)(
         view=subject.view,
         key=subject.key,
         workspace=workspace,
         reader=reader,
         plan=plan,
-        observe=_observer(subject, workspace, reader, before, points),
+        observe=_observer(subject, workspace, reader, own["before"], points),
         # progress is of runs that compare values
         objects=None if options.keys_only else _objects(subject),
         options=options,
@@ -214,7 +214,7 @@ def _compare(
         ledger=_ledger(subject, reader, plan, options, run_id),
         untold=untold_changes(subject, plan),
         hashes_at_once=memory_shares(subject.platform.config.engine).hashes_at_once,
-        **{"before": before, **own},
+        **own,
     ).compare()
 
 

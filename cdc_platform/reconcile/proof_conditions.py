@@ -20,6 +20,7 @@ from cdc_platform.reconcile.source_identity import IDENTITY, other_source
 from cdc_platform.reconcile.sources import ReadPlan
 from cdc_platform.reconcile.table_capture import CAPTURE
 from cdc_platform.reconcile.typed import TYPE_RULES_VERSION
+from cdc_platform.words import and_more
 
 _MOST_NAMED = 5
 _COLUMNS = ("source_columns", "source_types", "base_columns")
@@ -105,8 +106,7 @@ def _which(earlier: Any, now: str) -> str:
     names = [name for name in sorted({*then, *today}) if name and then.get(name) != today.get(name)]
     if not names:
         return ""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f" ({', '.join(names[:_MOST_NAMED])}{more})"
+    return f" ({and_more(names[:_MOST_NAMED], len(names))})"
 
 
 def _text(told: Mapping[str, str]) -> str:

@@ -26,6 +26,7 @@ from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.suspects import types_in
 from cdc_platform.reconcile.window_events import Standing, WindowFile
 from cdc_platform.reconcile.workspace_names import in_workspace, shape_of
+from cdc_platform.words import and_more
 
 #: Beyond so many files, or bytes of them, the oldest are not read and the answer says so.
 MOST_FILES = 2_000
@@ -53,8 +54,7 @@ class Reading:
         parts = []
         if self.unread:
             key, why = next(iter(self.unread.items()))
-            others = f" and {len(self.unread) - 1} more" if len(self.unread) > 1 else ""
-            parts.append(f"raw file {key}{others} could not be read: {why}")
+            parts.append(f"raw file {and_more([key], len(self.unread))} could not be read: {why}")
         if self.left_out:
             parts.append(f"{self.left_out:,} older raw files were not read, to bound the work")
         return "; ".join(parts)

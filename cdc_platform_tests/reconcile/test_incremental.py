@@ -42,6 +42,15 @@ class IncrementalShop(WholeShop):
 
     minutes = 10
 
+    def prove(self) -> None:
+        """Stock a thousand rows in ten segments, and prove them by a full run."""
+        self.stock(
+            "CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric(10,2))",
+            f"INSERT INTO item SELECT g, 'name ' || g, g + 0.25 FROM generate_series(1, {ROWS}) g",
+            "ANALYZE item",
+        )
+        assert Verdict.MATCH is self.compare().verdict
+
     def update(self, number: int, name: str, *, source: bool = True, raw: bool = True) -> None:
         if source:
             self.sql(f"UPDATE item SET name = '{name}' WHERE id = {number}")
@@ -124,12 +133,7 @@ def row(number: int, name: str | None = None) -> dict[str, Any]:
 def shop(tmp_path: Path, postgres_database: str) -> Iterator[IncrementalShop]:
     """A thousand rows in ten segments, proven by a full run."""
     found = IncrementalShop(tmp_path, postgres_database, TYPES)
-    found.stock(
-        "CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric(10,2))",
-        f"INSERT INTO item SELECT g, 'name ' || g, g + 0.25 FROM generate_series(1, {ROWS}) g",
-        "ANALYZE item",
-    )
-    assert Verdict.MATCH is found.compare().verdict
+    found.prove()
     yield found
     found.platform.lake.close()
 

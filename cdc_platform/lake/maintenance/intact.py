@@ -9,21 +9,22 @@ from pyiceberg.table import Table
 from cdc_platform.errors import MergeError
 from cdc_platform.lake.branch import reloaded
 from cdc_platform.lake.damage import mend_of
-from cdc_platform.lake.live_rows import live_files
+from cdc_platform.lake.live_rows import LiveFiles, live_files
 from cdc_platform.lake.maintenance.listing import Listing
 
 
-def check_files(table: Table) -> None:
+def check_files(table: Table, live: LiveFiles | None = None) -> None:
     """Compare the sizes that storage lists with those the manifests name; files elsewhere are not looked at.
 
-    Raises MergeError naming what is missing or of another size.
+    ``live`` are the files of the current snapshot, where its manifests were read already. Raises MergeError
+    naming what is missing or of another size.
     """
-    suspects = _faults(table, _named(table))
+    suspects = _faults(table, _named(table, live or live_files(table)))
     if not suspects:
         return
     # what an expiry has removed since the table was loaded is not named any more
     now = reloaded(table)
-    still = _named(now)
+    still = _named(now, live_files(now))
     faults = {file: fault for file, fault in suspects.items() if file in still}
     if faults:
         first = next(iter(faults))
@@ -32,10 +33,10 @@ def check_files(table: Table) -> None:
         raise MergeError(what, where=".".join(table.name()), mend=mend_of(is_metadata=False))
 
 
-def _named(table: Table) -> dict[str, int]:
-    """Return the data and delete files of the current snapshot with their sizes."""
+def _named(table: Table, live: LiveFiles) -> dict[str, int]:
+    """Return the data and delete files with their sizes."""
     listing = Listing(table)
-    files = [part for file in live_files(table).files for part in (file.data, *file.deletes)]
+    files = [part for file in live.files for part in (file.data, *file.deletes)]
     return {listing.normalised(file.file_path): file.file_size_in_bytes for file in files}
 
 
