@@ -27,10 +27,13 @@ from cdc_platform.pipeline import Platform
 
 #: A table of which cdc.yaml names no merge key.
 NO_KEY = "none"
+#: An ascending number, and an export whose rows lie as base's do; others are written by threads side by side.
+ORDERED = "ordered"
 #: Kinds of key: type and SQL of the key of row i. Numbers ascend as the rows lie; UUIDs lie anyhow.
 KEYS: Mapping[str, tuple[PrimitiveType, str]] = {
     "bigint": (LongType(), "i + 1"),
     "uuid": (StringType(), "md5(concat('row', i))::UUID::VARCHAR"),
+    ORDERED: (LongType(), "i + 1"),
     NO_KEY: (LongType(), "i + 1"),
 }
 _CONTROL: Columns = {
@@ -103,10 +106,14 @@ class Exported:
         self.export.mkdir()
         selected = ", ".join(f"{sql} AS {column}" for column, (_, sql) in columns.items())
         with duckdb.connect(config={"memory_limit": "2GB", "threads": 2}) as connection:
-            connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
+            is_ordered = self.key == ORDERED
+            into = self.export / "rows.parquet" if is_ordered else self.export
             connection.execute(
-                f"COPY (SELECT {selected} FROM range({self.rows}) r(i)) TO {sql_text(str(self.export))} "
-                "(FORMAT parquet, COMPRESSION zstd, PER_THREAD_OUTPUT)"
+                f"SET TimeZone = 'UTC'; SET preserve_insertion_order = {str(is_ordered).lower()}"
+            )
+            connection.execute(
+                f"COPY (SELECT {selected} FROM range({self.rows}) r(i)) TO {sql_text(str(into))} "
+                f"(FORMAT parquet, COMPRESSION zstd{'' if is_ordered else ', PER_THREAD_OUTPUT'})"
             )
 
     def remove(self) -> None:

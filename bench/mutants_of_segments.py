@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.mutant import (
+    ALIGNED,
     AS_OF,
     BAD_INPUT,
     DIGEST,
@@ -96,6 +97,7 @@ _SCAN = of(
     ("one lane compared", "self.source[number] == self.base.get(number, EMPTY)",
      "self.source[number][:2] == self.base.get(number, EMPTY)[:2]", (JUDGED,)),
     ("misplaced keys accepted", "if number is not None and set(found) - {number}:", "if False:", (JUDGED,)),
+    ("rows without a key taken for read", "== sides.rows:", "<= (sides.rows or 0):", (ALIGNED,)),
     ("budget ignored", "if (reason := spending.exhausted()) is not None:", "if False:",
      (f"{FULL}::test_a_budget_of_no_time_proves_nothing",)),
     ("what was not read matches", "stopped = (Verdict.UNVERIFIED, reason)",
@@ -111,6 +113,28 @@ _SCAN = of(
     ("a segment the source lacks is taken from base", "found.get(one, EMPTY) for one in wanted",
      "found.get(one, scan.base.get(one, EMPTY)) for one in wanted",
      (JUDGED,)),
+)  # fmt: skip
+
+_ALIGNED = of(
+    "reconcile/aligned_rows.py",
+    ("rows side by side differ where all values do", 'differs = " OR ".join(', 'differs = " AND ".join(',
+     (ALIGNED,)),
+    ("only keys are held side by side", "for left, right, kind in zip(source, base, kinds, strict=True)",
+     "for left, right, kind in list(zip(source, base, kinds, strict=True))[:1]", (ALIGNED,)),
+    ("NULL beside a value is no difference", 'differs_sql(f"({left})::{kind}", f"({right})::{kind}")',
+     'f"({left})::{kind} <> ({right})::{kind}"', (ALIGNED,)),
+    ("rows left over are passed over", "POSITIONAL JOIN (SELECT * FROM {sides.base_rows} AND {of_base}) b",
+     "POSITIONAL JOIN (SELECT * FROM {sides.base_rows} AND {of_base}) b WHERE b.id IS NOT NULL AND s.id IS "
+     "NOT NULL", (ALIGNED,)),
+    ("a range with equal segments is equal", "if any(unequal for", "if all(unequal for", (ALIGNED,)),
+    ("every key side by side is distinct", "(rows, rows == marked)", "(rows, True)", (ALIGNED,)),
+    ("what cannot be read is equal", "    except duckdb.Error:\n        return None",
+     "    except duckdb.Error:\n        found = []", (ALIGNED,)),
+    ("an interruption is kept", "one.interrupt()\n                raise",
+     "one.interrupt()\n                return []", (ALIGNED,)),
+    ("the engine keeps one thread", 'f"SET threads = {threads}"', '"SET threads = 1"', (ALIGNED,)),
+    ("rows in another order are tried", "_equal(connection, query, tried) if is_worth else None",
+     "_equal(connection, query, tried)", (ALIGNED,)),
 )  # fmt: skip
 
 _DRILL = of(
@@ -178,6 +202,7 @@ SEGMENT_MUTANTS: tuple[Mutant, ...] = (
     *_SEGMENTS,
     *_SIDES,
     *_SCAN,
+    *_ALIGNED,
     *_DRILL,
     *_RUN,
     *_SEGMENT_RESULTS,

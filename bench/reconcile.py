@@ -3,10 +3,11 @@
     python -m bench.reconcile                  10 million rows of 10 columns in Parquet and Iceberg, then
                                                1 million rows of 10 columns in PostgreSQL and Parquet
 
-The first is measured against a plain scan of all columns of both sides, in turns: by the engine, which counts
-each column's values and hands nothing over, by the engine into Arrow batches, and by pyarrow into such; the
-second in processor seconds of the source's backend against a binary COPY of the same rows, in full and by
-keys and versions (``id`` and ``ordered_at``) alone.
+The first is measured with an export in the order of base and one in no order, against a plain scan of all
+columns of both sides, in turns: by the engine, which counts each column's values and hands nothing over, by
+the engine into Arrow batches, and by pyarrow into such; the second in processor seconds of the source's
+backend against a binary COPY of the same rows, in full and by keys and versions (``id`` and ``ordered_at``)
+alone.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ _ITEM = """CREATE TABLE item AS SELECT i AS id, (i % 100)::int AS store, (i % 50
     FROM generate_series(1::bigint, {rows}) i"""
 
 
+#: How an export's rows lie, beside base's: as they do there, or row groups as several threads were done.
+_IN_ORDER, _IN_NO_ORDER = "in the order of base", "in no order"
 #: A column that changes with every change of a row.
 _VERSION = "ordered_at"
 _UTC = pa.timestamp("us", tz="UTC")
@@ -110,36 +113,49 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _measure_lake(lake: Lake, folder: Path, rows: int, repeat: int, results: Results) -> None:
     table, files = made_table(lake, "item", {**COLUMNS, OP: (StringType(), "'I'")}, rows)
-    export = folder / "export.parquet"
     connection = open_workspace(lake, iceberg=True)
-    names = ", ".join(COLUMNS)
-    relation, there = live_sql(table), f"read_parquet({sql_text(str(export))})"
-    connection.execute(f"COPY (SELECT {names} FROM {relation}) TO {sql_text(str(export))} (COMPRESSION zstd)")
-    counts = ", ".join(f"count({name})" for name in COLUMNS)
     say(f"{rows:,} rows on either side")
+    for order, is_kept in ((_IN_ORDER, "true"), (_IN_NO_ORDER, "false")):
+        export = folder / f"{is_kept}.parquet"
+        connection.execute(f"SET preserve_insertion_order = {is_kept}")
+        connection.execute(
+            f"COPY (SELECT {', '.join(COLUMNS)} FROM {live_sql(table)}) "
+            f"TO {sql_text(str(export))} (COMPRESSION zstd)"
+        )
+        connection.execute("SET preserve_insertion_order = false")
+        view = BaseView(
+            live_sql(table), table.schema().as_arrow(), 1, files=tuple(local_path(f.file_path) for f in files)
+        )
+        measured = _beside_scans(lake, connection, view, export, rows, repeat)
+        results.add({"sides": "Parquet and Iceberg", "rows": rows, "export": order}, measured)
+        say(f"an export {order}: {measured}")
+    connection.close()
+
+
+def _beside_scans(
+    lake: Lake, connection: duckdb.DuckDBPyConnection, view: BaseView, export: Path, rows: int, repeat: int
+) -> dict[str, float]:
+    """Measure three kinds of plain scans of both sides, and the comparison."""
+    reader, there = ParquetReader(lake, str(export)), f"read_parquet({sql_text(str(export))})"
+    names, counts = ", ".join(COLUMNS), ", ".join(f"count({name})" for name in COLUMNS)
 
     def scan() -> None:
-        for side in (relation, there):
+        for side in (view.relation, there):
             connection.execute(f"SELECT {counts} FROM {side}").fetchall()
 
     def arrow_scan() -> None:
-        for paths in ([local_path(file.file_path) for file in files], [str(export)]):
+        for paths in (list(view.files), [str(export)]):
             for _ in ds.dataset(paths, format="parquet").to_batches(columns=list(COLUMNS)):
                 pass
 
     def handed_over() -> None:
-        for side in (relation, there):
+        for side in (view.relation, there):
             for _ in connection.execute(f"SELECT {names} FROM {side}").to_arrow_reader(131_072):
                 pass
 
-    view = BaseView(
-        relation, table.schema().as_arrow(), 1, files=tuple(local_path(f.file_path) for f in files)
-    )
-    reader = ParquetReader(lake, str(export))
     steps = scan, handed_over, arrow_scan, lambda: _compare(connection, view, reader, rows)
     scans, handed, arrow_scans, compared = _best_in_turns(steps, repeat)
-    connection.close()
-    measured = {
+    return {
         "scan_seconds": scans,
         "scan_to_arrow_seconds": handed,
         "pyarrow_scan_seconds": arrow_scans,
@@ -148,8 +164,6 @@ def _measure_lake(lake: Lake, folder: Path, rows: int, repeat: int, results: Res
         "times_a_scan_to_arrow": round(compared / handed, 2),
         "times_a_pyarrow_scan": round(compared / arrow_scans, 2),
     }
-    results.add({"sides": "Parquet and Iceberg", "rows": rows}, measured)
-    say(f"{measured}")
 
 
 def _compare(

@@ -3,6 +3,7 @@
     python -m bench.reconcile_memory                       # 6 GB of disk; some minutes to make the tables
     python -m bench.reconcile_memory --rows-of 10000000 --memory-limit 512MB
     python -m bench.reconcile_memory --key uuid            # another kind of key
+    python -m bench.reconcile_memory --key ordered         # an export whose rows lie as base's do
     python -m bench.reconcile_memory --key none            # no key: whole rows as a multiset
 
 The same columns (ten) and the same way at either size. Both sides are written past the merge (see

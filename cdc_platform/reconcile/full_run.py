@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from cdc_platform.errors import SourceUnavailable
 from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.reconcile.aligned_rows import Aligned, aligned_segments
 from cdc_platform.reconcile.as_of import AsOf
 from cdc_platform.reconcile.base_rows import BaseView, load_base_rows
 from cdc_platform.reconcile.bracket import Bracket
@@ -97,15 +98,25 @@ class FullRun:
             numbers_at_once=self.hashes_at_once,
         )
         progress.bounds = sides.segments.bounds
-        scan = scan_base(self.workspace, sides, keeps=self.reader.snapshot_read)
         carried = dict(progress.equal)
         everything = range(sides.segments.ranges + 1)
+        aligned = Aligned() if carried else self._aligned(sides)
+        others = [number for number in everything if number not in aligned.rows]
+        rest = replace(sides, only=frozenset(others) if aligned.rows else None)
+        scan = scan_base(self.workspace, rest, aligned, keeps=self.reader.snapshot_read)
         with self.reader.snapshot() as snapshot:
-            sides = ranges_of(sides, snapshot)
-            self._scan(snapshot, sides, scan, [n for n in everything if n not in carried], spending, progress)
+            sides, rest = ranges_of(sides, snapshot), ranges_of(rest, snapshot)
+            self._scan(snapshot, rest, scan, [n for n in others if n not in carried], spending, progress)
             scan.source |= {number: scan.base.get(number, EMPTY) for number in carried}
             self._save(replace(progress, is_done=not scan.unread))
             return self._conclude(snapshot, sides, scan, carried, spending)
+
+    def _aligned(self, sides: Sides) -> Aligned:
+        found = aligned_segments(self.workspace, self.reader, sides, self.options.budget)
+        if found.rows:
+            of = f"{len(found.rows)} of {sides.segments.ranges} segments, {sum(found.rows.values()):,} rows"
+            self.options.tell(f"{of}: equal value by value, in one order on both sides")
+        return found
 
     def _progress(self) -> Progress:
         conditions = conditions_of(self.plan, self.view, self.options.origin)
@@ -139,7 +150,7 @@ class FullRun:
             for number in numbers if keeps else ():
                 if scan.equal(number):
                     progress.equal[number] = Carried(scan.source[number][0], snapshot.position, self.run_id)
-            self.options.tell(told_of(sides.segments, scan, numbers, len(wanted)))
+            self.options.tell(told_of(sides.segments, scan, numbers, len(wanted) + len(scan.aligned)))
             if time.monotonic() - saved > 1:
                 self._save(progress)
                 saved = time.monotonic()

@@ -16,7 +16,7 @@ from cdc_platform.naming import sql_text
 from cdc_platform.reconcile.key_numbers import WholeNumbers
 
 #: Of more files the footers are read with the rows.
-_MOST_FILES = 256
+MOST_FILES = 256
 #: Enough to tell how evenly the keys lie in as many segments as there may be.
 _POINTS = 4096
 #: The ranges of all row groups together may be so many times the range of the whole.
@@ -31,7 +31,7 @@ def statistical_sample(
     They do not where ranges overlap, a row group has none or more than ``most`` rows, or those that have one
     hold less than ``rows``.
     """
-    if not 0 < len(files) <= _MOST_FILES:
+    if not 0 < len(files) <= MOST_FILES:
         return None
     found = connection.execute(
         f"""SELECT row_group_num_rows, TRY_CAST(stats_min_value AS BIGINT),

@@ -187,6 +187,11 @@ class ParquetSnapshot:
         ).to_arrow_table()
         return found.cast(pa.schema([pa.field(KEY_NUMBER, pa.int64()), *_schema_of(plan)]))
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths of the files, in the order they are read."""
+        return tuple(file for part in self._export.parts for file in part.files)
+
     def relation(self, plan: ReadPlan) -> str:
         """Return all rows as a FROM item, for an engine that reads the files itself, by all its threads."""
         return self._all(plan)

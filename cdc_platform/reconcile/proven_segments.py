@@ -10,6 +10,7 @@ import duckdb
 from cdc_platform.reconcile.in_flight import Judgement
 from cdc_platform.reconcile.proofs import Proof
 from cdc_platform.reconcile.segment_results import SegmentResult
+from cdc_platform.reconcile.segments import neighbours
 from cdc_platform.reconcile.sides import Digest, Sides
 from cdc_platform.reconcile.verdict import Tally, Verdict, combine
 from cdc_platform.words import counted
@@ -97,21 +98,6 @@ def base_digests_of(
             f"SELECT {number}, {aggregates} FROM {sides.base_rows} AND {condition} GROUP BY 1"
         ).fetchall()
         found |= {segment: (n, first, second) for segment, n, first, second in rows}
-    return found
-
-
-def neighbours(numbers: Sequence[int], keyless: int) -> list[tuple[int, int]]:
-    """Return the first and last of each stretch of neighbours; ``keyless`` is nobody's.
-
-    >>> neighbours([0, 1, 3, 5, 4, 6], 6)
-    [(0, 1), (3, 5), (6, 6)]
-    """
-    found: list[tuple[int, int]] = []
-    for number in sorted(numbers):
-        if found and found[-1][1] == number - 1 and number != keyless:
-            found[-1] = found[-1][0], number
-        else:
-            found.append((number, number))
     return found
 
 

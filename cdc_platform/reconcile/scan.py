@@ -7,13 +7,14 @@ segments that were found to differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import duckdb
 
 from cdc_platform.errors import CdcError, SourceUnavailable
+from cdc_platform.reconcile.aligned_rows import Aligned
 from cdc_platform.reconcile.budget import BudgetSpent, Spending
 from cdc_platform.reconcile.segments import Bound, Segments
 from cdc_platform.reconcile.sides import (
@@ -46,7 +47,7 @@ class Scan:
     says whether those of all segments of base are, too.
     """
 
-    base: Mapping[int, Digest]
+    base: dict[int, Digest]
     source: dict[int, Digest] = field(default_factory=dict)
     unread: dict[int, tuple[Verdict, str]] = field(default_factory=dict)
     keeps: bool = False
@@ -55,6 +56,8 @@ class Scan:
     base_kept: bool = False
     kept: set[int] = field(default_factory=set)
     kept_rows: int = 0
+    #: Segments whose rows were compared value by value; their digests are counts of rows alone.
+    aligned: Set[int] = frozenset()
 
     def equal(self, number: int) -> bool:
         """Whether a segment that was read has the same digest on both sides."""
@@ -102,11 +105,21 @@ def ranges_of(sides: Sides, snapshot: SourceSnapshot) -> Sides:
     return sides if is_held else replace(sides, plan=replace(sides.plan, ranged=False))
 
 
-def scan_base(connection: duckdb.DuckDBPyConnection, sides: Sides, *, keeps: bool) -> Scan:
-    """Return a scan of which base was read; ``keeps``: with its pairs, when they are not too many."""
-    fits = keeps and sides.rows is not None and sides.rows <= MOST_KEPT
-    digests, distinct = base_digests(connection, sides, BASE_KEPT if fits else None)
-    return Scan(digests, keeps=keeps, distinct=distinct, base_kept=fits)
+def scan_base(connection: duckdb.DuckDBPyConnection, sides: Sides, aligned: Aligned, *, keeps: bool) -> Scan:
+    """Return a scan of which base was read; ``keeps``: with its pairs, when they are not too many.
+
+    ``aligned`` are segments both sides of which were read already, and are none of those of ``sides``.
+    """
+    known = {number: (rows, 0, 0) for number, rows in aligned.rows.items()}
+    scan = Scan(dict(known), dict(known), keeps=keeps, distinct=set(aligned.distinct), aligned=known.keys())
+    if known and sum(aligned.rows.values()) == sides.rows:
+        # no row of base is left
+        return scan
+    scan.base_kept = keeps and sides.rows is not None and sides.rows <= MOST_KEPT
+    digests, distinct = base_digests(connection, sides, BASE_KEPT if scan.base_kept else None)
+    scan.base |= digests
+    scan.distinct |= distinct
+    return scan
 
 
 def scan_source(

@@ -21,6 +21,7 @@ from cdc_platform.reconcile.verdict import Tally, Verdict
 from cdc_platform.words import counted
 
 BY_DIGEST = "digest of every row and column"
+BY_VALUES = "every value of every row, beside the one in its place on the other side"
 BY_ROWS = "every differing row, column by column"
 NOT_COMPARED = "not compared"
 
@@ -156,8 +157,12 @@ def judge_segment(found: Findings, number: int) -> SegmentResult:
     source_rows, base_rows = found.scan.source[number][0], found.scan.base.get(number, EMPTY)[0]
     changed = found.changed.get(number, 0)
     if found.scan.equal(number) and number not in found.looked_up:
-        method, tally = BY_DIGEST, _tally(Verdict.MATCH, source_rows, in_flight=changed)
-        reason = "equal by digest"
+        is_aligned = number in found.scan.aligned
+        method, tally = (
+            BY_VALUES if is_aligned else BY_DIGEST,
+            _tally(Verdict.MATCH, source_rows, in_flight=changed),
+        )
+        reason = "equal value by value" if is_aligned else "equal by digest"
     elif number == found.segments.keyless:
         method, (tally, reason) = BY_DIGEST, _keyless(found, source_rows, base_rows)
     elif number not in found.numbers_drilled and number not in found.looked_up:

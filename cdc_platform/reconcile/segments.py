@@ -10,7 +10,7 @@ a shift tells the segment: where rows come in no order, a search among many boun
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,6 +148,21 @@ class Segments:
 
     def _literal(self, bound: Bound, place: int) -> str:
         return f"{sql_text(bound[place])}::{self.types[place]}"
+
+
+def neighbours(numbers: Collection[int], keyless: int) -> list[tuple[int, int]]:
+    """Return the first and last of each stretch of neighbours; ``keyless`` is nobody's.
+
+    >>> neighbours([0, 1, 3, 5, 4, 6], 6)
+    [(0, 1), (3, 5), (6, 6)]
+    """
+    found: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if found and found[-1][1] == number - 1 and number != keyless:
+            found[-1] = found[-1][0], number
+        else:
+            found.append((number, number))
+    return found
 
 
 def quantile_segments(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -13,7 +13,7 @@ from cdc_platform.naming import quoted
 from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.budget import Budget, BudgetSpent, Spending
 from cdc_platform.reconcile.digest import RowDigest, Salt, duckdb_types
-from cdc_platform.reconcile.segments import Bound, Segments
+from cdc_platform.reconcile.segments import Bound, Segments, neighbours
 from cdc_platform.reconcile.sources import ReadPlan, SourceSnapshot
 from cdc_platform.reconcile.typed import canonical_schema, common_type
 from cdc_platform.reconcile.window_events import count
@@ -41,6 +41,8 @@ class Sides:
     are_distinct: bool = False
     #: Whether keys are marked while base is digested, so that it is known of each segment then.
     has_marks: bool = False
+    #: The segments whose rows these are; None: all.
+    only: frozenset[int] | None = None
 
     @property
     def key_places(self) -> tuple[int, ...]:
@@ -82,7 +84,18 @@ class Sides:
     @property
     def base_rows(self) -> str:
         """The live rows of base, as what follows FROM."""
-        return f"{self.view.relation} b WHERE {self.view.live_condition}"
+        rows = f"{self.view.relation} b WHERE {self.view.live_condition}"
+        return rows if self.only is None else f"{rows} AND ({self._within(self.base_values, self.only)})"
+
+    def source_rows(self, relation: str) -> str:
+        """Return the source's rows ``s`` among those of ``relation``, as a FROM item."""
+        if self.only is None:
+            return f"{relation} s"
+        return f"(SELECT * FROM {relation} s WHERE {self._within(self.source_values, self.only)}) s"
+
+    def _within(self, values: list[str], only: Collection[int]) -> str:
+        stretches, keys = neighbours(only, self.segments.keyless), self.keys(values)
+        return " OR ".join(f"({self.segments.condition_sql(keys, *stretch)})" for stretch in stretches)
 
     @property
     def source_schema(self) -> pa.Schema:
@@ -154,7 +167,7 @@ def source_digests(
     low, high = (None, None) if number is None else sides.segments.range(number)
     room = None if kept is None else kept.rows
     with Arriving(connection, snapshot, sides, low, high, spending, room) as arriving:
-        first = f"{arriving.first} s"
+        first = sides.source_rows(arriving.first)
         if kept is None:
             return _digests(connection, sides, sides.source_values, first), False
         found = _by_segment(_kept_rows(connection, sides.pairs_sql(sides.source_values, first), kept.table))
@@ -162,7 +175,7 @@ def source_digests(
         if rest is None:
             return found, True
         connection.execute(f"DROP TABLE {kept.table}")
-        return _sum(found, _digests(connection, sides, sides.source_values, f"{rest} s")), False
+        return _sum(found, _digests(connection, sides, sides.source_values, sides.source_rows(rest))), False
 
 
 def _sum(found: dict[int, Digest], more: dict[int, Digest]) -> dict[int, Digest]:

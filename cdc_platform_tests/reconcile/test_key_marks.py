@@ -222,7 +222,7 @@ def test_footers_of_very_many_files_are_not_read(
     connection: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view = footers(tmp_path, range(5000))
-    monkeypatch.setattr(key_statistics, "_MOST_FILES", 1)
+    monkeypatch.setattr(key_statistics, "MOST_FILES", 1)
 
     sizes = {"rows": 5000, "most": 100}
     assert statistical_sample(connection, view.files, "id", **sizes) is not None
