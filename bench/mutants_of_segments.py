@@ -132,6 +132,7 @@ _ALIGNED = of(
      "    except duckdb.Error:\n        found = []", (ALIGNED,)),
     ("an interruption is kept", "one.interrupt()\n                raise",
      "one.interrupt()\n                return []", (ALIGNED,)),
+    ("rows side by side are not counted", "count(*) FROM {among}\") == wanted", "1\")", (ALIGNED,)),
     ("the engine keeps one thread", 'f"SET threads = {threads}"', '"SET threads = 1"', (ALIGNED,)),
     ("rows in another order are tried", "_equal(connection, query, tried) if is_worth else None",
      "_equal(connection, query, tried)", (ALIGNED,)),

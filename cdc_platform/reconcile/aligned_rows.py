@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -65,11 +65,11 @@ def aligned_segments(
         is_worth = _is_worth_trying(connection, query.sql(*tried), snapshot, sides)
         first = _equal(connection, query, tried) if is_worth else None
         others = _of_others(connection, query) if first is not None else []
-    known = [found for found in (first, *others) if found is not None]
-    return Aligned(
-        {number: rows for found in known for number, (rows, _) in found.items()},
-        frozenset(number for found in known for number, (_, is_distinct) in found.items() if is_distinct),
-    )
+        found = {number: told for one in (first, *others) if one is not None for number, told in one.items()}
+        rows = {number: held for number, (held, _) in found.items()}
+        if not rows or not _are_all(connection, sides, query.relation, rows):
+            return Aligned()
+    return Aligned(rows, frozenset(number for number, (_, is_distinct) in found.items() if is_distinct))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,25 @@ def _equal(connection: duckdb.DuckDBPyConnection, query: _Query, of: _Range) -> 
         return None
     empty = dict.fromkeys(range(of[0], of[1] + 1), (0, True))
     return {**empty, **{number: (rows, rows == marked) for number, rows, _, marked in found}}
+
+
+def _are_all(
+    connection: duckdb.DuckDBPyConnection, sides: Sides, relation: str, rows: Mapping[int, int]
+) -> bool:
+    """Whether so many rows are all there are on either side, as counting tells.
+
+    Were reading side by side to end before both sides do, nothing else would show it.
+    """
+    these, wanted = replace(sides, only=frozenset(rows)), sum(rows.values())
+    return all(
+        # of whole files the footers tell
+        count(connection, f"SELECT count(*) FROM {every}") == wanted
+        or count(connection, f"SELECT count(*) FROM {among}") == wanted
+        for every, among in (
+            (sides.base_rows, these.base_rows),
+            (f"{relation} s", these.source_rows(relation)),
+        )
+    )
 
 
 def _of_others(connection: duckdb.DuckDBPyConnection, query: _Query) -> list[_Found | None]:

@@ -322,6 +322,21 @@ def test_a_range_that_cannot_be_read_is_left_to_digests(
     )
 
 
+@pytest.mark.parametrize("differs", [7, 14, 595, 599])
+def test_rows_that_were_not_put_beside_each_other_are_missed_by_counting(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, differs: int
+) -> None:
+    sound = aligned_rows._Query.sql
+    lost = f"WHERE b.id % 7 <> 0 AND b.id < {MANY - 1} GROUP BY 1"
+    monkeypatch.setattr(
+        aligned_rows._Query, "sql", lambda query, *of: sound(query, *of).replace("GROUP BY 1", lost)
+    )
+    base = rows_of(range(MANY))
+    base[differs] = (differs, "other", *base[differs][2:])
+
+    assert (Verdict.DIFFERENT, [differs]) == judged(stage.compare(rows_of(range(MANY)), base))
+
+
 def key_file(folder: Path, name: str, keys: Sequence[int], group: int, *, statistics: bool = True) -> str:
     path = str(folder / name)
     pq.write_table(pa.table({"id": pa.array(keys, pa.int64())}), path, group, write_statistics=statistics)
