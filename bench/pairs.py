@@ -4,13 +4,13 @@
     python -m bench.pairs --resume             go on where the last run was stopped
     python -m bench.pairs --pairs 1000 --seed 7
 
-Of 125 packets 115 of 400 pairs are compared as exports in Parquet with Iceberg tables, seven of 200 with a
+Of 125 packets 114 of 400 pairs are compared as exports in Parquet with Iceberg tables, seven of 200 with a
 table of a real PostgreSQL, two of 40 by ranges of keys (in memory, and of PostgreSQL), and the 100 pairs of
-one are each a table and a comparison of their own. In every second packet segments that differ are read a
-second time; in the others their pairs of key and digest were kept. In a packet each pair is ranges of keys
-with verdicts of their own; it is the product that plans, digests, drills, looks up and judges. One thing is
-set otherwise: every segment that differs is drilled, where a fault in every second one is called systemic
-and sampled.
+two are each a table and a comparison of their own: in memory, and as files whose rows lie in one order. In
+every second packet segments that differ are read a second time; in the others their pairs of key and digest
+were kept. In a packet each pair is ranges of keys with verdicts of their own; it is the product that plans,
+digests, drills, looks up and judges. One thing is set otherwise: every segment that differs is drilled, where
+a fault in every second one is called systemic and sampled.
 
 It ends with a failure at the first verdict that is wrong, and says with which packet to see it again.
 What a run has counted when it is stopped is kept as its result.
@@ -25,7 +25,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -39,19 +39,29 @@ from cdc_platform.lake.read import open_workspace
 from cdc_platform.local.postgres import EmbeddedPostgres
 from cdc_platform.pipeline import Platform
 from cdc_platform.reconcile import drill, scan
+from cdc_platform.reconcile.full_result import FullComparison
+from cdc_platform_tests.reconcile.aligned_files import FilesPlace, aligned_pair
 from cdc_platform_tests.reconcile.packets import faults_of as faults_of_packet
 from cdc_platform_tests.reconcile.packets import pair_verdicts, random_packet
 from cdc_platform_tests.reconcile.pair_places import ExportPlace, MemoryPlace, Place, PostgresPlace
-from cdc_platform_tests.reconcile.pairs import compare_pair, fault_of, random_pair
+from cdc_platform_tests.reconcile.pairs import Pair, compare_pair, fault_of, random_pair
 
 _ROUND = 125
 _KINDS = {
     **dict.fromkeys(range(7, _ROUND, 17), "postgres"),
     31: "single tables",
+    46: "files in one order",
     61: "ranges",
     91: "postgres by ranges",
 }
-_PAIRS = {"export": 400, "postgres": 200, "single tables": 100, "ranges": 40, "postgres by ranges": 40}
+_PAIRS = {
+    "export": 400,
+    "postgres": 200,
+    "single tables": 100,
+    "files in one order": 100,
+    "ranges": 40,
+    "postgres by ranges": 40,
+}
 _TOLD_EVERY = 5
 _MOST_KEPT = scan.MOST_KEPT
 
@@ -68,6 +78,8 @@ class Comparer:
         self, folder: Path, seed: int, platform: Platform, connection: duckdb.DuckDBPyConnection, dsn: str
     ) -> None:
         self._seed, self._connection = seed, connection
+        self._files = FilesPlace(folder, platform.lake, connection)
+        self._alone = {"single tables": self._of_memory, "files in one order": self._of_files}
         self._places: dict[str, Place] = {
             "export": ExportPlace(folder, platform.lake, connection),
             "postgres": PostgresPlace(dsn, connection),
@@ -79,25 +91,33 @@ class Comparer:
         """Compare a packet of so many pairs and count their verdicts; SystemExit for one that is wrong."""
         kind = kind_of(number)
         scan.MOST_KEPT = _MOST_KEPT * (number % 2)
-        if kind == "single tables":
-            return self._single_tables(number, pairs)
+        if (compared := self._alone.get(kind)) is not None:
+            return self._single_tables(number, pairs, compared)
         packet = random_packet(Random(f"{self._seed}/{number}"), pairs)
         packet, found = self._places[kind].compare(packet)
         if faults := faults_of_packet(packet, found):
             self._wrong(number, faults[0])
         return Counter(one.value for one in pair_verdicts(packet, found))
 
-    def _single_tables(self, number: int, pairs: int) -> Counter[str]:
+    def _single_tables(
+        self, number: int, pairs: int, compared: Callable[[Random], tuple[Pair, FullComparison]]
+    ) -> Counter[str]:
         verdicts: Counter[str] = Counter()
         for place in range(pairs):
-            random = Random(f"{self._seed}/{number}/{place}")
-            pair = random_pair(random)
-            size, ranged = random.choice([1, 5, 1000]), random.random() < 0.5
-            found = compare_pair(self._connection, pair, rows_per_segment=size, ranged=ranged)
+            pair, found = compared(Random(f"{self._seed}/{number}/{place}"))
             if fault := fault_of(pair, found):
                 self._wrong(number, f"table {place}: {fault}")
             verdicts[found.verdict.value] += 1
         return verdicts
+
+    def _of_memory(self, random: Random) -> tuple[Pair, FullComparison]:
+        pair = random_pair(random)
+        size, ranged = random.choice([1, 5, 1000]), random.random() < 0.5
+        return pair, compare_pair(self._connection, pair, rows_per_segment=size, ranged=ranged)
+
+    def _of_files(self, random: Random) -> tuple[Pair, FullComparison]:
+        pair = aligned_pair(random)
+        return pair, self._files.compare(pair, random)
 
     def _wrong(self, number: int, fault: str) -> None:
         raise SystemExit(f"packet {number} of seed {self._seed} ({kind_of(number)}): {fault}")

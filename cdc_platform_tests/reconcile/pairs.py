@@ -32,7 +32,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LAST_DAY, LAST_MOMENT = date(9999, 12, 31), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _TEXTS = ("", " ", "a", "A", "a ", "ab", "null", "NULL", "\\N", "é", "e\u0301", "0", "|", "3:abc", "x" * 40)
 _FLOATS = (0.0, -0.0, 0.1, 0.1 + 0.2, 0.3, 1e-20, 2e-20, math.inf, -math.inf, math.nan, 1e300)
-_TYPES: dict[str, pa.DataType] = {
+TYPES: dict[str, pa.DataType] = {
     "whole": pa.int64(),
     "text": pa.string(),
     "ratio": pa.float64(),
@@ -57,7 +57,7 @@ _CODES = tuple(f"00000000-0000-4000-8000-00000000000{digit}" for digit in "01af"
 Row = tuple[Any, ...]
 
 
-def _value(kind: str, random: Random) -> Any:
+def random_value(kind: str, random: Random) -> Any:
     if random.random() < 0.15:
         return None
     match kind:
@@ -167,7 +167,7 @@ class Shape:
 
 def random_shape(random: Random) -> Shape:
     """Return the columns of a table: one or two of the key, one to five others."""
-    columns = random.sample(list(_TYPES), random.randint(1, 5))
+    columns = random.sample(list(TYPES), random.randint(1, 5))
     return Shape(
         tuple(random.choice(["whole", "text"]) for _ in range(random.choice([1, 1, 2]))), tuple(columns)
     )
@@ -180,22 +180,22 @@ def random_pair(random: Random, shape: Shape | None = None) -> Pair:
     names = (*(f"k{place}" for place in range(key)), *shape.columns)
     rows: dict[Row, Row] = {}
     for _ in range(random.choice([0, 1, 2, 5, 20, 60])):
-        row = tuple(_value(kind, random) for kind in every)
+        row = tuple(random_value(kind, random) for kind in every)
         if all(one is not None for one in row[:key]):
             rows[row[:key]] = row
     source, base = list(rows.values()), list(rows.values())
     for _ in range(random.choice([0, 0, 1, 1, 2, 3, 4, 5])):
-        _edit(random.choice([source, base]), key, every, random)
+        edit(random.choice([source, base]), key, every, random)
     random.shuffle(base)
-    types = tuple(_TYPES[kind] for kind in every)
+    types = tuple(TYPES[kind] for kind in every)
     return Pair(names, types, key, tuple(source), tuple(base))
 
 
-def _edit(rows: list[Row], key: int, kinds: Sequence[str], random: Random) -> None:
+def edit(rows: list[Row], key: int, kinds: Sequence[str], random: Random) -> None:
     """Change a value, drop, double or add a row, or let two rows swap a value."""
     what = random.choice(["change", "change", "drop", "double", "add", "swap"])
     if what == "add" or not rows:
-        row = tuple(_value(kind, random) for kind in kinds)
+        row = tuple(random_value(kind, random) for kind in kinds)
         if all(one is not None for one in row[:key]):
             rows.append(row)
         return
@@ -205,7 +205,7 @@ def _edit(rows: list[Row], key: int, kinds: Sequence[str], random: Random) -> No
     elif what == "double":
         rows.append(rows[at])
     elif what == "change":
-        rows[at] = (*rows[at][:place], _value(kinds[place], random), *rows[at][place + 1 :])
+        rows[at] = (*rows[at][:place], random_value(kinds[place], random), *rows[at][place + 1 :])
     else:
         other = random.randrange(len(rows))
         first, second = rows[at], rows[other]
