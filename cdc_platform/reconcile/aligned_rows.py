@@ -13,13 +13,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
 import duckdb
 
 from cdc_platform.reconcile.budget import Budget
+from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.parquet_source import ParquetReader, ParquetSnapshot
 from cdc_platform.reconcile.row_group_order import may_lie_in_one_order
 from cdc_platform.reconcile.sides import Sides
@@ -49,7 +50,7 @@ class Aligned:
 
 
 def aligned_segments(
-    connection: duckdb.DuckDBPyConnection, reader: SourceReader, sides: Sides, budget: Budget
+    connection: duckdb.DuckDBPyConnection, reader: SourceReader, sides: Sides, options: FullOptions
 ) -> Aligned:
     """Return the segments of which the files of both sides give equal rows in one order.
 
@@ -57,7 +58,7 @@ def aligned_segments(
     position, another form of a key), where keys are not whole numbers on a grid, and where a budget is kept.
     A range that cannot be read is one in which something differs: whoever reads it for digests says why.
     """
-    if not isinstance(reader, ParquetReader) or sides.segments.step is None or budget != Budget():
+    if not isinstance(reader, ParquetReader) or sides.segments.step is None or options.budget != Budget():
         return Aligned()
     with reader.snapshot() as snapshot:
         query = _Query(sides, snapshot.relation(sides.plan))
@@ -65,11 +66,12 @@ def aligned_segments(
         is_worth = _is_worth_trying(connection, query.sql(*tried), snapshot, sides)
         first = _equal(connection, query, tried) if is_worth else None
         others = _of_others(connection, query) if first is not None else []
-        found = {number: told for one in (first, *others) if one is not None for number, told in one.items()}
-        rows = {number: held for number, (held, _) in found.items()}
-        if not rows or not _are_all(connection, sides, query.relation, rows):
-            return Aligned()
-    return Aligned(rows, frozenset(number for number, (_, is_distinct) in found.items() if is_distinct))
+    known = {number: found for part in (first, *others) for number, found in (part or {}).items()}
+    rows = {number: n for number, (n, _) in known.items()}
+    if rows:
+        of = f"{len(rows)} of {sides.segments.ranges} segments, {sum(rows.values()):,} rows"
+        options.tell(f"{of}: equal value by value, in one order on both sides")
+    return Aligned(rows, frozenset(number for number, (_, is_distinct) in known.items() if is_distinct))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,25 +137,6 @@ def _equal(connection: duckdb.DuckDBPyConnection, query: _Query, of: _Range) -> 
     return {**empty, **{number: (rows, rows == marked) for number, rows, _, marked in found}}
 
 
-def _are_all(
-    connection: duckdb.DuckDBPyConnection, sides: Sides, relation: str, rows: Mapping[int, int]
-) -> bool:
-    """Whether so many rows are all there are on either side, as counting tells.
-
-    Were reading side by side to end before both sides do, nothing else would show it.
-    """
-    these, wanted = replace(sides, only=frozenset(rows)), sum(rows.values())
-    return all(
-        # of whole files the footers tell
-        count(connection, f"SELECT count(*) FROM {every}") == wanted
-        or count(connection, f"SELECT count(*) FROM {among}") == wanted
-        for every, among in (
-            (sides.base_rows, these.base_rows),
-            (f"{relation} s", these.source_rows(relation)),
-        )
-    )
-
-
 def _of_others(connection: duckdb.DuckDBPyConnection, query: _Query) -> list[_Found | None]:
     """Ask of all segments but those that were tried, a range at a time on each of the engine's threads."""
     threads = count(connection, "SELECT current_setting('threads')")
@@ -205,6 +188,6 @@ def _connections(
     """
     with ExitStack() as stack:
         made = [stack.enter_context(closing(connection.cursor())) for _ in range(threads)]
-        connection.execute("SET threads = 1")
         stack.callback(connection.execute, f"SET threads = {threads}")
+        connection.execute("SET threads = 1")
         yield made

@@ -29,7 +29,7 @@ from cdc_platform.reconcile.ledger import Ledger
 from cdc_platform.reconcile.on_the_way import count_changed, mark_awaited
 from cdc_platform.reconcile.proof_conditions import conditions_of
 from cdc_platform.reconcile.run_ids import begun_at
-from cdc_platform.reconcile.scan import Scan, ranges_of, scan_base, scan_source, told_of
+from cdc_platform.reconcile.scan import Scan, has_all_rows, ranges_of, scan_base, scan_source, told_of
 from cdc_platform.reconcile.segment_results import (
     Findings,
     SegmentResult,
@@ -100,23 +100,22 @@ class FullRun:
         progress.bounds = sides.segments.bounds
         carried = dict(progress.equal)
         everything = range(sides.segments.ranges + 1)
-        aligned = Aligned() if carried else self._aligned(sides)
+        aligned = Aligned()
+        if not carried:
+            aligned = aligned_segments(self.workspace, self.reader, sides, self.options)
         others = [number for number in everything if number not in aligned.rows]
         rest = replace(sides, only=frozenset(others) if aligned.rows else None)
         scan = scan_base(self.workspace, rest, aligned, keeps=self.reader.snapshot_read)
         with self.reader.snapshot() as snapshot:
             sides, rest = ranges_of(sides, snapshot), ranges_of(rest, snapshot)
             self._scan(snapshot, rest, scan, [n for n in others if n not in carried], spending, progress)
+            if aligned.rows and not has_all_rows(self.workspace, snapshot, sides, scan):
+                progress.equal.clear()
+                scan = scan_base(self.workspace, sides, Aligned(), keeps=self.reader.snapshot_read)
+                self._scan(snapshot, sides, scan, list(everything), spending, progress)
             scan.source |= {number: scan.base.get(number, EMPTY) for number in carried}
             self._save(replace(progress, is_done=not scan.unread))
             return self._conclude(snapshot, sides, scan, carried, spending)
-
-    def _aligned(self, sides: Sides) -> Aligned:
-        found = aligned_segments(self.workspace, self.reader, sides, self.options.budget)
-        if found.rows:
-            of = f"{len(found.rows)} of {sides.segments.ranges} segments, {sum(found.rows.values()):,} rows"
-            self.options.tell(f"{of}: equal value by value, in one order on both sides")
-        return found
 
     def _progress(self) -> Progress:
         conditions = conditions_of(self.plan, self.view, self.options.origin)

@@ -16,6 +16,7 @@ import duckdb
 from cdc_platform.errors import CdcError, SourceUnavailable
 from cdc_platform.reconcile.aligned_rows import Aligned
 from cdc_platform.reconcile.budget import BudgetSpent, Spending
+from cdc_platform.reconcile.parquet_source import ParquetSnapshot
 from cdc_platform.reconcile.segments import Bound, Segments
 from cdc_platform.reconcile.sides import (
     EMPTY,
@@ -27,6 +28,7 @@ from cdc_platform.reconcile.sides import (
 )
 from cdc_platform.reconcile.sources import ReadPlan, SourceSnapshot
 from cdc_platform.reconcile.verdict import Verdict
+from cdc_platform.reconcile.window_events import count
 
 #: So many pairs of a side are kept at most: about 100 MB, which the engine spills when it has to.
 MOST_KEPT = 4_000_000
@@ -120,6 +122,21 @@ def scan_base(connection: duckdb.DuckDBPyConnection, sides: Sides, aligned: Alig
     scan.base |= digests
     scan.distinct |= distinct
     return scan
+
+
+def has_all_rows(
+    connection: duckdb.DuckDBPyConnection, snapshot: SourceSnapshot, sides: Sides, scan: Scan
+) -> bool:
+    """Whether the segments that were read have as many rows as both sides, if every one of them was read.
+
+    Ranges of keys are read of files whose footers tell that they hold some. Where footers tell other keys
+    than there are, rows are in no range, or in another; digests of all rows ask no footer.
+    """
+    if scan.unread or not isinstance(snapshot, ParquetSnapshot):
+        return True
+    rows = count(connection, f"SELECT count(*) FROM {snapshot.relation(sides.plan)}")
+    source, base = (sum(n for n, _, _ in read.values()) for read in (scan.source, scan.base))
+    return (source, base) == (rows, sides.rows)
 
 
 def scan_source(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -140,6 +140,7 @@ def test_a_row_left_over_on_a_side_is_found(stage: Stage, key: int, side: str) -
     found = stage.compare(*((whole, part) if side == "source" else (part, whole)))
 
     assert (Verdict.DIFFERENT, [key]) == judged(found)
+    assert (BY_VALUES in methods(found)) == (key >= 23)
 
 
 def test_rows_that_changed_places_between_segments_are_equal(stage: Stage) -> None:
@@ -335,6 +336,41 @@ def test_rows_that_were_not_put_beside_each_other_are_missed_by_counting(
     base[differs] = (differs, "other", *base[differs][2:])
 
     assert (Verdict.DIFFERENT, [differs]) == judged(stage.compare(rows_of(range(MANY)), base))
+
+
+def told_otherwise(path: Path, keys: Mapping[int, int]) -> None:
+    """Let the footer of a file tell other lowest and highest keys than there are."""
+    whole = path.read_bytes()
+    start = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    footer = whole[start:]
+    for key, told in keys.items():
+        assert key.to_bytes(8, "little") in footer
+        footer = footer.replace(key.to_bytes(8, "little"), told.to_bytes(8, "little"))
+    path.write_bytes(whole[:start] + footer)
+
+
+@pytest.mark.parametrize("side", ["source", "base"])
+def test_rows_that_footers_tell_to_be_elsewhere_are_not_passed_over(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
+    sound = pq.write_table
+    name = {"source": "export.parquet", "base": "base.parquet"}[side]
+
+    def written(rows: pa.Table, path: Path, group: int) -> None:
+        sound(rows, path, group)
+        if path.name == name:
+            told_otherwise(path, {300: 14, 319: 18})
+
+    monkeypatch.setattr(pq, "write_table", written)
+    whole, part = rows_of(range(MANY)), rows_of([key for key in range(MANY) if not 300 <= key < 320])
+
+    if side == "source":
+        found = stage.compare(whole, part, groups=(20, MANY))
+    else:
+        found = stage.compare(part, whole, groups=(MANY, 20))
+
+    assert Verdict.MATCH is not found.verdict
+    assert 20 == abs(found.comparison.rows["source rows"] - found.comparison.rows["base rows"])
 
 
 def key_file(folder: Path, name: str, keys: Sequence[int], group: int, *, statistics: bool = True) -> str:
