@@ -3,6 +3,7 @@
     CdcError
     ├── ConfigError(ValueError)             cdc.yaml is wrong; carries every mistake found
     ├── StorageUnavailable     (retryable)  a folder or bucket cannot be reached, or refuses the call
+    │   └── FileMissing        (retryable)  a file that a table names is not there
     ├── RawFileError
     │   ├── UnknownRawFileName              a name DMS does not write
     │   ├── UnreadableRawFile               truncated, wrong magic, wrong columns
@@ -87,6 +88,10 @@ class StorageUnavailable(CdcError):
     """A folder or bucket cannot be reached, or refuses the call."""
 
     retryable = True
+
+
+class FileMissing(StorageUnavailable):
+    """A file that a table names is not there: removed meanwhile, or lost."""
 
 
 class RawFileError(CdcError):

@@ -136,7 +136,7 @@ def _decide(
     platform: Platform, source: str, table_id: str, base: Table, snapshots: tuple[Snapshot, ...]
 ) -> Decision:
     from cdc_platform.reconcile.full_result import latest_full
-    from cdc_platform.reconcile.results import read_index
+    from cdc_platform.reconcile.verdict_index import read_index
 
     if not snapshots:
         return Decision(0, ())

@@ -18,7 +18,8 @@ from cdc_platform.lake.quarantine import QuarantineState, items_in
 from cdc_platform.lake.summary import row_count
 from cdc_platform.publication import publish
 from cdc_platform.reconcile.recent_runs import RunFigures, recent_runs
-from cdc_platform.reconcile.results import read_index, repairs
+from cdc_platform.reconcile.results import repairs
+from cdc_platform.reconcile.verdict_index import read_index
 
 if TYPE_CHECKING:
     from cdc_platform.pipeline import Platform

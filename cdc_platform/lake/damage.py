@@ -82,10 +82,10 @@ def _file_of(error: Exception) -> str | None:
     for module in (*_AVRO, *_METADATA):
         for frame in _frames(error, module):
             held = frame.f_locals
-            file = held.get("input_file") or getattr(held.get("self"), "input_file", None)
-            location = getattr(file, "location", None)
-            if location is not None:
-                return str(location)
+            # an empty file is false, as its length is 0
+            for file in (held.get("input_file"), getattr(held.get("self"), "input_file", None)):
+                if (location := getattr(file, "location", None)) is not None:
+                    return str(location)
     return None
 
 

@@ -19,7 +19,7 @@ from pyiceberg.exceptions import (
     UnauthorizedError,
 )
 
-from cdc_platform.errors import CdcError, MergeError, StorageUnavailable
+from cdc_platform.errors import CdcError, FileMissing, MergeError, StorageUnavailable
 from cdc_platform.lake.damage import damage, mend_of
 
 _RUN_AGAIN = "see that it can be reached and has space, then run again: nothing has changed, nothing is lost"
@@ -29,7 +29,8 @@ _RUN_AGAIN = "see that it can be reached and has space, then run again: nothing 
 def outages(where: str) -> Iterator[None]:
     """Raise StorageUnavailable (retryable) for an outage of the catalog, the warehouse or the disk.
 
-    MergeError when the memory limit is too low or a file of the table is damaged; any other error passes.
+    FileMissing, a kind of it, when a file of the table is not there. MergeError when the memory limit is too
+    low or a file of the table is damaged; any other error passes.
     """
     try:
         yield
@@ -53,7 +54,7 @@ def outages(where: str) -> Iterator[None]:
             raise
         if _is_missing(e):
             what = f"a file of the table is not there ({_first_line(e)})"
-            raise StorageUnavailable(
+            raise FileMissing(
                 what, where=where, mend=f"run again; if it stays away, {mend_of('.metadata.json' in str(e))}"
             ) from e
         what = f"the catalog or the warehouse did not answer ({type(e).__name__}: {_first_line(e)})"

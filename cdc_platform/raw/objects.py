@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pydantic import ValidationError
+
 from cdc_platform.errors import StateError, StorageUnavailable
 from cdc_platform.raw.folders import walk_sorted
 
@@ -93,12 +95,19 @@ def undamaged(
     """Raise StateError with the mend where what is read of the object ``key`` cannot be made sense of."""
     try:
         yield
-    except (ValueError, LookupError, TypeError) as e:
+    except (ValueError, LookupError, TypeError, AttributeError) as e:
+        told = _first_mistake(e) if isinstance(e, ValidationError) else e
         raise StateError(
-            f"the record is damaged ({type(e).__name__}: {e})",
+            f"the record is damaged ({type(e).__name__}: {told})",
             where=objects.url(key),
             mend=mend,
         ) from e
+
+
+def _first_mistake(error: ValidationError) -> str:
+    """Return where the first mistake of an object's form is, and what."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ": ".join([*filter(None, [".".join(map(str, first["loc"]))]), first["msg"]])
 
 
 class FolderObjects:

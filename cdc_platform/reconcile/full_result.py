@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.raw.objects import ObjectStore, undamaged
@@ -174,11 +175,13 @@ def latest_full(lake: Lake, source: str, table_id: str) -> dict[str, Any] | None
     return full_run_of(objects, run_id) if run_id else None
 
 
+_CERTIFICATE = TypeAdapter(dict[str, Any])
+
+
 def _certificate(objects: ObjectStore, key: str) -> dict[str, Any] | None:
     data = objects.get(key)
     with undamaged(objects, key, mend="remove the object, and compare the table again (--full)"):
-        found: dict[str, Any] | None = json.loads(data) if data else None
-        return found
+        return _CERTIFICATE.validate_json(data) if data else None
 
 
 def full_comparison(

@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
 from cdc_platform.errors import StateError
 from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.reconcile.proof_conditions import doubt_of
@@ -57,6 +60,18 @@ class Progress:
         objects.put(PROGRESS, json.dumps(value, indent=1).encode())
 
 
+class _Stored(TypedDict):
+    """The object, as JSON has it."""
+
+    conditions: dict[str, str]
+    bounds: list[tuple[str, ...]]
+    equal: dict[int, tuple[int, str, str]]
+    is_done: bool
+
+
+_STORED = TypeAdapter(_Stored)
+
+
 def resume(
     objects: ObjectStore, conditions: Mapping[str, str], position: str, untold: str = ""
 ) -> tuple[Progress | None, str]:
@@ -78,14 +93,16 @@ def _resumed(data: bytes | None, conditions: Mapping[str, str], position: str) -
     stored = json.loads(data) if data else None
     if stored is None or stored.get("form") != _FORM:
         return None, "there is no earlier run to go on with: started from the beginning"
-    doubt = doubt_of(stored["conditions"], conditions, "the earlier run")
+    found = _STORED.validate_python(stored)
+    doubt = doubt_of(found["conditions"], conditions, "the earlier run")
     if doubt:
         return None, f"{doubt}: started from the beginning"
-    if stored.get("is_done"):
+    if found["is_done"]:
         return None, "the earlier run left nothing over: started from the beginning"
-    equal = {int(number): Carried(*one) for number, one in stored["equal"].items()}
+    equal = {number: Carried(*one) for number, one in found["equal"].items()}
     doubt = gone_back((one.source_position for one in equal.values()), position)
     if doubt:
         return None, f"{doubt}: started from the beginning"
-    bounds = tuple(tuple(bound) for bound in stored["bounds"])
-    return Progress(dict(conditions), bounds, equal), f"went on with {len(equal)} segments found equal before"
+    return Progress(
+        dict(conditions), tuple(found["bounds"]), equal
+    ), f"went on with {len(equal)} segments found equal before"

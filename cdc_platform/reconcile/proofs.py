@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NotRequired
+
+from pydantic import AwareDatetime, TypeAdapter
+from typing_extensions import TypedDict
 
 from cdc_platform.errors import StateError
 from cdc_platform.raw.files import AcceptedFile
@@ -71,6 +74,26 @@ class Proofs:
     def unproven(self) -> tuple[int, ...]:
         """The segments without a proof."""
         return tuple(number for number in self.numbers if number not in self.segments)
+
+
+class _Stored(TypedDict):
+    """The object, as JSON has it."""
+
+    conditions: dict[str, str]
+    bounds: list[tuple[str, ...]]
+    snapshot_id: str
+    record: str | None
+    segments: dict[int, tuple[AwareDatetime, str, int, str]]
+    rows: dict[int, int]
+    run_id: str
+    at: AwareDatetime
+    covered: list[tuple[str, str, int]]
+    open_keys: str | None
+    #: an earlier version did not record it
+    reached: NotRequired[tuple[str, int | None]]
+
+
+_STORED = TypeAdapter(_Stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +156,19 @@ def _parsed(data: bytes | None) -> Proofs | None:
     stored = json.loads(data) if data else None
     if stored is None or stored.get("form") != _FORM:
         return None
+    found = _STORED.validate_python(stored)
     return Proofs(
-        conditions=stored["conditions"],
-        bounds=tuple(tuple(bound) for bound in stored["bounds"]),
-        snapshot_id=int(stored["snapshot_id"]),
-        record=stored["record"],
-        segments={int(number): _proof(one) for number, one in stored["segments"].items()},
-        rows={int(number): rows for number, rows in stored["rows"].items()},
-        run_id=stored["run_id"],
-        at=datetime.fromisoformat(stored["at"]),
-        covered=frozenset((key, etag, generation) for key, etag, generation in stored["covered"]),
-        open_keys=stored["open_keys"],
-        # an earlier version did not record it
-        reached=Reached(*stored.get("reached", ())),
+        conditions=found["conditions"],
+        bounds=tuple(found["bounds"]),
+        snapshot_id=int(found["snapshot_id"]),
+        record=found["record"],
+        segments={number: Proof(*one) for number, one in found["segments"].items()},
+        rows=found["rows"],
+        run_id=found["run_id"],
+        at=found["at"],
+        covered=frozenset(found["covered"]),
+        open_keys=found["open_keys"],
+        reached=Reached(*found.get("reached", ())),
     )
 
 
@@ -175,11 +198,6 @@ def write_proofs(objects: ObjectStore, proofs: Proofs) -> None:
 def version_of(file: AcceptedFile) -> FileVersion:
     """Return what tells an accepted file from every other."""
     return file.file.key, file.file.etag, file.generation
-
-
-def _proof(stored: list[Any]) -> Proof:
-    at, position, snapshot_id, run_id = stored
-    return Proof(datetime.fromisoformat(at), position, int(snapshot_id), run_id)
 
 
 def _in_words(time: timedelta, *, up: bool = False) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
+
+from pydantic import AwareDatetime, TypeAdapter
 
 from cdc_platform.errors import StateError
 from cdc_platform.raw.objects import ObjectStore, undamaged
@@ -32,7 +34,7 @@ class RunFigures:
     run_id: str
     window: str
     verdict: str
-    started_at: datetime
+    started_at: AwareDatetime
     seconds: float = 0.0
     compared: int = 0
     matched: int = 0
@@ -47,7 +49,7 @@ class RunFigures:
     segments: int = 0
     segments_matched: int = 0
     #: When the oldest proof the run rests on was made; None when it proves nothing.
-    oldest_proof: datetime | None = None
+    oldest_proof: AwareDatetime | None = None
     snapshot_id: str | None = None
     source_position: str | None = None
     #: What stood on the source's side of a whole run.
@@ -68,6 +70,9 @@ class RunFigures:
         """Return it as JSON can hold it."""
         proof = self.oldest_proof.isoformat() if self.oldest_proof else None
         return {**asdict(self), "started_at": self.started_at.isoformat(), "oldest_proof": proof}
+
+
+_FIGURES = TypeAdapter(list[RunFigures])
 
 
 def figures_of(run: Reconciliation) -> RunFigures:
@@ -151,18 +156,8 @@ def _kept(runs: Iterable[RunFigures]) -> list[RunFigures]:
 
 
 def _parse(data: bytes | None) -> tuple[RunFigures, ...]:
-    known = {field.name for field in fields(RunFigures)}
-    return tuple(
-        RunFigures(
-            **{
-                **{name: value for name, value in one.items() if name in known},
-                "source_rows": _rows_read(one),
-                "started_at": datetime.fromisoformat(one["started_at"]),
-                "oldest_proof": datetime.fromisoformat(one["oldest_proof"]) if one["oldest_proof"] else None,
-            }
-        )
-        for one in (json.loads(data)["runs"] if data else ())
-    )
+    stored = json.loads(data)["runs"] if data else []
+    return tuple(_FIGURES.validate_python([{**one, "source_rows": _rows_read(one)} for one in stored]))
 
 
 def _rows_read(stored: Mapping[str, Any]) -> int | None:

@@ -13,7 +13,6 @@ open a file for every run there ever was.
 from __future__ import annotations
 
 import contextlib
-import json
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -35,15 +34,14 @@ from pyiceberg.typedef import Identifier
 
 from cdc_platform.errors import StaleCommit
 from cdc_platform.lake.catalog import Lake
-from cdc_platform.raw.objects import ObjectStore, undamaged
-from cdc_platform.reconcile.recent_runs import figures_of, remember_run
+from cdc_platform.reconcile.recent_runs import remember_run
 from cdc_platform.reconcile.result_rows import discrepancy_rows, part_rows, run_row, segment_row
 from cdc_platform.reconcile.result_tables import RESULT_TABLES, ResultTable
 from cdc_platform.reconcile.scopes import SETTLING, WHOLE
 from cdc_platform.reconcile.verdict import Reconciliation
+from cdc_platform.reconcile.verdict_index import read_index, remember_verdict
 
 NAMESPACE = "cdc_reconciliation"
-VERDICTS = "reports/verdicts.json"
 
 _COMMIT_ATTEMPTS = 20
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -69,7 +67,7 @@ def record(lake: Lake, reconciliation: Reconciliation) -> None:
             _append(lake, RESULT_TABLES[name], new)
     objects = lake.objects(reconciliation.source, reconciliation.table_id)
     if reconciliation.window not in (*WHOLE, SETTLING):
-        _remember(objects, reconciliation)
+        remember_verdict(objects, reconciliation)
     remember_run(objects, reconciliation)
 
 
@@ -236,44 +234,3 @@ def _trim(table: Table) -> None:
     except CommitFailedException:
         # Another run committed meanwhile; the next one trims.
         return
-
-
-def _remember(objects: ObjectStore, reconciliation: Reconciliation) -> None:
-    """Put the run into the index unless a later one of the window is there already."""
-    figures = figures_of(reconciliation)
-    entry = {
-        "run_id": reconciliation.run_id,
-        "verdict": reconciliation.verdict.value,
-        "snapshot_id": reconciliation.certificate["snapshot_id"],
-        "source_position": reconciliation.certificate["source_position"],
-        "is_equal_so_far": reconciliation.is_equal_so_far,
-        "started_at": reconciliation.started_at.isoformat(),
-        "report": reconciliation.report,
-        **{name: getattr(figures, name) for name in ("compared", "matched", "different", "in_flight")},
-    }
-    while True:
-        stored = objects.read(VERDICTS)
-        windows = _parsed_index(objects, stored.data if stored else None)
-        known = windows.get(reconciliation.window)
-        if known is not None and known["run_id"] > entry["run_id"]:
-            return
-        windows[reconciliation.window] = entry
-        data = json.dumps({"version": 1, "windows": windows}, indent=1, sort_keys=True).encode()
-        if objects.replace(VERDICTS, data, stored.version if stored else None):
-            return
-
-
-def read_index(objects: ObjectStore) -> dict[str, dict[str, Any]]:
-    """Return the newest run of each window as the index has it: id, verdict, snapshot, start, report.
-
-    Entries of an earlier version lack ``compared``, ``matched``, ``different``, ``in_flight``,
-    ``source_position`` (where the source was read) and ``is_equal_so_far`` (all that was compared is). Raises
-    StateError when the index is damaged.
-    """
-    return _parsed_index(objects, objects.get(VERDICTS))
-
-
-def _parsed_index(objects: ObjectStore, data: bytes | None) -> dict[str, dict[str, Any]]:
-    with undamaged(objects, VERDICTS, mend="remove the object, and reconcile the table's windows again"):
-        windows: dict[str, dict[str, Any]] = json.loads(data)["windows"] if data else {}
-        return windows

@@ -12,7 +12,9 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from cdc_platform.raw.objects import ObjectStore, undamaged
 from cdc_platform.reconcile.suspects import key_text
@@ -71,6 +73,17 @@ class Queue:
     def in_flight(self) -> int:
         """How many keys wait for a decision."""
         return sum(one.reported is None for one in self.entries.values())
+
+
+class _Stored(TypedDict):
+    """The object, as JSON has it."""
+
+    left_out: int
+    snapshot_id: int | None
+    entries: list[Queued]
+
+
+_STORED = TypeAdapter(_Stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,21 +177,6 @@ def _parsed(objects: ObjectStore, data: bytes | None) -> Queue:
         if stored["form"] != _FORM:
             # another version wrote it: what is open is found again
             return Queue()
-        found = (_queued(one) for one in stored["entries"])
-        snapshot = stored["snapshot_id"]
-        return Queue(
-            {key_text(one.key): one for one in found},
-            stored["left_out"],
-            None if snapshot is None else int(snapshot),
-        )
-
-
-def _queued(stored: Mapping[str, Any]) -> Queued:
-    look = stored["look"]
-    return Queued(
-        **{
-            **stored,
-            "first_seen": datetime.fromisoformat(stored["first_seen"]),
-            "look": None if look is None else Look(**look),
-        }
-    )
+        found = _STORED.validate_python(stored)
+        entries = {key_text(one.key): one for one in found["entries"]}
+        return Queue(entries, found["left_out"], found["snapshot_id"])

@@ -20,6 +20,7 @@ from cdc_platform.lake.base_files import local_path
 from cdc_platform.lake.catalog import Lake
 from cdc_platform.lake.declared import keeps_deleted
 from cdc_platform.lake.live_rows import live_files
+from cdc_platform.lake.outages import outages
 from cdc_platform.lake.quarantine import items_in
 from cdc_platform.lake.workspace import alias
 from cdc_platform.naming import quoted, safe_name
@@ -159,22 +160,27 @@ class Subject:
 
 
 def pin(platform: Platform, source: str, table_id: str, window: str) -> Subject:
-    """Load base as it stands now, with the files applied in just that snapshot."""
+    """Load base as it stands now, with the files applied in just that snapshot.
+
+    Raises MergeError or FileMissing where a file of base is damaged or not there, StorageUnavailable for
+    an outage.
+    """
     config, table = platform.source(source), platform.table(source, table_id)
     objects = platform.objects(source, table_id)
     base = platform.lake.load(source, table_id)
-    record = read_applied(base, objects)
-    return Subject(
-        platform=platform,
-        source_name=source,
-        source=config,
-        table=table,
-        window=window,
-        record=record,
-        quarantine=quarantined(items_in(objects)),
-        view=base_view(base, record, table, objects),
-        base=base,
-    )
+    with outages(f"{source}.{table_id}"):
+        record = read_applied(base, objects)
+        return Subject(
+            platform=platform,
+            source_name=source,
+            source=config,
+            table=table,
+            window=window,
+            record=record,
+            quarantine=quarantined(items_in(objects)),
+            view=base_view(base, record, table, objects),
+            base=base,
+        )
 
 
 def base_view(

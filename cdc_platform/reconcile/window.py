@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from cdc_platform.config.model import NoKey, SourceConfig
-from cdc_platform.errors import CdcError, ConfigError, MergeError
+from cdc_platform.errors import CdcError, ConfigError, FileMissing, MergeError
 from cdc_platform.lake.read import open_workspace
 from cdc_platform.raw.manifests import read_accepted
 from cdc_platform.reconcile.append import compare_append
@@ -104,7 +104,7 @@ def pinned(platform: Platform, source: str, table_id: str, window: str) -> Subje
     """Return what :func:`pin` does, or why base cannot be read as it stands."""
     try:
         return pin(platform, source, table_id, window)
-    except MergeError as error:
+    except (MergeError, FileMissing) as error:
         return Failed(str(error))
     except CdcError:
         raise

@@ -27,9 +27,9 @@ from cdc_platform.raw.files import AcceptedFile, FileKind
 from cdc_platform.raw.manifests import read_manifest, windows_of
 from cdc_platform.raw.repairs import is_repair
 from cdc_platform.reconcile.in_flight import Capture, judge_difference
-from cdc_platform.reconcile.results import read_index
 from cdc_platform.reconcile.subject import Subject
 from cdc_platform.reconcile.verdict import Comparison, Verdict, combine
+from cdc_platform.reconcile.verdict_index import read_index
 
 #: How long after a window's end a commit proves that capture has passed it.
 LEEWAY = timedelta(minutes=5)

@@ -7,10 +7,13 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from pyiceberg.manifest import clear_manifest_cache
 
 from cdc_platform.lake.base_files import local_path
 from cdc_platform.lake.live_rows import live_files
+from cdc_platform.pipeline import Platform
 from cdc_platform.reconcile.damaged_files import with_damage
+from cdc_platform.reconcile.full import reconcile_full
 from cdc_platform.reconcile.scopes import FULL
 from cdc_platform.reconcile.subject import pin
 from cdc_platform.reconcile.verdict import SOURCE_MATCHES_BASE, Comparison, Reconciliation, Verdict
@@ -70,6 +73,49 @@ def test_a_missing_data_file_is_an_error_that_says_how_to_get_it_back(shop: Incr
     assert Verdict.ERROR is found.verdict
     assert "it is not there" in found.comparisons[0].reason
     assert "restore the file as it was, or go back to a snapshot without it" in found.comparisons[0].reason
+
+
+def manifests(shop: IncrementalShop) -> list[Path]:
+    """Return base's newest manifest list and the manifests it names."""
+    table = shop.platform.lake.load("retail", "item")
+    snapshot = table.current_snapshot() if table is not None else None
+    assert table is not None
+    assert snapshot is not None
+    named = [one.manifest_path for one in snapshot.manifests(table.io)]
+    return [Path(local_path(one)) for one in (snapshot.manifest_list, *named)]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("written", [b"", b"no Avro", None])
+def test_a_damaged_or_missing_manifest_is_named_with_its_mend(
+    shop: IncrementalShop, place: int, written: bytes | None
+) -> None:
+    file = manifests(shop)[place]
+    file.unlink() if written is None else file.write_bytes(written)
+    clear_manifest_cache()
+
+    found = shop.run()
+
+    assert Verdict.ERROR is found.verdict
+    assert str(file) in found.comparisons[0].reason
+    assert "restore the file as it was" in found.comparisons[0].reason
+    assert "cdc itself" not in found.comparisons[0].reason
+
+
+@pytest.mark.parametrize("written", [b"", b"no JSON", None])
+def test_damaged_or_missing_metadata_are_named_with_their_mend(
+    shop: IncrementalShop, written: bytes | None
+) -> None:
+    table = shop.platform.lake.load("retail", "item")
+    assert table is not None
+    file = Path(local_path(table.metadata_location))
+    file.unlink() if written is None else file.write_bytes(written)
+
+    found = reconcile_full(Platform(shop.platform.config), "retail", "item")
+
+    assert Verdict.ERROR is found.verdict
+    assert str(file) in found.comparisons[0].reason
+    assert "restore the file as it was" in found.comparisons[0].reason
 
 
 def test_a_verdict_stands_where_the_table_was_dropped_before_its_files_could_be_looked_at(

@@ -16,8 +16,8 @@ from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.full_result import LATEST, latest_full
 from cdc_platform.reconcile.proofs import PROOFS
 from cdc_platform.reconcile.recent_runs import RECENT, recent_runs, remember_run
-from cdc_platform.reconcile.results import VERDICTS, read_index
 from cdc_platform.reconcile.verdict import Reconciliation, Verdict
+from cdc_platform.reconcile.verdict_index import VERDICTS, read_index
 from cdc_platform_tests.reconcile.shop import WholeShop, rows_known
 
 pytestmark = pytest.mark.postgres

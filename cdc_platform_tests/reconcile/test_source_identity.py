@@ -138,7 +138,8 @@ def test_a_source_that_went_back_behind_the_last_run_is_read_anew(
     shop: ProvenShop, reached: list[Any], why: str
 ) -> None:
     shop.prove("incremental")
-    shop.edit("incremental", lambda stored: stored.update(reached=reached))
+    edited = {"reached": reached} if reached else {}
+    shop.edit("incremental", lambda stored: stored.update(edited) if edited else stored.pop("reached"))
 
     verdict, carried, notes = told(shop.go_on("incremental"))
 
