@@ -46,11 +46,12 @@ class Looks:
     def judge(self, position: str, capture: Capture) -> Judgement:
         """Judge each key; those that are open are put among ``awaited``, so what is left is decided."""
         self.judgement = judge_difference(position, capture)
-        sources, bases = self._source_rows(), self._base_rows()
+        shape, sources, bases = self._shape(), self._source_rows(), self._base_rows()
         held = {row[0] for row in self.workspace.execute("SELECT key_id FROM awaited").fetchall()}
         open_keys = []
         for number, entry in self.queued.items():
-            look = Look(position, sources.get(number, ""), bases.get(number, ""), self.at.isoformat())
+            source = f"{shape}:{sources.get(number, '')}"
+            look = Look(position, source, bases.get(number, ""), self.at.isoformat())
             is_still = self._is_still(entry, look, self.changes.get(number, 0))
             self.seen[number] = entry.look if is_still and entry.look is not None else look
             is_decided, self.reasons[number] = self._decide(entry, capture, number in held, is_still)
@@ -90,10 +91,17 @@ class Looks:
     def _then(entry: Queued) -> str:
         return entry.look.position if entry.look is not None else ""
 
+    def _shape(self) -> str:
+        """Return a text that tells how rows are read, and from which source since which start of its server.
+
+        The position of an earlier look is of another history once the source was restored.
+        """
+        columns = [(c.column, c.declared_type, c.select, str(c.arrow)) for c in self.plan.columns]
+        read = (TYPE_RULES_VERSION, columns, self.plan.identity, self.plan.started)
+        return hashlib.sha256(repr(read).encode()).hexdigest()[:16]
+
     def _source_rows(self) -> dict[int, str]:
         """Return a text that tells the source's rows of each key from any others."""
-        columns = [(c.column, c.declared_type, c.select, str(c.arrow)) for c in self.plan.columns]
-        shape = hashlib.sha256(repr((TYPE_RULES_VERSION, columns)).encode()).hexdigest()[:16]
         texts = (f"CAST(s.{in_workspace(column.column)} AS VARCHAR)" for column in self.plan.columns)
         parts = ", ".join(f"coalesce(strlen({text}) || ':' || {text}, '~')" for text in texts)
         rows = self.workspace.execute(
@@ -101,7 +109,7 @@ class Looks:
                     SELECT s.key_id, sha256(concat({parts})) AS row_hash FROM source_rows s)
                 GROUP BY key_id"""
         ).fetchall()
-        return {number: f"{shape}:{digest}" for number, digest in rows}
+        return dict(rows)
 
     def _base_rows(self) -> dict[int, str]:
         """Return the places in the order of events that base's rows of each key, or their deletes, are of."""

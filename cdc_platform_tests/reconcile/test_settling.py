@@ -198,6 +198,33 @@ def test_a_key_that_changed_since_the_last_look_stays_open(shop: Shop, side: str
 
 
 @pytest.mark.postgres
+@pytest.mark.parametrize("change", ["an update", "a delete"])
+def test_a_look_at_another_source_decides_nothing(shop: Shop, change: str) -> None:
+    lost = (
+        "UPDATE item SET v = 'lost' WHERE id = 1"
+        if change == "an update"
+        else "DELETE FROM item WHERE id = 1"
+    )
+    shop.fall_behind()
+    shop.sql(lost)
+    shop.window()
+    shop.settle()
+    position = log_position(shop.dsn or "")
+    shop.sql(
+        "CREATE TABLE restored AS SELECT * FROM item",
+        "DROP TABLE item",
+        "ALTER TABLE restored RENAME TO item",
+        "ALTER TABLE item ADD PRIMARY KEY (id)",
+    )
+    shop.platform.captured = lambda: position
+
+    found = shop.settle()
+
+    assert (0, 0, 1, 0) == counts(found)
+    assert "it changed since the last look" in found.comparisons[0].discrepancies[0].reason
+
+
+@pytest.mark.postgres
 def test_an_open_key_beyond_the_age_limit_is_unverified_with_its_age_and_stays(shop: Shop) -> None:
     shop.fall_behind()
     shop.change(1, "new")
