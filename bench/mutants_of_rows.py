@@ -147,9 +147,9 @@ _RESULTS = of(
 ) + of(
     "reconcile/full_state.py",
     ("progress of other conditions holds",
-     'doubt = doubt_of(stored["conditions"], conditions, "the earlier run")', 'doubt = ""',
+     'doubt = doubt_of(found["conditions"], conditions, "the earlier run")', 'doubt = ""',
      (f"{RESUMED}::test_g7_progress_under_other_rules_digests_or_columns_is_not_gone_on_with",)),
-    ("another segment is skipped", "equal = {int(number): Carried", "equal = {int(number) + 1: Carried",
+    ("another segment is skipped", "equal = {number: Carried", "equal = {number + 1: Carried",
      (RESUMED,)),
 )  # fmt: skip
 
