@@ -1,4 +1,4 @@
-"""Numbers in sentences and maps, the same in verdicts, on pages, in metadata and on a terminal."""
+"""Numbers and values in sentences and maps, the same in verdicts, on pages, in metadata and on a terminal."""
 
 from __future__ import annotations
 
@@ -34,3 +34,16 @@ def in_a_cell(number: int) -> str:
         if number >= size:
             return f"{number // size}{unit}"
     return str(number)
+
+
+def in_a_line(text: str, most: int | None = None) -> str:
+    """Return a text as it stands in a sentence: characters that are not seen as code points, ``most`` of it.
+
+    Some of those turn all that follows about.
+
+    >>> in_a_line("a\u202eb"), in_a_line("abcd", 3)
+    ('a<U+202E>b', 'abc… (4 characters)')
+    """
+    kept = text if most is None or len(text) <= most else text[:most]
+    seen = "".join(one if one.isprintable() else f"<U+{ord(one):04X}>" for one in kept)
+    return seen if kept == text else f"{seen}… ({counted(len(text), 'character')})"

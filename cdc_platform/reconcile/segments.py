@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from cdc_platform.naming import sql_text
 from cdc_platform.reconcile.key_numbers import WholeNumbers, is_whole
+from cdc_platform.words import in_a_line
 
 #: A bound as text, a value for each key column; what DuckDB writes and reads again without loss.
 Bound = tuple[str, ...]
@@ -102,7 +103,7 @@ class Segments:
         """Return the range in words."""
         if number == self.keyless:
             return "rows without a key"
-        low, high = (None if bound is None else ", ".join(bound) for bound in self.range(number))
+        low, high = (None if bound is None else in_a_line(", ".join(bound)) for bound in self.range(number))
         if low is None:
             return "all keys" if high is None else f"below {high}"
         return f"from {low}" if high is None else f"from {low} to below {high}"

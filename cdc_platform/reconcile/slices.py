@@ -15,6 +15,7 @@ import duckdb
 
 from cdc_platform.naming import quoted, sql_text
 from cdc_platform.reconcile.column_groups import column_groups
+from cdc_platform.words import in_a_line
 
 #: Fewer keys that differ than this have everything in common.
 LEAST_DIFFERING = 5
@@ -27,6 +28,8 @@ _FURTHER_SHARE, _FURTHER_REST = 0.95, 0.8
 _MOST_CONDITIONS = 3
 #: Values with more differing keys than the others; a condition that stands out is among the first.
 _VALUES_LOOKED_AT = 3
+#: Of a longer value so much stands in a sentence.
+_SHOWN_CHARACTERS = 80
 
 #: The dimension whose values are words already: "keys below 7", "no key".
 KEY_RANGE = "keys"
@@ -64,7 +67,9 @@ def _shown(value: str | None) -> str:
     if value is None:
         return "NULL"
     is_plain = value and value == value.strip() and "'" not in value and value.upper() != "NULL"
-    return value if is_plain and value.isprintable() and " and " not in value else sql_text(value)
+    is_plain = is_plain and value.isprintable() and " and " not in value
+    shown = in_a_line(value, _SHOWN_CHARACTERS)
+    return shown if is_plain else sql_text(shown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,3 +189,11 @@ def test_a_table_of_one_key_value_is_one_range(connection: duckdb.DuckDBPyConnec
     )  # fmt: skip
 
     assert 2 >= segments.ranges
+
+
+def test_the_name_of_a_segment_shows_what_of_its_bounds_is_not_seen() -> None:
+    cut = Segments(("VARCHAR",), (("a\u202eb",), ("c\x00",)))
+
+    found = [cut.label(number) for number in range(3)]
+
+    assert ["below a<U+202E>b", "from a<U+202E>b to below c<U+0000>", "from c<U+0000>"] == found

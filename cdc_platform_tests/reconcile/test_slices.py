@@ -50,6 +50,26 @@ def test_a_slice_with_a_few_exceptions_is_named_with_its_share(connection: duckd
     assert "99.6 % of the 718 keys" in found.sentence
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("\u202eevil", "country = '<U+202E>evil'"),
+        ("bell\x07", "country = 'bell<U+0007>'"),
+        ("x" * 5000, f"country = {'x' * 80}… (5,000 characters)"),
+    ],
+)
+def test_a_value_in_the_sentence_turns_nothing_about_and_is_cut(
+    connection: duckdb.DuckDBPyConnection, value: str, shown: str
+) -> None:
+    connection.execute("UPDATE keys SET country = ? WHERE id % 7 = 0", [value])
+
+    found = attribute(connection, slices("id % 7 = 0"), DIMENSIONS)
+
+    assert found is not None
+    assert [shown] == [one.words for one in found.conditions]
+    assert shown in found.sentence
+
+
 def test_differences_spread_evenly_have_nothing_in_common(connection: duckdb.DuckDBPyConnection) -> None:
     chosen = ", ".join(map(str, Random(5).sample(range(10000), 400)))
 
