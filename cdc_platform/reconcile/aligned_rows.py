@@ -76,7 +76,10 @@ def aligned_segments(
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """What is asked of a range of segments: rows, rows that differ and marked keys by segment of base."""
+    """What is asked of a range of segments: rows and marked keys by segment of base.
+
+    The first row that differs is an error, so that no more is read.
+    """
 
     sides: Sides
     #: The source's rows as a FROM item.
@@ -94,8 +97,8 @@ class _Query:
         of_source = segments.condition_sql(sides.keys(source), first, last)
         of_base = segments.condition_sql(sides.keys(base), first, last)
         return (
-            f"SELECT {segments.number_sql(sides.keys(base))} AS segment, count(*), "
-            f"count(*) FILTER ({differs}), {marks} "
+            f"SELECT {segments.number_sql(sides.keys(base))} AS segment, count(*), {marks}, "
+            f"any_value(CASE WHEN {differs} THEN error('they differ') END) "
             f"FROM (SELECT * FROM {self.relation} s WHERE {of_source}) s "
             f"POSITIONAL JOIN (SELECT * FROM {sides.base_rows} AND {of_base}) b GROUP BY 1"
         )
@@ -131,10 +134,8 @@ def _equal(connection: duckdb.DuckDBPyConnection, query: _Query, of: _Range) -> 
         found = connection.execute(query.sql(*of)).fetchall()
     except duckdb.Error:
         return None
-    if any(unequal for _, _, unequal, _ in found):
-        return None
     empty = dict.fromkeys(range(of[0], of[1] + 1), (0, True))
-    return {**empty, **{number: (rows, rows == marked) for number, rows, _, marked in found}}
+    return {**empty, **{number: (rows, rows == marked) for number, rows, marked, _ in found}}
 
 
 def _of_others(connection: duckdb.DuckDBPyConnection, query: _Query) -> list[_Found | None]:

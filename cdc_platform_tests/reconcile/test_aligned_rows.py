@@ -166,6 +166,25 @@ def test_of_a_table_that_differs_all_over_most_is_not_tried(
     assert len(asked) <= 1 + aligned_rows._MOST_UNEQUAL + threads
 
 
+def test_a_range_is_read_to_the_first_row_that_differs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+    sound = aligned_rows._equal
+
+    def noted(connection: Any, query: Any, of: tuple[int, int]) -> Any:
+        try:
+            connection.execute(query.sql(*of)).fetchall()
+        except duckdb.Error as error:
+            said.append("they differ" in str(error))
+        return sound(connection, query, of)
+
+    monkeypatch.setattr(aligned_rows, "_equal", noted)
+    base = rows_of(range(MANY))
+    base[300] = (300, "other", *base[300][2:])
+
+    assert (Verdict.DIFFERENT, [300]) == judged(stage.compare(rows_of(range(MANY)), base))
+    assert [True] == said
+
+
 @pytest.mark.parametrize("keys", [[5], [300, 301], [0, 299, 599]], ids=str)
 def test_a_key_that_has_several_rows_on_both_sides_is_found(stage: Stage, keys: list[int]) -> None:
     rows = rows_of(sorted([*range(MANY), *keys]))
