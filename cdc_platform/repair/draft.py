@@ -89,10 +89,10 @@ def drafted(platform: Platform, ask: Ask) -> Iterator[Draft]:
             what = "the snapshot of base that was compared is gone"
             raise ReconciliationError(what, where=subject.where, mend="plan the repair again")
         columns = ImageColumns({}, {}, subject.key)
-        left_out: Mapping[str, int] = {}
+        left_out = judged.left_open
         if judged.plan is not None:
             columns = image_columns(base.schema(), subject, judged.plan)
-            left_out = make_images(judged, columns, upserts_only=ask.upserts_only)
+            left_out |= make_images(judged, columns, upserts_only=ask.upserts_only)
         else:
             judged.con.execute(
                 "CREATE TEMP TABLE touched AS SELECT 0 AS key_id, '' AS op, 0 AS outcome LIMIT 0"

@@ -78,7 +78,6 @@ def make_images(judged: Judged, columns: ImageColumns, *, upserts_only: bool) ->
     con.execute(f"CREATE OR REPLACE TEMP TABLE images AS {_images_sql(judged, columns, certain, partial)}")
     left_out = {
         "in flight": judged.tally.in_flight,
-        "could not be decided": judged.tally.unverified,
         "several rows of the key in the source": _count(
             con,
             f"SELECT count(*) FROM source_outcomes o WHERE o.outcome = {Outcome.AMBIGUOUS:d} AND {certain}",

@@ -47,6 +47,9 @@ class WholeRun:
     run_id: str
     compared: int
     source_rows: int
+    undecided: int = 0
+    #: Rows that differ and have no key to look them up by.
+    keyless: int = 0
 
 
 @dataclass(slots=True)
@@ -75,6 +78,14 @@ class Judged:
     def compared(self) -> int:
         """How many keys were compared, also those of a full run that were equal."""
         return self.run.compared if self.run is not None else self.tally.compared
+
+    @property
+    def left_open(self) -> dict[str, int]:
+        """Why some keys or rows are not judged, with how many: a full run left some open itself."""
+        run = self.run or WholeRun("", 0, 0)
+        undecided, keyless = self.tally.unverified + run.undecided, run.keyless
+        found = {"could not be decided": undecided, "differ, in rows that have NULL in the key": keyless}
+        return {why: number for why, number in found.items() if number}
 
     @property
     def source_rows(self) -> int:
@@ -129,7 +140,9 @@ def judged_run(platform: Platform, source: str, table_id: str, run_id: str) -> I
     (comparison,) = proof["comparisons"]
     # what earlier runs read of the source counts: it is there
     rows = comparison["rows"].get("source rows", 0) + (comparison.get("carried") or {}).get("rows", 0)
-    run = WholeRun(run_id, comparison["keys"]["compared"], rows)
+    keys = comparison["keys"]
+    keyless = keys["different"] - proof["confirmed_keys"]
+    run = WholeRun(run_id, keys["compared"], rows, keys["unverified"], keyless)
     with _workspace(platform) as con:
         judged = Judged(subject, con, incomplete=_left_open(proof), run=run)
         if proof["confirmed_keys"]:

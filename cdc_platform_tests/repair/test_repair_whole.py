@@ -91,6 +91,32 @@ def test_h4_nothing_is_deleted_while_the_run_left_keys_of_a_segment_that_differs
     assert (True, -1) == (keys > 1, min(row[0] for row in shop.rows()))
 
 
+def test_a_plan_tells_how_many_keys_the_run_left_undecided(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drill, "MOST_SUSPECTS", 3)
+    shop.tamper("UPDATE base SET name = 'strange' WHERE id > 35")
+    keys = compared(shop).comparisons[0].tally.unverified
+
+    plan = plan_repair(shop.platform, asked(shop))
+
+    assert (3, (), {"could not be decided": keys}) == (plan.keys, plan.refusals, plan.left_out)
+    assert keys > 1
+
+
+def test_a_plan_tells_of_rows_without_a_key_that_differ(shop: Shop) -> None:
+    shop.run(
+        "ALTER TABLE item DROP CONSTRAINT item_pkey",
+        "ALTER TABLE item ALTER id DROP NOT NULL",
+        "INSERT INTO item VALUES (NULL, 'one', 1), (NULL, 'two', 2)",
+    )
+    compared(shop)
+
+    plan = plan_repair(shop.platform, asked(shop))
+
+    assert (0, {"differ, in rows that have NULL in the key": 2}) == (plan.keys, plan.left_out)
+
+
 def test_a_plan_of_a_full_run_is_judged_again_and_never_touches_what_the_run_found_equal(shop: Shop) -> None:
     shop.run("UPDATE item SET name = 'lost' WHERE id IN (31, 32)")
     compared(shop)
