@@ -130,7 +130,8 @@ _ALIGNED = of(
     ("rows left over are passed over", "POSITIONAL JOIN (SELECT * FROM {sides.base_rows} AND {of_base}) b",
      "POSITIONAL JOIN (SELECT * FROM {sides.base_rows} AND {of_base}) b WHERE b.id IS NOT NULL AND s.id IS "
      "NOT NULL", (ALIGNED,)),
-    ("rows side by side may differ", "THEN error('they differ') END", "THEN NULL END", (ALIGNED,)),
+    ("rows side by side may differ", "THEN error('they differ')::INTEGER END", "THEN NULL::INTEGER END",
+     (ALIGNED,)),
     ("every key side by side is distinct", "(rows, rows == marked)", "(rows, True)", (ALIGNED,)),
     ("what cannot be read is equal", "    except duckdb.Error:\n        return None",
      "    except duckdb.Error:\n        found = []", (ALIGNED,)),
