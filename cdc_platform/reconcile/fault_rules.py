@@ -34,7 +34,8 @@ class Facts:
 
     ``equal`` is the newest applied event whose image is base's row. ``waiting`` is the newest event that no
     merge took in. ``never_carried`` are base's columns whose value no event of the row has. ``altered``
-    names, for differing columns that are a known distortion of the source's value, which; ``doubt`` is why
+    names, for differing columns that are a known distortion of the source's value, which; ``unheard`` are
+    differing columns that the newest applied event's file does not have. ``doubt`` is why
     the raw witness is not whole, empty when it is.
     """
 
@@ -53,6 +54,7 @@ class Facts:
     never_carried: Sequence[str] = ()
     columns: Sequence[str] = ()
     altered: Sequence[str] = ()
+    unheard: Sequence[str] = ()
     completed: int = 0
     doubt: str = ""
 
@@ -169,6 +171,12 @@ def _raw_as_base(facts: Facts) -> Located:
         return Located(Fault.DELETE_NOT_CAPTURED, reason, newest, facts.base)
     if newest is None:
         reason = "the source has the row, and no raw event ever carried it"
+    elif facts.unheard and len(facts.unheard) == len(facts.columns) and not newest.deletes:
+        reason = (
+            f"the row's newest event ({newest.where}) is of before {', '.join(facts.unheard)}: a default "
+            "that a new column gives to old rows is told by no change, unless one that told it was lost"
+        )
+        return Located(Fault.COLUMN_ADDED, reason, newest, facts.base)
     else:
         last = "deletes the row" if newest.deletes else "says what base holds"
         reason = f"the row's newest event ({newest.where}) {last}, and the source has it otherwise"

@@ -12,7 +12,8 @@ class Fault(StrEnum):
     """Which step between the source and base made a row wrong, as three witnesses tell.
 
     ``CAPTURE_LOST``: the source's newest state of the row is in no raw event. ``CAPTURE_ALTERED``: it is,
-    with a value changed on the way in a way that has a name (cut, shifted, rounded …).
+    with a value changed on the way in a way that has a name (cut, shifted, rounded …). ``COLUMN_ADDED``: the
+    row's newest event is of before the columns that differ, which a default may have filled without a change.
     ``DELETE_NOT_CAPTURED``: the source has no such row and no raw event deletes it.
     ``MERGE_LOST``: a merge took the row's newest event in and base lacks the row. ``MISORDERED``: base holds
     an older image under the newest position, or a mix of several events. ``STALE``: base holds an older
@@ -25,6 +26,7 @@ class Fault(StrEnum):
 
     CAPTURE_LOST = "capture lost"
     CAPTURE_ALTERED = "altered by capture"
+    COLUMN_ADDED = "column added"
     DELETE_NOT_CAPTURED = "delete not captured"
     MERGE_LOST = "merge lost"
     MISORDERED = "misordered"
@@ -46,6 +48,7 @@ MENDS = {
     Fault.CAPTURE_LOST: "look at the task's log for that time, then bring the row back (cdc repair), or "
     "reload the table where much was lost",
     Fault.CAPTURE_ALTERED: "mend the task's settings or the column's type, then reload the table",
+    Fault.COLUMN_ADDED: "bring the rows back (cdc repair), or reload the table where they are many",
     Fault.DELETE_NOT_CAPTURED: "look at the task's log and whether the source truncates the table, then "
     "take the row away (cdc repair), or reload the table where many stayed",
     Fault.MERGE_LOST: "roll the table back to before it (cdc rollback) and merge again",

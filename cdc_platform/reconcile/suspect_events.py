@@ -43,6 +43,8 @@ class Reading:
     files: list[WindowFile] = field(default_factory=list)
     left_out: int = 0
     unread: dict[str, str] = field(default_factory=dict)
+    #: The columns that each file has, by its key.
+    columns: dict[str, frozenset[str]] = field(default_factory=dict)
     #: A file of a table without a key with changes set aside that do not tell which rows they are of, and one
     #: with such that do not tell which rows they take away; empty for none.
     untold: str = ""
@@ -109,7 +111,8 @@ def load_events(
     types = types_in(connection, columns)
     for number, file in enumerate(reading.files):
         try:
-            _insert_file(connection, number, file, subject, types, refused)
+            names = _insert_file(connection, number, file, subject, types, refused)
+            reading.columns[file.accepted.file.key] = frozenset(names)
         except CdcError as error:
             reading.unread[file.accepted.file.key] = error.what
         except (duckdb.Error, pa.ArrowException) as error:
@@ -141,11 +144,12 @@ def _insert_file(
     subject: Subject,
     types: dict[str, str],
     refused: RefusedRows | None,
-) -> None:
+) -> list[str]:
+    """Insert the file's events that touch a suspect, and return the columns it has."""
     events, key = file.open(), subject.key
-    names = events.schema.names
+    names: list[str] = events.schema.names
     if any(column not in names for column in key):
-        return
+        return names
     taken = {name: types[name] for name in names if name in types}
     taken |= {before_name(name): types[name] for name in key if before_name(name) in names}
     typed = [
@@ -168,6 +172,7 @@ def _insert_file(
             name, generation = file.accepted.file.key, file.accepted.generation
             for row in batch.rejected:
                 refused.add(RefusedRow(name, row.row, row.reason, given_up, generation), row.values)
+    return names
 
 
 def _is_suspect(side: Sequence[str], key: Sequence[str], types: dict[str, str]) -> str:

@@ -115,6 +115,8 @@ class _Witnesses:
     vanished: Mapping[int, Vanished]
     refused: RefusedRows
     is_partial: bool
+    #: The columns each raw file has.
+    columns: Mapping[str, frozenset[str]]
     doubt: str
 
 
@@ -170,6 +172,7 @@ def _ask(
         vanished=vanished_rows(workspace, base, key, missing),
         refused=refused,
         is_partial=view.partial_images,
+        columns=reading.columns,
         doubt="; ".join(filter(None, [reading.doubt, _waiting_files(subject), refused.doubt])),
     )
 
@@ -190,11 +193,14 @@ def _facts(
     against_source = next((one for one in discrepancies if one.witnesses[0] == "source"), None)
     columns = against_source.columns if against_source else ()
     classes = against_source.classes if against_source else {}
+    newest = next(iter(applied), None)
+    # an update that carries what it changed leaves columns out for another reason
+    known = seen.columns.get(newest.file) if newest is not None and not seen.is_partial else None
     return Facts(
         source=_source_says(against_source, source_agrees=source_agrees),
         copies=copies,
         base=image,
-        newest=next(iter(applied), None),
+        newest=newest,
         equal=next((one for one in counted if one.equals_base), None),
         waiting=next(iter(waiting), None),
         tombstone=seen.tombstones.get(key_id),
@@ -206,6 +212,7 @@ def _facts(
             for column in columns
             if column in classes and _is_distortion(column, classes[column], systematic)
         ],
+        unheard=[column for column in columns if known is not None and column not in known],
         doubt=seen.doubt,
     )
 

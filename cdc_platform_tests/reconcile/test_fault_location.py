@@ -16,7 +16,7 @@ from cdc_platform.config.model import Images
 from cdc_platform.lake.quarantine import discard, list_items
 from cdc_platform.reconcile.faults import Fault
 from cdc_platform.reconcile.verdict import Discrepancy, Verdict
-from cdc_platform_tests.reconcile.test_window import DAY, WINDOW, Shop
+from cdc_platform_tests.reconcile.test_window import DAY, TYPES, WINDOW, Shop
 
 pytestmark = pytest.mark.postgres
 
@@ -65,6 +65,27 @@ def test_a_change_that_is_in_no_raw_file_was_lost_by_capture(shop: Shop) -> None
     assert "says what base holds, and the source has it otherwise" in one.located.reason
     assert one.located.event is not None
     assert one.located.event.file.endswith("20260301-121000000.parquet")
+
+
+def test_what_a_default_gave_old_rows_with_a_new_column_was_not_lost_by_capture(shop: Shop) -> None:
+    shop.sql(
+        "ALTER TABLE item ADD COLUMN grade text DEFAULT 'new'", "UPDATE item SET name = 'lost' WHERE id = 1"
+    )
+    shop.change(
+        {"Op": "U", "id": 2, "name": "ink", "price": Decimal("3"), "grade": "new"},
+        minutes=20,
+        types={**TYPES, "grade": pa.string()},
+    )
+    shop.apply()
+    shop.catch_up()
+
+    found = {str(one.key["id"]): one.located for one in located(shop)}
+
+    assert {"1": Fault.CAPTURE_LOST, "3": Fault.COLUMN_ADDED} == {
+        key: one.fault for key, one in found.items() if one is not None
+    }
+    assert found["3"] is not None
+    assert "20260301-121000000.parquet row 1) is of before grade: a default" in found["3"].sentence
 
 
 def test_a_row_whose_newest_event_was_a_delete_and_that_the_source_has_again_was_lost_by_capture(

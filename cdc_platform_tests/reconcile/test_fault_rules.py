@@ -31,6 +31,18 @@ CASES: list[tuple[str, dict[str, Any], Fault]] = [
     ("raw never heard of it", {"copies": 0, "base": None, "newest": None}, Fault.CAPTURE_LOST),
     ("raw deletes it", {"copies": 0, "base": None, "newest": DELETE}, Fault.CAPTURE_LOST),
     ("every column is distorted", {"altered": ["name truncated"]}, Fault.CAPTURE_ALTERED),
+    ("its newest event is of before the column", {"unheard": ["name"]}, Fault.COLUMN_ADDED),
+    (
+        "its newest event is of before one of two columns",
+        {"unheard": ["name"], "columns": ("name", "price")},
+        Fault.CAPTURE_LOST,
+    ),
+    (
+        "it was deleted before the column",
+        {"unheard": ["name"], "newest": DELETE, "copies": 0, "base": None},
+        Fault.CAPTURE_LOST,
+    ),
+    ("a raw file that could tell was not read", {"unheard": ["name"], "doubt": "one is gone"}, Fault.UNKNOWN),
     (
         "one of two columns is distorted",
         {"altered": ["name truncated"], "columns": ("name", "price")},
