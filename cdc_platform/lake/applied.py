@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
@@ -66,6 +67,9 @@ class BatchManifest:
     generation_complete: int = 0
     watermark: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+
+
+_MANIFEST = TypeAdapter(BatchManifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,18 +175,13 @@ def read_record(table: Table, objects: ObjectStore, path: str) -> AppliedRecord:
 
 def read_manifest(objects: ObjectStore, path: str, table: Table) -> BatchManifest:
     """Return the manifest at ``path``."""
-    fields: dict[str, Any] = _json(objects, path, table)
-    floor, bounds = fields["tombstone_floor"], fields.get("tombstone_bounds", {})
-    return BatchManifest(
-        **{
-            **fields,
-            "files": tuple(AppliedFile(**file) for file in fields["files"]),
-            "replayed": tuple(fields["replayed"]),
-            "tombstones": tuple(fields["tombstones"]),
-            "tombstone_bounds": {file: (int(bound[0]), int(bound[1])) for file, bound in bounds.items()},
-            "tombstone_floor": (int(floor[0]), int(floor[1])) if floor else None,
-        }
-    )
+    fields = _json(objects, path, table)
+    try:
+        return _MANIFEST.validate_python(fields)
+    except ValidationError as e:
+        first = e.errors(include_url=False, include_input=False)[0]
+        told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise _damaged(objects, path, table, told) from e
 
 
 def walk_batches(table: Table, objects: ObjectStore) -> Iterator[BatchManifest]:
@@ -238,11 +237,15 @@ def _json(objects: ObjectStore, path: str, table: Table) -> Any:
     try:
         return json.loads(_required(objects, path, table))
     except ValueError as e:
-        raise MergeError(
-            f"the table's record of applied files, {objects.url(path)}, is damaged: {e}",
-            where=".".join(table.name()),
-            mend="restore the object, or go back to a snapshot of before it: cdc rollback",
-        ) from e
+        raise _damaged(objects, path, table, str(e)) from e
+
+
+def _damaged(objects: ObjectStore, path: str, table: Table, told: str) -> MergeError:
+    return MergeError(
+        f"the table's record of applied files, {objects.url(path)}, is damaged: {told}",
+        where=".".join(table.name()),
+        mend="restore the object, or go back to a snapshot of before it: cdc rollback",
+    )
 
 
 def _required(objects: ObjectStore, path: str, table: Table) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -51,6 +52,20 @@ def test_a_missing_manifest_is_said_with_its_place(bench: Bench) -> None:
     objects.delete(f"batches/{result.batch_id}.json")
 
     with pytest.raises(MergeError, match=r"record of applied files, .* is gone → restore the object"):
+        read_applied(bench.lake.load(SOURCE, bench.config.id), objects)
+
+
+@pytest.mark.parametrize(
+    "field", ["files", "replayed", "tombstones", "tombstone_bounds", "generation_complete"]
+)
+def test_a_manifest_of_another_form_is_said_with_its_place_and_field(bench: Bench, field: str) -> None:
+    result = bench.merge(change_file("a", ("I", 1, "a", 10)))
+    objects = bench.lake.objects(SOURCE, bench.config.id)
+    path = f"batches/{result.batch_id}.json"
+    stored = json.loads(objects.get(path) or b"")
+    objects.put(path, json.dumps({**stored, field: None}).encode())
+
+    with pytest.raises(MergeError, match=rf"{path}, is damaged: {field}.* → restore the object"):
         read_applied(bench.lake.load(SOURCE, bench.config.id), objects)
 
 
