@@ -22,7 +22,7 @@ import duckdb
 from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.parquet_source import ParquetReader, ParquetSnapshot
-from cdc_platform.reconcile.row_group_order import may_lie_in_one_order
+from cdc_platform.reconcile.row_group_order import rows_of_groups_in_order
 from cdc_platform.reconcile.sides import Sides
 from cdc_platform.reconcile.sources import SourceReader
 from cdc_platform.reconcile.typed import differs_sql
@@ -63,9 +63,9 @@ def aligned_segments(
     with reader.snapshot() as snapshot:
         query = _Query(sides, snapshot.relation(sides.plan))
         tried = (0, _TRIED - 1)
-        is_worth = _is_worth_trying(connection, query.sql(*tried), snapshot, sides)
-        first = _equal(connection, query, tried) if is_worth else None
-        others = _of_others(connection, query) if first is not None else []
+        at_once = _rows_of_groups(connection, query.sql(*tried), snapshot, sides)
+        first = _equal(connection, query, tried) if at_once is not None else None
+        others = _of_others(connection, query, at_once or 0) if first is not None else []
     known = {number: found for part in (first, *others) for number, found in (part or {}).items()}
     rows = {number: n for number, (n, _) in known.items()}
     if rows:
@@ -109,18 +109,22 @@ class _Query:
 _Found = Mapping[int, tuple[int, bool]]
 
 
-def _is_worth_trying(
+def _rows_of_groups(
     connection: duckdb.DuckDBPyConnection, query: str, snapshot: ParquetSnapshot, sides: Sides
-) -> bool:
-    """Whether the engine puts rows beside each other as it reads them, and no footer speaks against it."""
+) -> int | None:
+    """Return the rows of the largest row group, 0 where nothing tells; None where it is not worth trying.
+
+    That is where the engine holds the rows of a side, and where the footers speak against one order.
+    """
     (key,) = sides.plan.key
     try:
         ((_, plan),) = connection.execute(f"EXPLAIN (FORMAT json) {query}").fetchall()
-        return any(step["name"] == _AS_READ for step in _steps(json.loads(plan))) and may_lie_in_one_order(
-            connection, (snapshot.files, key.source_column), (sides.view.files, key.column)
-        )
+        if all(step["name"] != _AS_READ for step in _steps(json.loads(plan))):
+            return None
+        there, here = (snapshot.files, key.source_column), (sides.view.files, key.column)
+        return rows_of_groups_in_order(connection, there, here)
     except duckdb.Error:
-        return False
+        return None
 
 
 def _steps(steps: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -141,9 +145,14 @@ def _equal(connection: duckdb.DuckDBPyConnection, query: _Query, of: _Range) -> 
     return {**empty, **{number: (rows, rows == marked) for number, rows, marked, _ in found}}
 
 
-def _of_others(connection: duckdb.DuckDBPyConnection, query: _Query) -> list[_Found | None]:
-    """Ask of all segments but those that were tried, a range at a time on each of the engine's threads."""
+def _of_others(connection: duckdb.DuckDBPyConnection, query: _Query, group_rows: int) -> list[_Found | None]:
+    """Ask of all segments but those that were tried, a range at a time on each of the engine's threads.
+
+    Each range reads a row group of so many rows whole, and at its ends parts of others.
+    """
     threads = count(connection, "SELECT current_setting('threads')")
+    groups = (query.sides.rows or 0) // max(1, group_rows)
+    wanted = max(threads, min(threads * _RANGES_PER_THREAD, groups))
     unequal: list[_Range] = []
     with _connections(connection, threads) as connections:
         free: SimpleQueue[duckdb.DuckDBPyConnection] = SimpleQueue()
@@ -163,9 +172,8 @@ def _of_others(connection: duckdb.DuckDBPyConnection, query: _Query) -> list[_Fo
             return found
 
         with ThreadPoolExecutor(threads) as pool:
-            ranges = _ranges(query.sides.segments.ranges, threads * _RANGES_PER_THREAD)
-            asking = [pool.submit(asked, of) for of in ranges]
             try:
+                asking = [pool.submit(asked, of) for of in _ranges(query.sides.segments.ranges, wanted)]
                 return [answer.result() for answer in asking]
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)

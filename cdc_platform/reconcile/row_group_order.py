@@ -20,26 +20,28 @@ from cdc_platform.reconcile.key_statistics import MOST_FILES
 _MOST_APART = 0.05
 
 
-def may_lie_in_one_order(
+def rows_of_groups_in_order(
     connection: duckdb.DuckDBPyConnection, one: tuple[Sequence[str], str], other: tuple[Sequence[str], str]
-) -> bool:
-    """Whether the files of both sides, each with its name of the key, may give rows in one order.
+) -> int | None:
+    """Return how many rows the largest row group has; None where the files cannot give rows in one order.
 
-    Files are read one after another. True as well where the footers do not tell, or there are many of them.
-    Raises duckdb.Error where a file cannot be read.
+    The files of a side are read one after another; they stand with its name of the key. 0 where the footers
+    do not tell, or there are many of them. Raises duckdb.Error where a file cannot be read.
     """
     if max(len(one[0]), len(other[0])) > MOST_FILES:
-        return True
+        return 0
     left, right = _groups(connection, *one), _groups(connection, *other)
     if left is None or right is None:
-        return True
+        return 0
     (left_ends, left_low, left_high), (right_ends, right_low, right_high) = left, right
     rows = min(left_ends[-1], right_ends[-1])
     ends = np.union1d(left_ends, right_ends)
     ends = ends[ends <= rows]
     at, there = np.searchsorted(left_ends, ends), np.searchsorted(right_ends, ends)
     is_apart = (left_high[at] < right_low[there]) | (right_high[there] < left_low[at])
-    return bool(np.diff(ends, prepend=0)[is_apart].sum() <= _MOST_APART * rows)
+    if np.diff(ends, prepend=0)[is_apart].sum() > _MOST_APART * rows:
+        return None
+    return max(int(np.diff(of, prepend=0).max()) for of in (left_ends, right_ends))
 
 
 def _groups(

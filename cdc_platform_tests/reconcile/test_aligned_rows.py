@@ -25,7 +25,7 @@ from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.full_result import FullComparison
 from cdc_platform.reconcile.full_run import FullRun
 from cdc_platform.reconcile.parquet_source import ParquetReader
-from cdc_platform.reconcile.row_group_order import may_lie_in_one_order
+from cdc_platform.reconcile.row_group_order import rows_of_groups_in_order
 from cdc_platform.reconcile.segment_results import BY_DIGEST, BY_ROWS, BY_VALUES
 from cdc_platform.reconcile.verdict import Verdict
 from cdc_platform_tests.reconcile.pairs import Pair, Row, as_base, fault_of, nothing_on_its_way, typed_table
@@ -241,6 +241,18 @@ def test_rows_in_no_order_within_row_groups_cost_a_range_that_is_tried(
     assert (Verdict.MATCH, {BY_DIGEST}, 1) == (found.verdict, methods(found), len(asked))
 
 
+@pytest.mark.parametrize(("group", "ranges"), [(MANY, 2), (MANY // 3, 3), (10, 8)])
+def test_there_are_no_more_ranges_than_row_groups_but_one_for_each_thread(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, group: int, ranges: int
+) -> None:
+    stage.workspace.execute("SET threads = 2")
+    asked = counted(monkeypatch)
+
+    stage.compare(rows_of(range(MANY)), rows_of(range(MANY)), groups=(group, 10))
+
+    assert 1 + ranges == len(asked)
+
+
 def test_a_budget_is_kept_by_reading_rows_as_they_come(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = counted(monkeypatch)
 
@@ -323,7 +335,7 @@ def test_an_interruption_passes_and_leaves_the_engine_its_threads(
 def test_a_range_that_cannot_be_read_is_left_to_digests(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
-    monkeypatch.setattr(aligned_rows, "_is_worth_trying", lambda *_: True)
+    monkeypatch.setattr(aligned_rows, "_rows_of_groups", lambda *_: 0)
     sound = aligned_rows._Query.sql
     damaged = {"the first": 0, "later": 2, "none": MANY}[which]
     monkeypatch.setattr(
@@ -424,8 +436,10 @@ def test_footers_tell_that_row_groups_of_the_same_places_have_no_key_in_common(
     one = key_file(tmp_path, "one.parquet", ORDERED, 100)
     other = key_file(tmp_path, "other [1].parquet", keys, group)
 
-    assert may == may_lie_in_one_order(stage.workspace, ([one], "id"), ([other], "id"))
-    assert may == may_lie_in_one_order(stage.workspace, ([other], "id"), ([one], "id"))
+    largest = max(100, group) if may else None
+
+    assert largest == rows_of_groups_in_order(stage.workspace, ([one], "id"), ([other], "id"))
+    assert largest == rows_of_groups_in_order(stage.workspace, ([other], "id"), ([one], "id"))
 
 
 def test_files_are_taken_in_the_order_they_are_read(stage: Stage, tmp_path: Path) -> None:
@@ -433,13 +447,13 @@ def test_files_are_taken_in_the_order_they_are_read(stage: Stage, tmp_path: Path
     low = key_file(tmp_path, "z.parquet", ORDERED[:500], 100)
     high = key_file(tmp_path, "a.parquet", ORDERED[500:], 100)
 
-    assert may_lie_in_one_order(stage.workspace, ([whole], "id"), ([low, high], "id"))
-    assert not may_lie_in_one_order(stage.workspace, ([whole], "id"), ([high, low], "id"))
+    assert 100 == rows_of_groups_in_order(stage.workspace, ([whole], "id"), ([low, high], "id"))
+    assert rows_of_groups_in_order(stage.workspace, ([whole], "id"), ([high, low], "id")) is None
 
 
 def test_files_without_statistics_are_tried(stage: Stage, tmp_path: Path) -> None:
     one = key_file(tmp_path, "one.parquet", ORDERED, 100)
     untold = key_file(tmp_path, "untold.parquet", ORDERED[::-1], 100, statistics=False)
 
-    assert may_lie_in_one_order(stage.workspace, ([one], "id"), ([untold], "id"))
-    assert may_lie_in_one_order(stage.workspace, ([one], "id"), ([one], "of another name"))
+    assert 0 == rows_of_groups_in_order(stage.workspace, ([one], "id"), ([untold], "id"))
+    assert 0 == rows_of_groups_in_order(stage.workspace, ([one], "id"), ([one], "of another name"))
