@@ -114,18 +114,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _measure_lake(lake: Lake, folder: Path, rows: int, repeat: int, results: Results) -> None:
     table, files = made_table(lake, "item", {**COLUMNS, OP: (StringType(), "'I'")}, rows)
     connection = open_workspace(lake, iceberg=True)
+    paths = tuple(local_path(file.file_path) for file in files)
+    view = BaseView(live_sql(table), table.schema().as_arrow(), 1, files=paths)
     say(f"{rows:,} rows on either side")
     for order, is_kept in ((_IN_ORDER, "true"), (_IN_NO_ORDER, "false")):
         export = folder / f"{is_kept}.parquet"
         connection.execute(f"SET preserve_insertion_order = {is_kept}")
         connection.execute(
-            f"COPY (SELECT {', '.join(COLUMNS)} FROM {live_sql(table)}) "
+            f"COPY (SELECT {', '.join(COLUMNS)} FROM {view.relation}) "
             f"TO {sql_text(str(export))} (COMPRESSION zstd)"
         )
         connection.execute("SET preserve_insertion_order = false")
-        view = BaseView(
-            live_sql(table), table.schema().as_arrow(), 1, files=tuple(local_path(f.file_path) for f in files)
-        )
         measured = _beside_scans(lake, connection, view, export, rows, repeat)
         results.add({"sides": "Parquet and Iceberg", "rows": rows, "export": order}, measured)
         say(f"an export {order}: {measured}")

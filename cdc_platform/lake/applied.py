@@ -25,7 +25,7 @@ from cdc_platform.events import Position, PositionKind
 from cdc_platform.lake.branch import history
 from cdc_platform.lake.summary import BATCH_MANIFEST, properties_of
 from cdc_platform.raw.files import AcceptedFile
-from cdc_platform.raw.objects import ObjectStore
+from cdc_platform.raw.objects import ObjectStore, first_mistake
 
 FOLDER = "batches"
 CONSOLIDATE_EVERY = 20
@@ -179,9 +179,7 @@ def read_manifest(objects: ObjectStore, path: str, table: Table) -> BatchManifes
     try:
         return _MANIFEST.validate_python(fields)
     except ValidationError as e:
-        first = e.errors(include_url=False, include_input=False)[0]
-        told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise _damaged(objects, path, table, told) from e
+        raise _damaged(objects, path, table, first_mistake(e)) from e
 
 
 def walk_batches(table: Table, objects: ObjectStore) -> Iterator[BatchManifest]:

@@ -96,7 +96,7 @@ def undamaged(
     try:
         yield
     except (ValueError, LookupError, TypeError, AttributeError) as e:
-        told = _first_mistake(e) if isinstance(e, ValidationError) else e
+        told = first_mistake(e) if isinstance(e, ValidationError) else e
         raise StateError(
             f"the record is damaged ({type(e).__name__}: {told})",
             where=objects.url(key),
@@ -104,7 +104,7 @@ def undamaged(
         ) from e
 
 
-def _first_mistake(error: ValidationError) -> str:
+def first_mistake(error: ValidationError) -> str:
     """Return where the first mistake of an object's form is, and what."""
     first = error.errors(include_url=False, include_input=False)[0]
     return ": ".join([*filter(None, [".".join(map(str, first["loc"]))]), first["msg"]])

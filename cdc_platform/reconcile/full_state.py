@@ -103,6 +103,5 @@ def _resumed(data: bytes | None, conditions: Mapping[str, str], position: str) -
     doubt = gone_back((one.source_position for one in equal.values()), position)
     if doubt:
         return None, f"{doubt}: started from the beginning"
-    return Progress(
-        dict(conditions), tuple(found["bounds"]), equal
-    ), f"went on with {len(equal)} segments found equal before"
+    progress = Progress(dict(conditions), tuple(found["bounds"]), equal)
+    return progress, f"went on with {len(equal)} segments found equal before"

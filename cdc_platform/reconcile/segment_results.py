@@ -158,11 +158,8 @@ def judge_segment(found: Findings, number: int) -> SegmentResult:
     changed = found.changed.get(number, 0)
     if found.scan.equal(number) and number not in found.looked_up:
         is_aligned = number in found.scan.aligned
-        method, tally = (
-            BY_VALUES if is_aligned else BY_DIGEST,
-            _tally(Verdict.MATCH, source_rows, in_flight=changed),
-        )
-        reason = "equal value by value" if is_aligned else "equal by digest"
+        method, reason = (BY_VALUES, "equal value by value") if is_aligned else (BY_DIGEST, "equal by digest")
+        tally = _tally(Verdict.MATCH, source_rows, in_flight=changed)
     elif number == found.segments.keyless:
         method, (tally, reason) = BY_DIGEST, _keyless(found, source_rows, base_rows)
     elif number not in found.numbers_drilled and number not in found.looked_up:
