@@ -40,7 +40,7 @@ from cdc_platform.local.postgres import EmbeddedPostgres
 from cdc_platform.pipeline import Platform
 from cdc_platform.reconcile import drill, scan
 from cdc_platform.reconcile.full_result import FullComparison
-from cdc_platform_tests.reconcile.aligned_files import FilesPlace, aligned_pair
+from cdc_platform_tests.reconcile.aligned_files import FilesPlace, aligned_pair, drawn_groups
 from cdc_platform_tests.reconcile.packets import faults_of as faults_of_packet
 from cdc_platform_tests.reconcile.packets import pair_verdicts, random_packet
 from cdc_platform_tests.reconcile.pair_places import ExportPlace, MemoryPlace, Place, PostgresPlace
@@ -117,7 +117,7 @@ class Comparer:
 
     def _of_files(self, random: Random) -> tuple[Pair, FullComparison]:
         pair = aligned_pair(random)
-        return pair, self._files.compare(pair, random)
+        return pair, self._files.compare(pair, drawn_groups(random))
 
     def _wrong(self, number: int, fault: str) -> None:
         raise SystemExit(f"packet {number} of seed {self._seed} ({kind_of(number)}): {fault}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -13,6 +14,7 @@ from cdc_platform.lake.catalog import Lake
 from cdc_platform.naming import sql_text
 from cdc_platform.reconcile.as_of import AsOf
 from cdc_platform.reconcile.base_rows import BaseView
+from cdc_platform.reconcile.budget import Budget
 from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.full_result import FullComparison
 from cdc_platform.reconcile.full_run import FullRun
@@ -50,6 +52,12 @@ def aligned_pair(random: Random) -> Pair:
     return Pair(("id", *columns), tuple(TYPES[kind] for kind in kinds), 1, tuple(source), tuple(base))
 
 
+def drawn_groups(random: Random) -> tuple[int, int]:
+    """Return how many rows of either side are in a row group."""
+    sizes = [30, 64, 100, 1000]
+    return random.choice(sizes), random.choice(sizes)
+
+
 @dataclass(frozen=True)
 class FilesPlace:
     """A folder for the files of both sides."""
@@ -58,16 +66,27 @@ class FilesPlace:
     lake: Lake
     connection: duckdb.DuckDBPyConnection
 
-    def compare(self, pair: Pair, random: Random) -> FullComparison:
-        """Compare the pair as files with row groups of drawn sizes, capture being up to date."""
+    def compare(
+        self,
+        pair: Pair,
+        groups: tuple[int, int],
+        *,
+        budget: Budget | None = None,
+        relation: Callable[[str], str] = lambda files: files,
+    ) -> FullComparison:
+        """Compare the pair as files with so many rows of either side in a row group; capture is up to date.
+
+        ``relation`` makes of the FROM item of base's file that of its rows.
+        """
         export, held = self.folder / "export.parquet", self.folder / "base.parquet"
         rows = as_base(typed_table(pair.names, pair.types, pair.base))
-        sizes = [30, 64, 100, 1000]
-        pq.write_table(typed_table(pair.names, pair.types, pair.source), export, random.choice(sizes))
-        pq.write_table(rows, held, random.choice(sizes))
-        view = BaseView(f"read_parquet({sql_text(str(held))})", rows.schema, 42, files=(str(held),))
+        pq.write_table(typed_table(pair.names, pair.types, pair.source), export, groups[0])
+        pq.write_table(rows, held, groups[1])
+        files = relation(f"read_parquet({sql_text(str(held))})")
+        view = BaseView(files, rows.schema, 42, files=(str(held),))
         reader, key = ParquetReader(self.lake, str(export), "0/10"), pair.names[: pair.key]
         plan = reader.plan("public", "t", key, view.columns)
-        options, observe = FullOptions(rows_per_segment=ROWS_PER_SEGMENT), nothing_on_its_way(self.connection)
+        options = FullOptions(rows_per_segment=ROWS_PER_SEGMENT, budget=budget or Budget())
+        observe = nothing_on_its_way(self.connection)
         run = FullRun(view, key, self.connection, reader, plan, observe, None, options, "run", AsOf("0/10"))
         return run.compare()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -17,18 +17,14 @@ import pytest
 from cdc_platform.config.model import LakeConfig, PlatformConfig
 from cdc_platform.lake.catalog import open_lake
 from cdc_platform.lake.read import open_workspace
-from cdc_platform.naming import sql_text
 from cdc_platform.reconcile import aligned_rows
-from cdc_platform.reconcile.base_rows import BaseView
 from cdc_platform.reconcile.budget import Budget
-from cdc_platform.reconcile.full_options import FullOptions
 from cdc_platform.reconcile.full_result import FullComparison
-from cdc_platform.reconcile.full_run import FullRun
-from cdc_platform.reconcile.parquet_source import ParquetReader
 from cdc_platform.reconcile.row_group_order import rows_of_groups_in_order
 from cdc_platform.reconcile.segment_results import BY_DIGEST, BY_ROWS, BY_VALUES
 from cdc_platform.reconcile.verdict import Verdict
-from cdc_platform_tests.reconcile.pairs import Pair, Row, as_base, fault_of, nothing_on_its_way, typed_table
+from cdc_platform_tests.reconcile.aligned_files import FilesPlace
+from cdc_platform_tests.reconcile.pairs import Pair, Row, fault_of
 
 NAMES = ("id", "note", "ratio", "flag")
 TYPES = (pa.int64(), pa.string(), pa.float64(), pa.bool_())
@@ -38,10 +34,9 @@ MANY = 600
 
 @dataclass
 class Stage:
-    """A workspace, and a folder for the files of both sides."""
+    """A workspace, and a place for the files of both sides."""
 
-    folder: Path
-    lake: Any
+    place: FilesPlace
     workspace: duckdb.DuckDBPyConnection
 
     def compare(
@@ -50,22 +45,10 @@ class Stage:
         base: Sequence[Row],
         *,
         groups: tuple[int, int] = (100, 70),
-        budget: Budget | None = None,
-        relation: Callable[[str], str] = lambda files: files,
+        **options: Any,
     ) -> FullComparison:
-        """Compare an export of rows with a base of rows, with so many of either side in a row group."""
-        export, held = self.folder / "export.parquet", self.folder / "base.parquet"
-        pq.write_table(typed_table(NAMES, TYPES, source), export, groups[0])
-        rows = as_base(typed_table(NAMES, TYPES, base))
-        pq.write_table(rows, held, groups[1])
-        files = relation(f"read_parquet({sql_text(str(held))})")
-        view = BaseView(files, rows.schema, 42, files=(str(held),))
-        reader = ParquetReader(self.lake, str(export), "0/10")
-        plan = reader.plan("public", "item", ("id",), view.columns)
-        options = FullOptions(rows_per_segment=10, budget=budget or Budget())
-        observe = nothing_on_its_way(self.workspace)
-        run = FullRun(view, ("id",), self.workspace, reader, plan, observe, None, options, "run")
-        return run.compare()
+        """Compare an export of rows with a base of rows; the others are those of FilesPlace."""
+        return self.place.compare(Pair(NAMES, TYPES, 1, tuple(source), tuple(base)), groups, **options)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +57,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     config = PlatformConfig(base_folder=folder, lake=LakeConfig(warehouse="warehouse"))
     with open_lake(config) as lake:
         workspace = open_workspace(lake)
-        yield Stage(folder, lake, workspace)
+        yield Stage(FilesPlace(folder, lake, workspace), workspace)
         workspace.close()
 
 
